@@ -1,0 +1,58 @@
+"""Read, verify and appraise evidence of Keeps. Pure: no network, no clock, no state.
+
+    evidence = parse(data)
+    claims = verify(evidence, collateral, VENDOR_ANCHORS, at)
+    verdict = appraise(claims, policy, expected=Binding(...))
+    verdict.ok, verdict.failed, verdict.to_json()
+
+Only `Verdict.ok` is an answer; evidence and claims by themselves are not.
+"""
+
+from __future__ import annotations
+
+from .anchors import VENDOR_ANCHORS, Anchors
+from .binding import PURPOSE_TLS, legacy_report_data, report_data
+from .checks import Check, Outcome, Rule, Sheet
+from .errors import (
+    AttestationError,
+    InvalidArgument,
+    MalformedCollateral,
+    MalformedEvidence,
+    PolicyError,
+    UnknownKind,
+)
+from .kinds import KINDS, Kind
+from .model import Binding, Claims, Collateral, Evidence, Verdict
+from .policy import NilPolicy, Policy, load_policy
+from .verdict import appraise, parse, verify
+
+__all__ = [
+    "KINDS",
+    "PURPOSE_TLS",
+    "VENDOR_ANCHORS",
+    "Anchors",
+    "AttestationError",
+    "Binding",
+    "Check",
+    "Claims",
+    "Collateral",
+    "Evidence",
+    "InvalidArgument",
+    "Kind",
+    "MalformedCollateral",
+    "MalformedEvidence",
+    "NilPolicy",
+    "Outcome",
+    "Policy",
+    "PolicyError",
+    "Rule",
+    "Sheet",
+    "UnknownKind",
+    "Verdict",
+    "appraise",
+    "legacy_report_data",
+    "load_policy",
+    "parse",
+    "report_data",
+    "verify",
+]

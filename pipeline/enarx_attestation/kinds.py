@@ -1,0 +1,50 @@
+"""The table of evidence kinds. A kind is data and three functions; none of them can say "accepted".
+
+A third party adds a kind by passing a larger table to `parse`, `verify` and `appraise`. What a kind's functions yield
+are checks; the verdict is computed from them here in the library, and from nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from types import MappingProxyType
+from typing import Any, Final
+
+from . import nil
+from .anchors import Anchors
+from .checks import Rule, Sheet
+from .model import Claims, Collateral, Evidence
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of evidence.
+
+    `max_size` bounds `parse` in bytes. `rules` documents every check. `required` are the checks without which claims
+    of this kind were not verified.
+    """
+
+    name: str
+    max_size: int
+    recognise: Callable[[bytes], bool]
+    parse: Callable[[bytes], Evidence]
+    verify: Callable[[Evidence, Collateral, Anchors, datetime], Claims]
+    appraise: Callable[[Claims, Any, Sheet], None]
+    rules: Mapping[str, Rule]
+    required: frozenset[str]
+
+
+_NIL_REQUIRED = frozenset({"nil.unprotected"})
+
+KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
+    {
+        kind.name: kind
+        for kind in (
+            Kind("nil", nil.MAX_SIZE, nil.recognise, nil.parse, nil.verify, nil.appraise, nil.RULES, _NIL_REQUIRED),
+            Kind("kvm", nil.MAX_SIZE, nil.recognise_kvm, nil.parse, nil.verify, nil.appraise, nil.RULES, _NIL_REQUIRED),
+        )
+    }
+)
+"""The built-in kinds by name."""
