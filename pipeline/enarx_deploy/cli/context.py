@@ -1,0 +1,241 @@
+"""What every command shares: the options that all of them take, and how they answer.
+
+An option given before the command's name means the same as one given after it; the latter wins.
+
+A command is written so, and gets the `Context` as its first argument:
+
+    @click.command()
+    @common_options("manifest", "backend")
+    @click.argument("keep")
+    def command(context: Context, keep: str) -> None: ...
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar
+
+import click
+from click.core import ParameterSource
+
+from enarx_deploy.errors import UsageError
+
+if TYPE_CHECKING:
+    from enarx_deploy.plugin_manager import PluginManager
+    from enarx_deploy.project import Project
+
+P = ParamSpec("P")
+R = TypeVar("R")
+Extra = Literal["manifest", "backend", "target", "force"]
+
+
+@dataclass
+class Context:
+    """The common options as given, and the way out for a command's answer."""
+
+    directory: Path = field(default_factory=Path)
+    json: bool = False
+    verbosity: int = 0
+    quiet: bool = False
+    overrides: tuple[str, ...] = ()  # KEY=VALUE, in the order given
+    manifest_file: Path | None = None
+    backend: str = ""
+    target: str = ""
+    force: bool = False
+    trace_hooks: bool = False
+    given_before: dict[str, str] = field(default_factory=dict)  # field -> option, given before the command's name
+
+    @functools.cached_property
+    def plugins(self) -> PluginManager:
+        """The plugin manager, made when a command first needs it."""
+        from enarx_deploy.plugin_manager import PluginManager
+
+        return PluginManager.from_environment(trace=self.trace if self.trace_hooks else None)
+
+    def project(self) -> Project:
+        """The project in the directory, its manifest read and checked. Raises ManifestError, UsageError."""
+        from enarx_deploy.project import load_project
+
+        project = load_project(
+            self.directory,
+            overrides=self.overrides,
+            manifest_file=self.manifest_file,
+            backend=self.backend,
+            target=self.target,
+            force=self.force,
+        )
+        for line in project.warnings:
+            self.warn(line)
+        return project
+
+    def emit(self, human: str | Callable[[], str], record: Any) -> None:
+        """Answer on stdout: `record` as JSON with `--json`, else the text that `human` is or returns."""
+        if self.json:
+            import msgspec
+
+            text = msgspec.json.format(msgspec.json.encode(record), indent=2).decode()
+        else:
+            text = human if isinstance(human, str) else human()
+        if text:
+            click.echo(text)
+
+    def note(self, line: str) -> None:
+        """A line that a user wants to see on stderr, unless quiet or a program is listening."""
+        if not self.quiet and (not self.json or self.verbosity):
+            click.echo(line, err=True)
+
+    def warn(self, line: str) -> None:
+        """A warning on stderr, shown even with `--quiet`."""
+        click.echo(f"warning: {line}", err=True)
+
+    def trace(self, line: str) -> None:
+        """A line of `--trace-hooks`, on stderr."""
+        click.echo(line, err=True)
+
+
+@dataclass(frozen=True)
+class _Option:
+    """One common option: its words, the field of `Context` that it fills, and its environment variables."""
+
+    fills: str
+    words: tuple[str, ...]
+    help: str
+    environment: tuple[str, ...] = ()
+    attributes: dict[str, Any] = field(default_factory=dict)
+
+
+_ALWAYS = (
+    _Option(
+        "directory",
+        ("-C", "--directory"),
+        "Work in DIR instead of the current directory.",
+        ("ENARX_DEPLOY_DIRECTORY",),
+        {"metavar": "DIR", "type": click.Path(exists=True, file_okay=False, path_type=Path)},
+    ),
+    _Option("json", ("--json",), "Answer in JSON on stdout.", ("ENARX_DEPLOY_JSON",), {"is_flag": True}),
+    _Option(
+        "verbosity",
+        ("-v", "--verbose"),
+        "Say more; -vv shows tracebacks.",
+        ("ENARX_DEPLOY_VERBOSE",),
+        {"count": True},
+    ),
+    _Option("quiet", ("-q", "--quiet"), "Say only what went wrong.", ("ENARX_DEPLOY_QUIET",), {"is_flag": True}),
+    _Option(
+        "trace_hooks",
+        ("--trace-hooks",),
+        "Print each hook call, its plugins and its time.",
+        ("ENARX_DEPLOY_TRACE_HOOKS",),
+        {"is_flag": True, "hidden": True},
+    ),
+)
+_EXTRA: dict[Extra, tuple[_Option, ...]] = {
+    "manifest": (
+        _Option(
+            "overrides",
+            ("--set",),
+            "Override a manifest value, such as --set files.0.port=8443; can be repeated.",
+            ("ENARX_DEPLOY_SET",),
+            {"metavar": "KEY=VALUE", "multiple": True},
+        ),
+        _Option(
+            "manifest_file",
+            ("--manifest",),
+            "Read this manifest instead of DIR/Enarx.toml.",
+            ("ENARX_DEPLOY_MANIFEST", "ENARX_WASMCFGFILE"),
+            {"metavar": "FILE", "type": click.Path(path_type=Path)},
+        ),
+    ),
+    "backend": (
+        _Option(
+            "backend",
+            ("--backend",),
+            "The kind of Keep: nil, kvm, snp, tdx, sgx or a plugin's.",
+            ("ENARX_DEPLOY_BACKEND", "ENARX_BACKEND"),
+            {"metavar": "NAME"},
+        ),
+    ),
+    "target": (
+        _Option(
+            "target",
+            ("--target",),
+            "Where Keeps are started: a [deploy.NAME] table, or a target such as local.",
+            ("ENARX_DEPLOY_TARGET",),
+            {"metavar": "NAME"},
+        ),
+    ),
+    "force": (
+        _Option(
+            "force",
+            ("--force",),
+            "Run every stage again, changed or not.",
+            ("ENARX_DEPLOY_FORCE",),
+            {"is_flag": True},
+        ),
+    ),
+}
+_ALL = _ALWAYS + tuple(option for options in _EXTRA.values() for option in options)
+
+
+def common_options(
+    *extra: Extra,
+) -> Callable[[Callable[Concatenate[Context, P], R]], Callable[P, R]]:
+    """Give a command the options that all commands have, and those of `extra` that mean something to it."""
+    options = _ALWAYS + tuple(option for word in extra for option in _EXTRA[word])
+    accepted = frozenset(option.fills for option in options)
+
+    def decorate(function: Callable[Concatenate[Context, P], R]) -> Callable[P, R]:
+        @functools.wraps(function)
+        def with_context(*args: P.args, **kwargs: P.kwargs) -> R:
+            click_context = click.get_current_context()
+            context = click_context.ensure_object(Context)
+            _refuse_unused(context, accepted, click_context.info_name or "")
+            return function(context, *args, **kwargs)
+
+        return _attach(with_context, options, before=False)
+
+    return decorate
+
+
+def group_options(function: Callable[P, R]) -> Callable[P, R]:
+    """Give the command group every common option, and their environment variables."""
+    return _attach(function, _ALL, before=True)
+
+
+def _attach(function: Callable[P, R], options: tuple[_Option, ...], *, before: bool) -> Callable[P, R]:
+    for option in reversed(options):
+        function = click.option(
+            *option.words,
+            option.fills,
+            help=option.help,
+            # The environment speaks once, at the group: a command's own option must not be overruled by it.
+            envvar=list(option.environment) if before else None,
+            allow_from_autoenv=False,
+            expose_value=False,
+            callback=functools.partial(_store, option=option, before=before),
+            **option.attributes,
+        )(function)
+    return function
+
+
+def _store(
+    click_context: click.Context, parameter: click.Parameter, value: Any, *, option: _Option, before: bool
+) -> None:
+    source = click_context.get_parameter_source(parameter.name or "")
+    if source not in (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT):
+        return
+    context = click_context.ensure_object(Context)
+    if option.fills == "overrides":
+        value = (*context.overrides, *value)
+    setattr(context, option.fills, value)
+    if before and source is ParameterSource.COMMANDLINE:
+        context.given_before[option.fills] = option.words[-1]
+
+
+def _refuse_unused(context: Context, accepted: frozenset[str], command: str) -> None:
+    for name, word in context.given_before.items():
+        if name not in accepted:
+            raise UsageError(f"{word} means nothing to {command!r}", hint=f"`{command} --help` lists its options")

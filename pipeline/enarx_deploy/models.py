@@ -1,0 +1,155 @@
+"""The records that stages hand to one another, saved as JSON under `.enarx/`.
+
+All are frozen. A digest is always written `sha256:` and 64 lower-case hex digits. A path is absolute in memory.
+A time is an RFC 3339 string in UTC.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+StageName = Literal["compile", "package", "attest", "deploy", "provision_tls"]
+STAGES: tuple[StageName, ...] = ("compile", "package", "attest", "deploy", "provision_tls")
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of all records."""
+
+
+class Import(Record, frozen=True):
+    """One import of a wasm module: `module` and `name` as written in its import section."""
+
+    module: str
+    name: str
+    kind: Literal["func", "memory", "table", "global", "tag"]
+
+
+class Module(Record, frozen=True):
+    """What `compile` made: a validated core wasm module.
+
+    `toolchain` is the provider's name and `version` what its tool says of itself. `inputs` maps each source file,
+    relative to the project, to its digest: when none changed, the stage is skipped.
+    """
+
+    path: str
+    sha256: str
+    size: int
+    entry: Literal["", "_start"]
+    imports: list[Import]
+    toolchain: str
+    version: str
+    inputs: dict[str, str] = {}
+
+
+class PackageFile(Record, frozen=True):
+    """One file of a package: its place in the tree (components joined by `/`), size in bytes, and media type."""
+
+    path: str
+    sha256: str
+    size: int
+    type: str
+
+
+class Package(Record, frozen=True):
+    """What `package` made: a content-addressed tree.
+
+    `digest` is the SHA-256 of the root directory's JSON (Drawbridge's directory form) and names the package
+    everywhere. `root` is the directory that holds the tree.
+    """
+
+    digest: str
+    root: str
+    size: int
+    files: list[PackageFile]
+
+
+class ReferenceValues(Record, frozen=True):
+    """What `attest` made: what this package must measure to on this backend, and the policy for the Steward.
+
+    `hardware` says whether a CPU vouches for the measurements. `measurements` maps a name that the backend documents
+    to a digest. `policy` is the appraisal policy, in the Steward's policy form, that accepts exactly this.
+    """
+
+    backend: str
+    hardware: bool
+    package: str
+    measurements: dict[str, str]
+    policy: dict[str, Any]
+
+
+class Endpoint(Record, frozen=True):
+    """A socket that a Keep serves: `name` is its name in the manifest, `port` the port really bound."""
+
+    name: str
+    host: str
+    port: int
+    prot: Literal["tls", "tcp"]
+
+
+class Deployment(Record, frozen=True):
+    """What `deploy` made: a running Keep on a target."""
+
+    id: str
+    name: str
+    backend: str
+    target: str
+    package: str
+    endpoints: list[Endpoint]
+    created: str
+
+
+class EndpointIdentity(Record, frozen=True):
+    """The certificate that one endpoint serves: its chain as PEM, leaf first, and the leaf's digest."""
+
+    endpoint: str
+    certificate_sha256: str
+    chain_pem: str
+
+
+class Identity(Record, frozen=True):
+    """What `provision_tls` made: the certificates, who issued them, and the appraisal behind them."""
+
+    issuer: str
+    steward_url: str
+    root_pem_path: str
+    not_before: str
+    not_after: str
+    endpoints: list[EndpointIdentity]
+    appraisal: dict[str, Any]
+
+
+class KeepStatus(Record, frozen=True):
+    """What a target knows of one Keep. `crashed` is a Keep whose host process is gone without having said why."""
+
+    id: str
+    name: str
+    state: Literal["starting", "running", "stopping", "exited", "failed", "crashed"]
+    backend: str
+    target: str
+    package: str
+    endpoints: list[Endpoint]
+    created: str
+    pid: int = 0
+    exit_status: int | None = None
+    reason: str = ""
+    certificate_not_after: str = ""
+
+
+class ProbeCheck(Record, frozen=True):
+    """One thing that a backend needs of the machine: what was found, and what to do where it is missing."""
+
+    name: str
+    ok: bool
+    detail: str
+    hint: str = ""
+
+
+class Probe(Record, frozen=True):
+    """Whether a backend can be used on this machine, check by check."""
+
+    backend: str
+    available: bool
+    hardware: bool
+    checks: list[ProbeCheck]

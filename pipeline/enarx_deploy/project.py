@@ -1,0 +1,109 @@
+"""The project that stages work on: a directory, its manifest, and what the command line asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from enarx_deploy.errors import UsageError
+
+if TYPE_CHECKING:
+    from enarx_deploy.manifest import Manifest
+
+MANIFEST_NAME = "Enarx.toml"
+WORK_DIRECTORY = ".enarx"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What was asked for on the command line, merged with the `[deploy.NAME]` table in use.
+
+    An empty string means that nobody asked: the stage or the runner chooses, and says what it chose.
+    """
+
+    deploy: str = ""  # NAME of the [deploy.NAME] table in use
+    backend: str = ""  # a backend's name or alias
+    minimum: str = ""  # the weakest backend that may be chosen
+    target: str = ""  # a target's name
+    force: bool = False  # run every stage, even where its inputs are unchanged
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project directory as read once, at the start of a command.
+
+    `manifest_text` is the manifest after `--set`, as it goes into the package. `manifest_file` is None where the
+    project has none, and the manifest is then Enarx's default.
+    """
+
+    root: Path
+    manifest: Manifest
+    manifest_file: Path | None
+    manifest_text: bytes
+    settings: Settings = field(default_factory=Settings)
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The project's name: that of its directory."""
+        return self.root.name
+
+    @property
+    def work_dir(self) -> Path:
+        """Where records and products are kept: `.enarx` in the project. The runner makes it."""
+        return self.root / WORK_DIRECTORY
+
+
+def load_project(
+    directory: Path,
+    *,
+    overrides: Sequence[str] = (),
+    manifest_file: Path | None = None,
+    backend: str = "",
+    target: str = "",
+    force: bool = False,
+) -> Project:
+    """Read the project in `directory`: its manifest, with `overrides` (`KEY=VALUE`) laid over it.
+
+    `target` names a `[deploy.NAME]` table or, where none has the name, a target. Raises ManifestError, UsageError.
+    """
+    from enarx_deploy.manifest import load
+
+    root = directory.absolute()
+    loaded = load(manifest_file or root / MANIFEST_NAME, overrides)
+    return Project(
+        root=root.resolve(),
+        manifest=loaded.manifest,
+        manifest_file=loaded.path,
+        manifest_text=loaded.text,
+        settings=_settings(loaded.manifest, backend=backend, target=target, force=force),
+        warnings=tuple(loaded.warnings),
+    )
+
+
+def _settings(manifest: Manifest, *, backend: str, target: str, force: bool) -> Settings:
+    if not manifest.deploy:
+        return Settings(backend=backend, target=target, force=force)
+    # A target that is no table's name overrides the table's target only: its `minimum` still holds.
+    name = target if target in manifest.deploy else _default_table(list(manifest.deploy))
+    table = manifest.deploy[name]
+    return Settings(
+        deploy=name,
+        backend=backend or table.backend or "",
+        minimum=table.minimum or "",
+        target=(table.target or "") if target in ("", name) else target,
+        force=force,
+    )
+
+
+def _default_table(names: list[str]) -> str:
+    if "default" in names:
+        return "default"
+    if len(names) == 1:
+        return names[0]
+    raise UsageError(
+        f"the manifest has {len(names)} [deploy] tables: {', '.join(names)}",
+        hint="say which with --target NAME, or name one of them `default`",
+    )
