@@ -1,0 +1,47 @@
+"""The manifest: what `Enarx.toml` may say, and how it is read and checked."""
+
+from __future__ import annotations
+
+from enarx_deploy.manifest.loader import FILE_NAME, MAX_BYTES, Loaded, load, parse
+from enarx_deploy.manifest.types import (
+    Asset,
+    Attest,
+    Build,
+    Connect,
+    Deploy,
+    File,
+    Listen,
+    Manifest,
+    Null,
+    PackageTable,
+    Resources,
+    Socket,
+    Stderr,
+    Stdin,
+    Stdout,
+    Tls,
+)
+
+__all__ = [
+    "FILE_NAME",
+    "MAX_BYTES",
+    "Asset",
+    "Attest",
+    "Build",
+    "Connect",
+    "Deploy",
+    "File",
+    "Listen",
+    "Loaded",
+    "Manifest",
+    "Null",
+    "PackageTable",
+    "Resources",
+    "Socket",
+    "Stderr",
+    "Stdin",
+    "Stdout",
+    "Tls",
+    "load",
+    "parse",
+]

@@ -1,0 +1,288 @@
+"""`Enarx.toml` as types: one struct per table, one field per key, with its limits and its meaning.
+
+These types are the single source: the loader checks against them, the JSON Schema and the tables of
+`docs/manifest.md` are made from them. The first four keys and the kinds of `[[files]]` are Enarx 0.7.1's own; the
+other tables are additions, which Enarx ignores.
+
+Patterns end in ``(?!\\n)$`` where a final newline must not pass: Python's ``$`` alone would allow it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+ARGV0 = "main.wasm"
+"""The first argument of every workload, as in Enarx."""
+
+_COMPUTED = -1  # a port that the file does not give; no file can give this number
+
+
+def _expected(words: str) -> dict[str, str]:
+    return {"expected": words}
+
+
+Text = Annotated[str, Meta(pattern=r"^[^\u0000]*$", extra=_expected("a string without NUL characters"))]
+Word = Annotated[str, Meta(pattern=r"^[^\u0000-\u001f\u007f]+(?!\n)$", extra=_expected("a string of one line"))]
+StdioName = Annotated[
+    str,
+    Meta(
+        pattern=r"^[^:\u0000-\u001f\u007f]*(?!\n)$",
+        extra=_expected("a name without ':' (which joins the names in FD_NAMES) and without control characters"),
+    ),
+]
+SocketName = Annotated[
+    str,
+    Meta(
+        pattern=r"^[^:\u0000-\u001f\u007f]+(?!\n)$",
+        extra=_expected(
+            "a name that is not empty, without ':' (which joins the names in FD_NAMES) and without control characters"
+        ),
+    ),
+]
+Host = Annotated[str, Meta(pattern=r"^[^\u0000-\u0020\u007f]+(?!\n)$", extra=_expected("a host name or an IP address"))]
+Port = Annotated[int, Meta(ge=0, le=65535)]
+Prot = Literal["tls", "tcp"]
+Url = Annotated[
+    str,
+    Meta(
+        pattern=(
+            r"^([Hh][Tt][Tt][Pp][Ss]://[^/?#\u0000-\u0020\u007f]"
+            r"|[Hh][Tt][Tt][Pp]://([Ll][Oo][Cc][Aa][Ll][Hh][Oo][Ss][Tt]|127(\.[0-9]{1,3}){3}|\[::1\])(:[0-9]{1,5})?(/|\?|#|$))"
+            r"[^\u0000-\u0020\u007f]*(?!\n)$"
+        ),
+        extra=_expected("an absolute https:// URL (http:// only for this machine: localhost, 127.0.0.0/8, [::1])"),
+    ),
+]
+ProjectPath = Annotated[
+    str,
+    Meta(
+        pattern=r"^(?!/)(?!(.*/)?\.\.(/|$))[^\u0000-\u001f\u007f]+(?!\n)$",
+        extra=_expected("a path inside the project: relative, and without '..'"),
+    ),
+]
+GuestPath = Annotated[
+    str,
+    Meta(
+        pattern=r"^(/|(/(?!\.{0,2}(/|$))[^/\u0000-\u001f\u007f]+)+)(?!\n)$",
+        extra=_expected("an absolute path without '.', '..', doubled or trailing '/'"),
+    ),
+]
+Roots = Annotated[
+    str,
+    Meta(
+        pattern=r"^(system|steward|(?!/)(?!(.*/)?\.\.(/|$))(?=.*[./])[^\u0000-\u001f\u007f]+)(?!\n)$",
+        extra=_expected('"system", "steward", or the path of a PEM file inside the project (such as "ca.pem")'),
+    ),
+]
+KeepName = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}(?!\n)$",
+        extra=_expected("1 to 63 letters, digits, '.', '_' and '-', the first a letter or a digit"),
+    ),
+]
+Size = Annotated[
+    Annotated[int, Meta(ge=0)] | Annotated[str, Meta(pattern=r"^[0-9]{1,12} ?(B|KiB|MiB|GiB)(?!\n)$")],
+    Meta(extra=_expected('a number of bytes, or a size such as "256 MiB" (units: B, KiB, MiB, GiB)')),
+]
+
+_UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+
+
+def size_in_bytes(size: int | str) -> int:
+    """The number of bytes that a `Size` stands for."""
+    if isinstance(size, int):
+        return size
+    unit = size.lstrip("0123456789")
+    return int(size.removesuffix(unit)) * _UNITS[unit.strip()]
+
+
+class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Base of all tables: an unknown key is an error."""
+
+
+class Null(Table, frozen=True, kw_only=True, tag_field="kind", tag="null"):
+    """Reads end at once, writes are swallowed."""
+
+    name: Annotated[StdioName, Meta(description="Its name in FD_NAMES.")] = "null"
+
+
+class Stdin(Table, frozen=True, kw_only=True, tag_field="kind", tag="stdin"):
+    """The standard input of the host process."""
+
+    name: Annotated[StdioName, Meta(description="Its name in FD_NAMES.")] = "stdin"
+
+
+class Stdout(Table, frozen=True, kw_only=True, tag_field="kind", tag="stdout"):
+    """The standard output of the host process."""
+
+    name: Annotated[StdioName, Meta(description="Its name in FD_NAMES.")] = "stdout"
+
+
+class Stderr(Table, frozen=True, kw_only=True, tag_field="kind", tag="stderr"):
+    """The standard error of the host process."""
+
+    name: Annotated[StdioName, Meta(description="Its name in FD_NAMES.")] = "stderr"
+
+
+class Listen(Table, frozen=True, kw_only=True, tag_field="kind", tag="listen"):
+    """A listening TCP socket; with `prot = "tls"` the TLS ends inside the Keep."""
+
+    name: Annotated[SocketName, Meta(description="Its name in FD_NAMES, in [tls.NAME] and as an endpoint; unique.")]
+    prot: Annotated[Prot, Meta(description="What is spoken on the socket.")]
+    addr: Annotated[Host, Meta(description="The address to listen on.")] = "::"
+    port: Annotated[
+        Port, Meta(description="The port to listen on; 0 takes any free one. Default: 443 for tls, 80 for tcp.")
+    ] = msgspec.field(default_factory=lambda: _COMPUTED)
+
+    def __post_init__(self) -> None:
+        if self.port == _COMPUTED:
+            msgspec.structs.force_setattr(self, "port", _DEFAULT_PORTS[self.prot])
+
+
+class Connect(Table, frozen=True, kw_only=True, tag_field="kind", tag="connect"):
+    """A TCP connection made before the workload starts; with `prot = "tls"` the TLS ends inside the Keep."""
+
+    host: Annotated[Host, Meta(description="The host to connect to, and the name that its certificate must have.")]
+    prot: Annotated[Prot, Meta(description="What is spoken on the socket.")]
+    name: Annotated[
+        SocketName, Meta(description="Its name in FD_NAMES and in [tls.NAME]; unique. Default: the value of `host`.")
+    ] = msgspec.field(default_factory=str)
+    port: Annotated[Port, Meta(description="The port to connect to. Default: 443 for tls, 80 for tcp.")] = (
+        msgspec.field(default_factory=lambda: _COMPUTED)
+    )
+
+    def __post_init__(self) -> None:
+        if not self.name:
+            msgspec.structs.force_setattr(self, "name", self.host)
+        if self.port == _COMPUTED:
+            msgspec.structs.force_setattr(self, "port", _DEFAULT_PORTS[self.prot])
+
+
+_DEFAULT_PORTS: dict[Prot, int] = {"tls": 443, "tcp": 80}
+
+File = Null | Stdin | Stdout | Stderr | Listen | Connect
+Socket = Listen | Connect
+
+
+class Build(Table, frozen=True, kw_only=True):
+    """How the sources become a wasm module."""
+
+    toolchain: Annotated[str | None, Meta(description="The toolchain, by name. Default: the first that fits.")] = None
+    source: Annotated[Word | None, Meta(description="The file or folder to build, relative to the project.")] = None
+    output: Annotated[
+        Word | None, Meta(description="The wasm file that the build leaves, relative to the project.")
+    ] = None
+    args: Annotated[tuple[Text, ...], Meta(description="More words for the toolchain.")] = ()
+
+
+class Asset(Table, frozen=True, kw_only=True):
+    """A file or a folder of the project that the workload can open."""
+
+    source: Annotated[ProjectPath, Meta(description="The file or folder, relative to the project.")]
+    guest: Annotated[GuestPath, Meta(description="The absolute path at which the workload sees it; unique.")]
+    writable: Annotated[
+        bool, Meta(description="Whether the workload may change its own copy, which is lost when it ends.")
+    ] = False
+
+
+class PackageTable(Table, frozen=True, kw_only=True):
+    """What is packaged beside the module."""
+
+    assets: Annotated[tuple[Asset, ...], Meta(description="The files and folders that the workload can open.")] = ()
+
+
+class Attest(Table, frozen=True, kw_only=True):
+    """Who appraises the Keep and issues its certificates."""
+
+    issuer: Annotated[
+        Word, Meta(description='"steward", "selfsigned", or the name of an issuer that a plugin brings.')
+    ] = "steward"
+    protocol: Annotated[
+        Literal["v1", "enarx"],
+        Meta(
+            description="How the evidence is bound: `v1` binds key, package, manifest and nonce; "
+            "`enarx` binds the key alone, as a Steward of Enarx 0.2 expects."
+        ),
+    ] = "v1"
+
+
+class Tls(Table, frozen=True, kw_only=True):
+    """The TLS of one socket."""
+
+    roots: Annotated[
+        tuple[Roots, ...],
+        Meta(
+            description="Whom a `connect` socket trusts: `system` (the compiled-in Mozilla set), `steward` (the root "
+            "that issued this Keep's certificate), or PEM files of the project, which are packaged.",
+            min_length=1,
+        ),
+    ] = ("system",)
+    handshake_timeout: Annotated[
+        int, Meta(ge=1, le=300, description="Seconds after which an unfinished handshake is dropped.")
+    ] = 10
+
+
+class Deploy(Table, frozen=True, kw_only=True):
+    """Where and how Keeps are started; `[deploy.default]` is used when none is named."""
+
+    target: Annotated[Word, Meta(description="The place where Keeps are started, by name.")] = "local"
+    backend: Annotated[
+        Word | None, Meta(description="The backend, by name. Default: the strongest that is available.")
+    ] = None
+    minimum: Annotated[
+        Word | None, Meta(description="The weakest backend that will do, by name; a weaker one is refused.")
+    ] = None
+    name: Annotated[KeepName | None, Meta(description="The Keep's name. Default: the project's folder.")] = None
+
+
+class Resources(Table, frozen=True, kw_only=True):
+    """What the workload may use at most."""
+
+    memory: Annotated[Size, Meta(description="Linear memory of the module: 64 KiB to 4 GiB.")] = "4 GiB"
+    filesystem: Annotated[Size, Meta(description="Its private file system, held in memory: up to 64 GiB.")] = "64 MiB"
+    connections: Annotated[int, Meta(ge=1, le=16384, description="Connections open at the same time.")] = 1024
+
+    @property
+    def memory_bytes(self) -> int:
+        return size_in_bytes(self.memory)
+
+    @property
+    def filesystem_bytes(self) -> int:
+        return size_in_bytes(self.filesystem)
+
+
+class Manifest(Table, frozen=True, kw_only=True):
+    """`Enarx.toml`: what a workload sees, how it is built, attested and deployed."""
+
+    steward: Annotated[
+        Url | None, Meta(description="The Steward that issues certificates: https, or http for this machine.")
+    ] = None
+    args: Annotated[tuple[Text, ...], Meta(description="The arguments after the first, which is `main.wasm`.")] = ()
+    files: Annotated[
+        tuple[File, ...], Meta(description="The open files; the first is file descriptor 0. A file without any: none.")
+    ] = ()
+    env: Annotated[
+        dict[Text, Text], Meta(description="Environment variables. Nothing of the host's environment is passed.")
+    ] = {}
+    build: Annotated[Build, Meta(description="How the sources become a wasm module.")] = Build()
+    package: Annotated[PackageTable, Meta(description="What is packaged beside the module.")] = PackageTable()
+    attest: Annotated[Attest, Meta(description="Who appraises the Keep and issues its certificates.")] = Attest()
+    tls: Annotated[dict[str, Tls], Meta(description="The TLS of a socket, by its name in `files`.")] = {}
+    deploy: Annotated[dict[str, Deploy], Meta(description="Deployments by name; `default` when none is named.")] = {}
+    resources: Annotated[Resources, Meta(description="What the workload may use at most.")] = Resources()
+
+    def argv(self) -> list[str]:
+        """The workload's argument list, the first included."""
+        return [ARGV0, *self.args]
+
+    def environ(self) -> list[tuple[str, str]]:
+        """The workload's environment in order: FD_COUNT, FD_NAMES, then `env` as the file has it.
+
+        Where `env` sets one of the first two again, both entries are there and libc's getenv finds the first.
+        """
+        names = ":".join(file.name for file in self.files)
+        return [("FD_COUNT", str(len(self.files))), ("FD_NAMES", names), *self.env.items()]
