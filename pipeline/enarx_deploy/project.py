@@ -27,6 +27,7 @@ class Settings:
     backend: str = ""  # a backend's name or alias
     minimum: str = ""  # the weakest backend that may be chosen
     target: str = ""  # a target's name
+    keep_name: str = ""  # the Keep's name
     force: bool = False  # run every stage, even where its inputs are unchanged
 
 
@@ -47,8 +48,8 @@ class Project:
 
     @property
     def name(self) -> str:
-        """The project's name: that of its directory."""
-        return self.root.name
+        """What its Keeps are called: the name in the `[deploy.NAME]` table in use, else that of the directory."""
+        return self.settings.keep_name or self.root.name or "project"
 
     @property
     def work_dir(self) -> Path:
@@ -71,10 +72,11 @@ def load_project(
     """
     from enarx_deploy.manifest import load
 
-    root = directory.absolute()
-    loaded = load(manifest_file or root / MANIFEST_NAME, overrides)
+    root = directory.resolve()
+    own = root / MANIFEST_NAME
+    loaded = load(manifest_file or (own if own.exists() else None), overrides)
     return Project(
-        root=root.resolve(),
+        root=root,
         manifest=loaded.manifest,
         manifest_file=loaded.path,
         manifest_text=loaded.text,
@@ -93,7 +95,8 @@ def _settings(manifest: Manifest, *, backend: str, target: str, force: bool) -> 
         deploy=name,
         backend=backend or table.backend or "",
         minimum=table.minimum or "",
-        target=(table.target or "") if target in ("", name) else target,
+        target=table.target if target in ("", name) else target,
+        keep_name=table.name or "",
         force=force,
     )
 

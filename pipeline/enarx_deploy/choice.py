@@ -1,0 +1,94 @@
+"""Which provider does the work, and why: asked for by name, or found out. Every choice comes with its reason."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from enarx_deploy.errors import KeepError, UsageError
+
+if TYPE_CHECKING:
+    from enarx_deploy.models import Probe
+    from enarx_deploy.plugin_manager import PluginManager
+    from enarx_deploy.project import Project
+    from enarx_deploy.protocols import Backend, Issuer, Target, Toolchain
+
+DEFAULT_TARGET = "local"
+
+
+def toolchain(project: Project, plugins: PluginManager) -> tuple[Toolchain | None, str]:
+    """The toolchain that `[build] toolchain` names, else the first that knows the sources, else None."""
+    named = project.manifest.build.toolchain
+    if named:
+        return plugins.get("toolchain", named), f"toolchain {named}: [build] toolchain names it"
+    fits = [(candidate, reason) for candidate in plugins.all("toolchain") if (reason := candidate.detect(project))]
+    if not fits:
+        return None, ""
+    chosen, reason = fits[0]
+    others = "".join(f", {other.name} ({why})" for other, why in fits[1:])
+    also = f"; would fit too: {others[2:]}" if others else ""
+    return chosen, f"toolchain {chosen.name}: {reason}{also}; [build] toolchain or --set build.toolchain=NAME overrides"
+
+
+def backend(project: Project, plugins: PluginManager) -> tuple[Backend, str]:
+    """The backend asked for, else the strongest that this machine has; never one weaker than `minimum`.
+
+    Raises KeepError where the machine cannot do it, UsageError where a name is unknown or too weak.
+    """
+    asked = project.settings.backend
+    if asked:
+        chosen = plugins.get("backend", asked)
+        _require_available(chosen.probe())
+        reason = "as asked for"
+    else:
+        chosen, reason = _strongest(plugins)
+    _require_strength(chosen, project, plugins)
+    return chosen, f"backend {chosen.name}: {reason}{'' if chosen.hardware else '; no hardware protects this Keep'}"
+
+
+def target(project: Project, plugins: PluginManager) -> Target:
+    """The target of `--target` or of the `[deploy.NAME]` table in use, else this machine."""
+    return plugins.get("target", project.settings.target or DEFAULT_TARGET)
+
+
+def issuer(project: Project, plugins: PluginManager) -> Issuer:
+    """The issuer that `[attest] issuer` names."""
+    return plugins.get("issuer", project.manifest.attest.issuer)
+
+
+def _strongest(plugins: PluginManager) -> tuple[Backend, str]:
+    lacking: list[str] = []
+    for candidate in sorted(plugins.all("backend"), key=lambda backend: -backend.strength):
+        probe = candidate.probe()
+        if probe.available:
+            passed_over = f" ({'; '.join(lacking)})" if lacking else ""
+            return candidate, f"the strongest that this machine has{passed_over}"
+        lacking.append(f"{candidate.name}: {_first_fault(probe)[0]}")
+    raise KeepError(
+        f"this machine has no backend that can be used ({'; '.join(lacking) or 'none is installed'})",
+        hint="`enarx-deploy platform` shows each backend, check by check",
+    )
+
+
+def _require_available(probe: Probe) -> None:
+    if not probe.available:
+        fault, hint = _first_fault(probe)
+        raise KeepError(
+            f"backend {probe.backend!r} cannot be used on this machine: {fault}",
+            hint=hint or f"`enarx-deploy platform {probe.backend}` shows check by check what it needs",
+        )
+
+
+def _first_fault(probe: Probe) -> tuple[str, str]:
+    for check in probe.checks:
+        if not check.ok:
+            return f"{check.name}: {check.detail}", check.hint
+    return "not available", ""
+
+
+def _require_strength(chosen: Backend, project: Project, plugins: PluginManager) -> None:
+    minimum = project.settings.minimum
+    if minimum and chosen.strength < plugins.get("backend", minimum).strength:
+        raise UsageError(
+            f"backend {chosen.name!r} is weaker than {minimum!r}, the minimum of [deploy.{project.settings.deploy}]",
+            hint="deploy on a machine that has it (`enarx-deploy platform`), or lower `minimum` in the manifest",
+        )

@@ -1,0 +1,93 @@
+"""The default `compile`: the chosen toolchain builds, and what it built is checked before anyone sees it."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from enarx_deploy import paths, records
+from enarx_deploy.errors import BuildError, UsageError
+from enarx_deploy.hookspecs import hookimpl
+from enarx_deploy.models import Module
+from enarx_deploy.protocols import MissingTool, Tool
+
+if TYPE_CHECKING:
+    from enarx_deploy.project import Project
+    from enarx_deploy.protocols import Progress, Toolchain
+
+MODULE_NAME = "main.wasm"
+
+
+@hookimpl
+def compile(project: Project, toolchain: Toolchain | None, progress: Progress) -> Module:
+    """Build `.enarx/main.wasm`. Raises UsageError, BuildError, ModuleError."""
+    if toolchain is None:
+        raise _nothing_to_build(project)
+    tool = _found(toolchain)
+    inputs = source_digests(project, toolchain)
+    with tempfile.TemporaryDirectory(dir=project.work_dir, prefix="build.") as folder:
+        output = Path(folder) / MODULE_NAME
+        toolchain.build(project, tool, output, progress)
+        data = _built(output, toolchain)
+    return _checked(project, toolchain, tool, data, inputs)
+
+
+def source_digests(project: Project, toolchain: Toolchain) -> dict[str, str]:
+    """The digest of each file that the toolchain reads, by its path relative to the project where it lies inside."""
+    digests = {}
+    for listed in toolchain.inputs(project):
+        path = project.root / listed
+        name = path.relative_to(project.root) if path.is_relative_to(project.root) else path
+        try:
+            digests[str(name)] = records.digest_of_file(path)
+        except OSError as error:
+            raise BuildError(f"{path}: {error.strerror}", hint="the toolchain would read this file") from error
+    return dict(sorted(digests.items()))
+
+
+def _nothing_to_build(project: Project) -> UsageError:
+    if project.manifest_file is None:
+        return UsageError(
+            f"{project.root} is not a project: it has no Enarx.toml, and no source that a toolchain knows",
+            hint="`enarx-deploy new` makes a project; -C DIR names another directory",
+        )
+    return UsageError(
+        f"no toolchain knows the sources in {project.root}",
+        hint="name one in Enarx.toml: [build] toolchain = NAME; `enarx-deploy plugins` lists them",
+    )
+
+
+def _found(toolchain: Toolchain) -> Tool:
+    tool = toolchain.find()
+    if isinstance(tool, MissingTool):
+        raise BuildError(f"toolchain {toolchain.name!r} needs {tool.name}, which is not here", hint=tool.install)
+    return tool
+
+
+def _built(output: Path, toolchain: Toolchain) -> bytes:
+    try:
+        return output.read_bytes()
+    except FileNotFoundError as error:
+        raise BuildError(
+            f"toolchain {toolchain.name!r} ended well but left no module",
+            hint="`enarx-deploy -v compile` shows its words",
+        ) from error
+
+
+def _checked(project: Project, toolchain: Toolchain, tool: Tool, data: bytes, inputs: dict[str, str]) -> Module:
+    from enarx_deploy import wasm
+
+    facts = wasm.validate(data, f"the module that toolchain {toolchain.name!r} built")
+    path = project.work_dir / MODULE_NAME
+    paths.write_atomically(path, data, mode=0o644)
+    return Module(
+        path=str(path),
+        sha256=records.digest_of(data),
+        size=len(data),
+        entry=facts.entry,
+        imports=list(facts.imports),
+        toolchain=toolchain.name,
+        version=tool.version,
+        inputs=inputs,
+    )

@@ -1,0 +1,28 @@
+"""The default `deploy`: the target looks first for what would go wrong, then starts the Keep."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from enarx_deploy.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from enarx_deploy.models import Deployment, Package, ReferenceValues
+    from enarx_deploy.project import Project
+    from enarx_deploy.protocols import Backend, Progress, Target
+
+
+@hookimpl
+def deploy(
+    project: Project,
+    package: Package,
+    reference_values: ReferenceValues,
+    backend: Backend,
+    target: Target,
+    progress: Progress,
+) -> Deployment:
+    """Start one Keep. Raises KeepError and what the target's check raises."""
+    progress(f"looking at target {target.name}")
+    target.check(project, package, backend)
+    progress(f"starting a {backend.name} Keep on target {target.name}")
+    return target.start(project, package, reference_values, backend)

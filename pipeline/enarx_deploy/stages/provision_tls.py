@@ -1,0 +1,89 @@
+"""The default `provision_tls`: evidence for a key that was born in the Keep, against a certificate for that key."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from enarx_deploy import records
+from enarx_deploy.errors import KeepError
+from enarx_deploy.hookspecs import hookimpl
+from enarx_deploy.models import EndpointIdentity, Identity
+from enarx_deploy.protocols import Issued, IssuerLocation
+
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
+
+    from enarx_deploy.models import Deployment
+    from enarx_deploy.project import Project
+    from enarx_deploy.protocols import Issuer, Progress, Target
+
+_NOWHERE = IssuerLocation(url="", root_pem="", root_pem_path="")
+_NOTHING = Issued(chain=(), appraisal={})
+
+
+@hookimpl
+def provision_tls(
+    project: Project, deployment: Deployment, target: Target, issuer: Issuer, progress: Progress
+) -> Identity:
+    """Let the Keep serve: with a certificate where it speaks TLS, at once where it does not.
+
+    1. The issuer gives a fresh challenge. 2. The Keep answers with its request and evidence. 3. The issuer appraises
+    and issues. 4. The Keep takes the certificate. Raises StewardError, VerificationRefused, KeepError.
+    """
+    if not speaks_tls(project):
+        target.install_certificate(deployment, _NOWHERE, _NOTHING)
+        return _identity(deployment, "", _NOWHERE, _NOTHING)
+    location = issuer.locate(project)
+    progress(f"asking {issuer.name} for a challenge{f' at {location.url}' if location.url else ''}")
+    challenge = issuer.challenge(location)
+    progress("waiting for the Keep's evidence")
+    request = target.request_certificate(deployment, challenge)
+    if request is None:
+        raise KeepError(
+            f"Keep {deployment.id} sent no certificate request, although its manifest has sockets that speak TLS",
+            hint=f"`enarx-deploy logs {deployment.id}` shows what it said",
+        )
+    progress(f"having {request.evidence_kind} evidence appraised")
+    issued = issuer.issue(location, challenge, request)
+    progress("handing the Keep its certificate")
+    target.install_certificate(deployment, location, issued)
+    return _identity(deployment, issuer.name, location, issued)
+
+
+def speaks_tls(project: Project) -> bool:
+    """Whether any socket of the manifest speaks TLS, so that the Keep needs a certificate."""
+    return any(getattr(file, "prot", "") == "tls" for file in project.manifest.files)
+
+
+def _identity(deployment: Deployment, issuer: str, location: IssuerLocation, issued: Issued) -> Identity:
+    chain = _certificates(issued)
+    pem = "".join(_pem(certificate) for certificate in chain)
+    leaf_digest = records.digest_of(issued.chain[0]) if issued.chain else ""
+    served = [endpoint.name for endpoint in deployment.endpoints if endpoint.prot == "tls"]
+    return Identity(
+        issuer=issuer,
+        steward_url=location.url,
+        root_pem_path=location.root_pem_path,
+        not_before=_rfc3339(chain[0].not_valid_before_utc.isoformat()) if chain else "",
+        not_after=_rfc3339(min(certificate.not_valid_after_utc for certificate in chain).isoformat()) if chain else "",
+        endpoints=[EndpointIdentity(endpoint=name, certificate_sha256=leaf_digest, chain_pem=pem) for name in served],
+        appraisal=dict(issued.appraisal),
+    )
+
+
+def _certificates(issued: Issued) -> list[Certificate]:
+    if not issued.chain:
+        return []
+    from cryptography import x509
+
+    return [x509.load_der_x509_certificate(der) for der in issued.chain]
+
+
+def _pem(certificate: Certificate) -> str:
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    return certificate.public_bytes(Encoding.PEM).decode()
+
+
+def _rfc3339(moment: str) -> str:
+    return moment.replace("+00:00", "Z")

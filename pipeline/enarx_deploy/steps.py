@@ -1,0 +1,248 @@
+"""What the runner must know of each stage: what goes in, what decides that it can be skipped, whom it works with."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+
+from enarx_deploy import __version__, choice, records
+from enarx_deploy.errors import PackageError
+from enarx_deploy.models import (
+    Deployment,
+    Identity,
+    KeepStatus,
+    Module,
+    Package,
+    Record,
+    ReferenceValues,
+    StageName,
+)
+from enarx_deploy.protocols import MissingTool
+from enarx_deploy.stages.compile import source_digests
+from enarx_deploy.stages.provision_tls import speaks_tls
+
+if TYPE_CHECKING:
+    from enarx_deploy.plugin_manager import PluginManager
+    from enarx_deploy.project import Project
+    from enarx_deploy.protocols import Backend, Issuer, Target, Toolchain
+
+T = TypeVar("T")
+ALIVE = ("starting", "running", "stopping")
+_NOT_FILES = ("system", "steward")  # words of [tls.NAME] roots that name no file
+
+
+@dataclass
+class Work:
+    """One run: the project, the records made so far, and the providers, each chosen when a stage first needs it."""
+
+    project: Project
+    plugins: PluginManager
+    note: Callable[[str], None]
+    made: dict[StageName, Any] = field(default_factory=dict)
+
+    @functools.cached_property
+    def toolchain(self) -> Toolchain | None:
+        return self._say(choice.toolchain(self.project, self.plugins))
+
+    @functools.cached_property
+    def backend(self) -> Backend:
+        return self._say(choice.backend(self.project, self.plugins))
+
+    @functools.cached_property
+    def target(self) -> Target:
+        return choice.target(self.project, self.plugins)
+
+    @functools.cached_property
+    def issuer(self) -> Issuer:
+        return choice.issuer(self.project, self.plugins)
+
+    @property
+    def slot(self) -> str:
+        """Which of the project's deployments this is: one for each `[deploy.NAME]` table and target."""
+        return f"{self.project.settings.deploy}@{self.target.name}"
+
+    def keep(self, deployment: Deployment) -> KeepStatus | None:
+        """What the target says now of a Keep that was deployed."""
+        target = self.plugins.get("target", deployment.target)
+        return next((status for status in target.keeps() if status.id == deployment.id), None)
+
+    def _say(self, chosen: tuple[T, str]) -> T:
+        provider, why = chosen
+        if why:
+            self.note(why)
+        return provider
+
+
+@dataclass(frozen=True)
+class Step:
+    """One stage as the runner sees it.
+
+    `inputs` is everything that the record depends on, in a form that JSON has. `usable` says of an old record whether
+    what it speaks of is still there and as recorded.
+    """
+
+    stage: StageName
+    record: type[Record]
+    slot: Callable[[Work], str]
+    inputs: Callable[[Work], dict[str, Any]]
+    arguments: Callable[[Work], dict[str, Any]]
+    usable: Callable[[Work, Any], bool]
+
+
+def inputs_digest(work: Work, stage: StageName, inputs: dict[str, Any]) -> str:
+    """The digest of a stage's inputs and of what every stage depends on: this program, and who takes part."""
+    versions = {plugin.name: plugin.version for plugin in work.plugins.plugins}
+    asked = [[name, versions.get(name, __version__)] for name in work.plugins.plugins_of_stage(stage)]
+    return records.digest_of_inputs({"version": __version__, "plugins": asked, "inputs": inputs})
+
+
+def file_is(path: Path, digest: str) -> bool:
+    """Whether a file is there and has this digest."""
+    try:
+        return records.digest_of_file(path) == digest
+    except OSError:
+        return False
+
+
+def _compile_inputs(work: Work) -> dict[str, Any]:
+    build = msgspec.to_builtins(work.project.manifest.build)
+    if work.toolchain is None:
+        return {"build": build}
+    tool = work.toolchain.find()
+    return {
+        "build": build,
+        "toolchain": work.toolchain.name,
+        "tool": "" if isinstance(tool, MissingTool) else tool.version,
+        "sources": source_digests(work.project, work.toolchain),
+    }
+
+
+def _module_usable(work: Work, module: Module) -> bool:
+    """The module is as built. Its own list of inputs counts too: a plugin's stage may read what no toolchain lists."""
+    inputs = module.inputs.items()
+    unchanged = all(file_is(work.project.root / name, digest) for name, digest in inputs)
+    return bool(inputs) and unchanged and file_is(Path(module.path), module.sha256)
+
+
+def _package_inputs(work: Work) -> dict[str, Any]:
+    files = {name: records.digest_of_file(work.project.root / name) for name in _packaged_files(work.project)}
+    return {
+        "module": work.made["compile"].sha256,
+        "manifest": records.digest_of(work.project.manifest_text),
+        "files": files,
+    }
+
+
+def _packaged_files(project: Project) -> Iterator[str]:
+    """Every file of the project that its manifest has packaged, relative to the project."""
+    named = [asset.source for asset in project.manifest.package.assets]
+    named += [root for tls in project.manifest.tls.values() for root in tls.roots if root not in _NOT_FILES]
+    for name in sorted(set(named)):
+        path = project.root / name
+        found = path.rglob("*") if path.is_dir() else [path]
+        yield from sorted(str(file.relative_to(project.root)) for file in found if file.is_file())
+
+
+def _package_usable(_work: Work, package: Package) -> bool:
+    from enarx_deploy import package_tree
+
+    try:
+        return package_tree.read(Path(package.root), package.digest) == package
+    except (PackageError, OSError):
+        return False
+
+
+def _attest_inputs(work: Work) -> dict[str, Any]:
+    return {
+        "package": work.made["package"].digest,
+        "backend": work.backend.name,
+        "attest": msgspec.to_builtins(work.project.manifest.attest),
+    }
+
+
+def _deploy_inputs(work: Work) -> dict[str, Any]:
+    return {
+        "reference_values": msgspec.to_builtins(work.made["attest"]),
+        "backend": work.backend.name,
+        "target": work.target.name,
+        "name": work.project.name,
+    }
+
+
+def _deployment_usable(work: Work, deployment: Deployment) -> bool:
+    """The Keep serves with a certificate that is still valid, or waits for its first one."""
+    status = work.keep(deployment)
+    if status is None or status.state not in ("starting", "running"):
+        return False
+    return status.state == "starting" or _serves(work, deployment, status)
+
+
+def _serves(work: Work, deployment: Deployment, status: KeepStatus) -> bool:
+    digest = inputs_digest(work, "provision_tls", _provision_inputs(deployment))
+    identity = records.current(work.project.work_dir, "provision_tls", work.slot, digest, Identity)
+    if identity is None:
+        return False
+    not_after = status.certificate_not_after or identity.not_after
+    return not speaks_tls(work.project) or (bool(not_after) and _in_future(not_after))
+
+
+def _in_future(moment: str) -> bool:
+    return datetime.fromisoformat(moment) > datetime.now(UTC)
+
+
+def _provision_inputs(deployment: Deployment) -> dict[str, Any]:
+    return {"deployment": msgspec.to_builtins(deployment)}
+
+
+COMPILE = Step(
+    stage="compile",
+    record=Module,
+    slot=lambda _work: "",
+    inputs=_compile_inputs,
+    arguments=lambda work: {"toolchain": work.toolchain},
+    usable=_module_usable,
+)
+PACKAGE = Step(
+    stage="package",
+    record=Package,
+    slot=lambda _work: "",
+    inputs=_package_inputs,
+    arguments=lambda work: {"module": work.made["compile"]},
+    usable=_package_usable,
+)
+ATTEST = Step(
+    stage="attest",
+    record=ReferenceValues,
+    slot=lambda work: work.backend.name,
+    inputs=_attest_inputs,
+    arguments=lambda work: {"package": work.made["package"], "backend": work.backend},
+    usable=lambda _work, _values: True,
+)
+DEPLOY = Step(
+    stage="deploy",
+    record=Deployment,
+    slot=lambda work: work.slot,
+    inputs=_deploy_inputs,
+    arguments=lambda work: {
+        "package": work.made["package"],
+        "reference_values": work.made["attest"],
+        "backend": work.backend,
+        "target": work.target,
+    },
+    usable=_deployment_usable,
+)
+PROVISION_TLS = Step(
+    stage="provision_tls",
+    record=Identity,
+    slot=lambda work: work.slot,
+    inputs=lambda work: _provision_inputs(work.made["deploy"]),
+    arguments=lambda work: {"deployment": work.made["deploy"], "target": work.target, "issuer": work.issuer},
+    usable=lambda _work, _identity: True,  # whether the Keep still serves with it was asked for `deploy`
+)
+STEPS = (COMPILE, PACKAGE, ATTEST, DEPLOY, PROVISION_TLS)
