@@ -85,7 +85,7 @@ KeepName = Annotated[
     ),
 ]
 Size = Annotated[
-    Annotated[int, Meta(ge=0)] | Annotated[str, Meta(pattern=r"^[0-9]{1,12} ?(B|KiB|MiB|GiB)(?!\n)$")],
+    Annotated[int, Meta(ge=0, le=1 << 40)] | Annotated[str, Meta(pattern=r"^[0-9]{1,12} ?(B|KiB|MiB|GiB)(?!\n)$")],
     Meta(extra=_expected('a number of bytes, or a size such as "256 MiB" (units: B, KiB, MiB, GiB)')),
 ]
 
@@ -171,7 +171,7 @@ Socket = Listen | Connect
 class Build(Table, frozen=True, kw_only=True):
     """How the sources become a wasm module."""
 
-    toolchain: Annotated[str | None, Meta(description="The toolchain, by name. Default: the first that fits.")] = None
+    toolchain: Annotated[Word | None, Meta(description="The toolchain, by name. Default: the first that fits.")] = None
     source: Annotated[Word | None, Meta(description="The file or folder to build, relative to the project.")] = None
     output: Annotated[
         Word | None, Meta(description="The wasm file that the build leaves, relative to the project.")

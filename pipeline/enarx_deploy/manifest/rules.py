@@ -1,0 +1,135 @@
+"""What must hold between the keys of a manifest, which no type of a single key can say.
+
+A rule yields a Fault for what is refused; `warnings` has the rules for what is allowed but seldom meant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import ip_address
+from typing import Any
+from urllib.parse import urlsplit
+
+from enarx_deploy.manifest.faults import Fault, dotted, nearest, shown
+from enarx_deploy.manifest.types import File, Listen, Manifest, Socket
+
+
+def faults(manifest: Manifest, table: dict[str, Any]) -> Iterator[Fault]:
+    """Every rule that the manifest breaks; `table` is the TOML that it was made from."""
+    yield from _steward(manifest)
+    yield from _socket_names(manifest, table)
+    yield from _listen_twice(manifest)
+    yield from _tls(manifest, table)
+    yield from _assets(manifest)
+    yield from _resources(manifest)
+
+
+def warnings(manifest: Manifest, table: dict[str, Any]) -> Iterator[Fault]:
+    """What is allowed, as in Enarx, but is seldom meant; the message says what it comes to."""
+    if "files" not in table:
+        yield Fault((), "no [[files]]: the workload gets no open files, not even stdin, stdout and stderr", "")
+    if manifest.steward and "@" in urlsplit(manifest.steward).netloc:
+        yield Fault(("steward",), "`steward` holds credentials, and whoever gets the package can read them", "")
+    if manifest.steward and manifest.attest.issuer == "selfsigned":
+        yield Fault(("steward",), '`steward` is not asked: `attest.issuer` is "selfsigned"', "")
+    for key in manifest.env:
+        yield from _env_warnings(key)
+    for name, socket in _sockets(manifest.files).items():
+        if name in manifest.tls and socket.prot == "tcp":
+            yield Fault(("tls", name), f"`{dotted(('tls', name))}` does nothing: `prot` of that socket is tcp", "")
+
+
+def _env_warnings(key: str) -> Iterator[Fault]:
+    path = ("env", key)
+    if key in ("FD_COUNT", "FD_NAMES"):
+        yield Fault(path, f"`{dotted(path)}` is not seen by getenv: the Keep sets {key} itself, and first", "")
+    elif not key or "=" in key:
+        message = f"the name {shown(key)} in `env` is not one that getenv can find: it is empty or has '=' in it"
+        yield Fault(path, message, "")
+
+
+def _steward(manifest: Manifest) -> Iterator[Fault]:
+    if manifest.steward is not None and not _is_usable(manifest.steward):
+        yield Fault(
+            ("steward",),
+            f"`steward` must be an absolute URL, not {shown(manifest.steward)}",
+            'write it as "https://HOST" or "https://HOST:PORT"',
+        )
+
+
+def _is_usable(url: str) -> bool:
+    """Whether host and port of a URL that has the right form can be meant."""
+    try:
+        parts = urlsplit(url)
+        if not parts.hostname or parts.port == 0:
+            return False
+        return parts.scheme == "https" or parts.hostname == "localhost" or ip_address(parts.hostname).is_loopback
+    except ValueError:
+        return False
+
+
+def _socket_names(manifest: Manifest, table: dict[str, Any]) -> Iterator[Fault]:
+    first: dict[str, int] = {}
+    for index, file in enumerate(manifest.files):
+        if not isinstance(file, Socket):
+            continue
+        path = ("files", index, "name" if "name" in table["files"][index] else "host")
+        if ":" in file.name:
+            message = f"`files[{index}]` is named by its host {shown(file.name)}, and ':' joins the names in FD_NAMES"
+            yield Fault(path, message, 'add `name = "..."` to it')
+        elif file.name in first:
+            message = f"`files[{index}]` has the name {shown(file.name)}, as `files[{first[file.name]}]` has"
+            yield Fault(path, message, "give it another `name`: endpoints and [tls.NAME] are found by it")
+        first.setdefault(file.name, index)
+
+
+def _listen_twice(manifest: Manifest) -> Iterator[Fault]:
+    first: dict[tuple[str, int], int] = {}
+    for index, file in enumerate(manifest.files):
+        if isinstance(file, Listen) and file.port:
+            other = first.setdefault((file.addr, file.port), index)
+            if other != index:
+                message = f"`files[{index}]` listens on the address and port {file.port} of `files[{other}]`"
+                yield Fault(("files", index, "port"), message, "give one of them another `port` or `addr`")
+
+
+def _tls(manifest: Manifest, table: dict[str, Any]) -> Iterator[Fault]:
+    sockets = _sockets(manifest.files)
+    for name in manifest.tls:
+        path = ("tls", name)
+        if name not in sockets:
+            near = nearest(name, sockets)
+            known = ", ".join(shown(known) for known in sockets) or "there are none"
+            hint = f"did you mean {shown(near)}?" if near else f"sockets in `files`: {known}"
+            yield Fault(path, f"`{dotted(path)}` is no socket of `files`", hint, on_key=True)
+        elif isinstance(sockets[name], Listen) and "roots" in table["tls"][name]:
+            message = f"`{dotted((*path, 'roots'))}` is for a socket that connects, and this one listens"
+            yield Fault((*path, "roots"), message, "remove it: clients are not asked for certificates", on_key=True)
+
+
+def _assets(manifest: Manifest) -> Iterator[Fault]:
+    first: dict[str, int] = {}
+    for index, asset in enumerate(manifest.package.assets):
+        other = first.setdefault(asset.guest, index)
+        if other != index:
+            message = f"`package.assets[{index}]` is at {shown(asset.guest)}, as `package.assets[{other}]` is"
+            yield Fault(("package", "assets", index, "guest"), message, "give it another `guest`")
+
+
+def _resources(manifest: Manifest) -> Iterator[Fault]:
+    if not 1 << 16 <= manifest.resources.memory_bytes <= 1 << 32:
+        yield Fault(
+            ("resources", "memory"),
+            "`resources.memory` must be from 64 KiB (a page) to 4 GiB (what 32 bits address)",
+            'write it as in memory = "256 MiB"',
+        )
+    if manifest.resources.filesystem_bytes > 64 << 30:
+        yield Fault(
+            ("resources", "filesystem"),
+            "`resources.filesystem` must be at most 64 GiB: it is held in memory",
+            'write it as in filesystem = "64 MiB"',
+        )
+
+
+def _sockets(files: tuple[File, ...]) -> dict[str, Socket]:
+    return {file.name: file for file in files if isinstance(file, Socket)}
