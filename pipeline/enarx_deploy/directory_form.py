@@ -1,0 +1,73 @@
+"""Drawbridge's directory form (Drawbridge 0.4, directory v1): what the digest of a directory is taken of.
+
+A directory is a JSON object from names to entries, compact, its names in byte order. An entry has, in this order, the
+digests by algorithm (standard base64), the length in bytes and the media type: of a file, or of the JSON of the
+directory that it stands for. Nothing of time, order, owner or mode enters.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+DIRECTORY_TYPE = "application/vnd.drawbridge.directory.v1+json"
+
+_TYPES = {".wasm": "application/wasm", ".toml": "application/toml"}
+_OTHER_TYPE = "application/octet-stream"
+_ALGORITHMS = {"sha-224": "sha224", "sha-256": "sha256", "sha-384": "sha384", "sha-512": "sha512"}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What a directory says of one name in it."""
+
+    digest: dict[str, str]
+    length: int
+    type: str
+
+    @property
+    def sha256(self) -> str:
+        """The SHA-256 digest as records write it: `sha256:` and 64 hex digits."""
+        return f"sha256:{base64.b64decode(self.digest['sha-256']).hex()}"
+
+
+class Digests:
+    """The digests of a file, taken while it is read."""
+
+    def __init__(self) -> None:
+        self._hashes = {name: hashlib.new(algorithm) for name, algorithm in _ALGORITHMS.items()}
+        self.length = 0
+
+    def update(self, data: bytes) -> None:
+        self.length += len(data)
+        for digest in self._hashes.values():
+            digest.update(data)
+
+    def entry(self, media_type: str) -> Entry:
+        digests = {name: base64.b64encode(digest.digest()).decode() for name, digest in self._hashes.items()}
+        return Entry(digests, self.length, media_type)
+
+
+def media_type(name: str) -> str:
+    """The media type of a file: its name decides, as in Enarx."""
+    return _TYPES.get(PurePosixPath(name).suffix, _OTHER_TYPE)
+
+
+def entry_of(data: bytes, type_of_data: str) -> Entry:
+    """The entry of something that is held in memory."""
+    digests = Digests()
+    digests.update(data)
+    return digests.entry(type_of_data)
+
+
+def directory_json(entries: Mapping[str, Entry]) -> bytes:
+    """The directory that holds these entries, as bytes."""
+    record = {
+        name: {"digest": entries[name].digest, "length": entries[name].length, "type": entries[name].type}
+        for name in sorted(entries)
+    }
+    return json.dumps(record, separators=(",", ":")).encode()

@@ -1,0 +1,320 @@
+"""A package: the tree that a Keep runs and that attestation speaks about, named by its digest.
+
+What lies in a tree, by one rule for whoever makes it and for the Keep that reads it:
+
+- `main.wasm`: the module.
+- `Enarx.toml`: the manifest, as it was after overrides.
+- `assets/PATH`: the file or folder of the `[[package.assets]]` entry whose `guest` is `/PATH`; what has the guest
+  path `/` is a folder and fills `assets` itself.
+- `roots/NAME`: each PEM file that a `roots` of `[tls.SOCKET]` names, under its own file name.
+
+The digest of a package is the SHA-256 of its root directory in Drawbridge's form (`enarx_deploy.directory_form`).
+
+Invariants, on making, copying and reading: a tree holds regular files and directories alone; a name is
+`[0-9A-Za-z._:-]+` and neither `.` nor `..`; sizes, depth and count keep the limits below. Every file is opened without
+following a link and read once: what was hashed is what was written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import secrets
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, TypeAlias
+
+import msgspec
+
+from enarx_deploy import plain_files
+from enarx_deploy.directory_form import DIRECTORY_TYPE, Digests, Entry, directory_json, entry_of, media_type
+from enarx_deploy.errors import PackageError
+from enarx_deploy.models import Module, Package, PackageFile
+from enarx_deploy.wasm import MODULE_LIMIT
+
+if TYPE_CHECKING:
+    from enarx_deploy.project import Project
+
+MODULE = "main.wasm"
+MANIFEST = "Enarx.toml"
+ASSETS = "assets"
+ROOTS = "roots"
+
+# In bytes; the first two are Enarx's own, as is that of the module.
+MANIFEST_LIMIT = 1_000_000
+DIRECTORY_LIMIT = 1_000_000
+ROOTS_LIMIT = 1_000_000
+TOTAL_LIMIT = 4_000_000_000
+
+NAMES_LIMIT = 10_000  # files and directories
+DEPTH_LIMIT = 32
+
+_Place: TypeAlias = tuple[str, ...]
+_Tree: TypeAlias = "dict[str, Entry | _Tree]"
+
+_LIMITS: dict[_Place, int] = {(MODULE,): MODULE_LIMIT, (MANIFEST,): MANIFEST_LIMIT}
+_TOP = {MODULE: "file", MANIFEST: "file", ASSETS: "directory", ROOTS: "directory"}
+_NAME = re.compile(r"[0-9A-Za-z._:-]+")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_SMALLER = "package less: large data is better fetched by the workload itself, and checked against a digest"
+_OWN_PLACE = "give each [[package.assets]] its own guest path, and each file in `roots` its own name"
+
+
+def build(project: Project, module: Module) -> Package:
+    """Lay out a project's package under `.enarx/packages/DIGEST`. Raises PackageError."""
+    with _new_tree(project.work_dir / "packages") as (tree, root):
+        _add_module(tree, module)
+        tree.add_bytes(project.manifest_text, MANIFEST, (MANIFEST,))
+        for asset in project.manifest.package.assets:
+            _add_asset(tree, project, asset.source, asset.guest)
+        for source in _root_files(project):
+            _add_roots(tree, project, source)
+        return _settle(tree.package(root))
+
+
+def read(root: Path, digest: str = "") -> Package:
+    """The package whose tree is `root`, every file of it hashed.
+
+    With `digest`, or where the directory is named by one, it must be that package. Raises PackageError.
+    """
+    tree = _TreeBuilder(None)
+    _add_package(tree, root)
+    named = f"sha256:{root.name}"
+    return tree.package(root, digest or (named if _DIGEST.fullmatch(named) else ""))
+
+
+def copy(source: Path, into: Path, digest: str = "") -> Package:
+    """Copy a package's tree to `into/DIGEST`, all of it or nothing. With `digest`, only that package is taken.
+
+    Raises PackageError.
+    """
+    with _new_tree(into) as (tree, root):
+        _add_package(tree, source)
+        return _settle(tree.package(root, digest))
+
+
+def _add_module(tree: _TreeBuilder, module: Module) -> None:
+    with plain_files.opened(Path(module.path)) as descriptor:
+        tree.add(descriptor, module.path, (MODULE,))
+    if tree.files[0].sha256 != module.sha256:
+        raise PackageError(
+            f"{module.path} is not the module that was compiled", hint="it was changed since: build with --force"
+        )
+
+
+def _add_asset(tree: _TreeBuilder, project: Project, source: str, guest: str) -> None:
+    if not PurePosixPath(source).parts:
+        raise PackageError(
+            f"the asset source {source!r} is the project itself",
+            hint="put what the workload opens into a folder of its own, and name that folder",
+        )
+    place = (ASSETS, *PurePosixPath(guest).parts[1:])
+    with plain_files.opened_below(project.root, source) as descriptor:
+        if place == (ASSETS,) and not plain_files.is_directory(descriptor):
+            raise PackageError(f"{source} is a file, and the guest path / is a folder", hint="name it: guest = '/NAME'")
+        tree.add(descriptor, source, place)
+
+
+def _root_files(project: Project) -> list[str]:
+    """The PEM files that `[tls]` names, each once and in a fixed order."""
+    named = {root for table in project.manifest.tls.values() for root in table.roots}
+    return sorted(named - {"system", "steward"})
+
+
+def _add_roots(tree: _TreeBuilder, project: Project, source: str) -> None:
+    with plain_files.opened_below(project.root, source) as descriptor:
+        plain_files.require_file(descriptor, source)
+        data = b"".join(plain_files.chunks(descriptor, source, ROOTS_LIMIT))
+    if b"PRIVATE KEY-----" in data:
+        raise PackageError(
+            f"{source} holds a private key, and a package is public",
+            hint="name a PEM file that holds nothing but the certificates to trust",
+        )
+    if b"-----BEGIN CERTIFICATE-----" not in data:
+        raise PackageError(f"{source} holds no certificate", hint="name a PEM file with the certificates to trust")
+    tree.add_bytes(data, source, (ROOTS, PurePosixPath(source).name))
+
+
+def _add_package(tree: _TreeBuilder, root: Path) -> None:
+    with plain_files.opened(root) as descriptor:
+        if not plain_files.is_directory(descriptor):
+            raise PackageError(f"{root} is not a directory", hint="name the directory that holds main.wasm")
+        names = plain_files.names(descriptor)
+        if MODULE not in names:
+            raise PackageError(f"{root} is not a package: it holds no {MODULE}", hint="name a package's directory")
+        for name in names:
+            _add_top(tree, descriptor, root, name)
+
+
+def _add_top(tree: _TreeBuilder, directory: int, root: Path, name: str) -> None:
+    shown = _printable(f"{root}/{name}")
+    with plain_files.opened_in(directory, name, shown) as descriptor:
+        if _TOP.get(name) != ("directory" if plain_files.is_directory(descriptor) else "file"):
+            raise PackageError(
+                f"{shown} is not part of a package",
+                hint=f"a package holds {MODULE}, {MANIFEST}, {ASSETS}/ and {ROOTS}/",
+            )
+        tree.add(descriptor, shown, (name,))
+
+
+class _TreeBuilder:
+    """A tree that grows file by file. It is written to `root`, or only hashed where that is None."""
+
+    def __init__(self, root: Path | None) -> None:
+        self.files: list[PackageFile] = []
+        self._root = root
+        self._tree: _Tree = {}
+        self._size = 0
+        self._names = 0
+
+    def add(self, descriptor: int, shown: str, place: _Place) -> None:
+        """Add an opened file, or a directory with all below it. `shown` is its path in messages."""
+        if plain_files.is_directory(descriptor):
+            self._add_directory(descriptor, shown, place)
+        else:
+            self._add_file(plain_files.chunks(descriptor, shown, _LIMITS.get(place, TOTAL_LIMIT)), shown, place)
+
+    def add_bytes(self, data: bytes, shown: str, place: _Place) -> None:
+        """Add a file with this content."""
+        if len(data) > _LIMITS.get(place, TOTAL_LIMIT):
+            raise PackageError(f"{shown} is larger than {_LIMITS[place]:,} bytes", hint=_SMALLER)
+        self._add_file([data], shown, place)
+
+    def package(self, root: Path, digest: str = "") -> Package:
+        """The record of the tree, which lies in `root`. With `digest`, it must have it."""
+        found = _fold(self._tree, str(root)).sha256
+        if digest and found != digest:
+            raise PackageError(
+                f"{root} is damaged, or another package: its digest is {found}, not {digest}",
+                hint="remove it, then make or fetch the package again",
+            )
+        files = sorted(self.files, key=lambda file: file.path)
+        return Package(digest=found, root=str(root.absolute()), size=self._size, files=files)
+
+    def _add_directory(self, descriptor: int, shown: str, place: _Place) -> None:
+        self._directory(place, shown)
+        for name in plain_files.names(descriptor):
+            child_shown = _printable(f"{shown}/{name}")
+            with plain_files.opened_in(descriptor, name, child_shown) as child:
+                self.add(child, child_shown, (*place, name))
+
+    def _add_file(self, chunks: Iterable[bytes], shown: str, place: _Place) -> None:
+        directory = self._directory(place[:-1], shown)
+        _require_name(place[-1], shown)
+        if place[-1] in directory:
+            raise PackageError(
+                f"{shown} would lie where {'/'.join(place)} of the package lies already", hint=_OWN_PLACE
+            )
+        self._count(shown)
+        entry = self._write(chunks, shown, place)
+        directory[place[-1]] = entry
+        self.files.append(PackageFile(path="/".join(place), sha256=entry.sha256, size=entry.length, type=entry.type))
+
+    def _directory(self, place: _Place, shown: str) -> _Tree:
+        if len(place) > DEPTH_LIMIT:
+            raise PackageError(f"{shown} lies deeper than {DEPTH_LIMIT} directories in the package", hint=_SMALLER)
+        tree = self._tree
+        for name in place:
+            _require_name(name, shown)
+            if name not in tree:
+                self._count(shown)
+                tree[name] = {}
+            below = tree[name]
+            if isinstance(below, Entry):
+                raise PackageError(f"{shown} would lie below {name}, which is a file of the package", hint=_OWN_PLACE)
+            tree = below
+        if self._root is not None:
+            self._root.joinpath(*place).mkdir(parents=True, exist_ok=True)
+        return tree
+
+    def _count(self, shown: str) -> None:
+        self._names += 1
+        if self._names > NAMES_LIMIT:
+            raise PackageError(f"with {shown} the package is over {NAMES_LIMIT:,} files and folders", hint=_SMALLER)
+
+    def _write(self, chunks: Iterable[bytes], shown: str, place: _Place) -> Entry:
+        digests = Digests()
+        with contextlib.ExitStack() as stack:
+            file = None if self._root is None else stack.enter_context(self._root.joinpath(*place).open("xb"))
+            for chunk in chunks:
+                self._size += len(chunk)
+                if self._size > TOTAL_LIMIT:
+                    raise PackageError(f"with {shown} the package is over {TOTAL_LIMIT:,} bytes", hint=_SMALLER)
+                digests.update(chunk)
+                if file is not None:
+                    file.write(chunk)
+        return digests.entry(media_type(place[-1]))
+
+
+def _fold(tree: _Tree, shown: str) -> Entry:
+    """The entry of a directory, made from the entries in it."""
+    entries = {
+        name: below if isinstance(below, Entry) else _fold(below, f"{shown}/{name}") for name, below in tree.items()
+    }
+    data = directory_json(entries)
+    if len(data) > DIRECTORY_LIMIT:
+        raise PackageError(
+            f"{shown} holds too many names: its listing is over {DIRECTORY_LIMIT:,} bytes", hint=_SMALLER
+        )
+    return entry_of(data, DIRECTORY_TYPE)
+
+
+@contextlib.contextmanager
+def _new_tree(parent: Path) -> Iterator[tuple[_TreeBuilder, Path]]:
+    root = parent / f".new-{secrets.token_hex(8)}"
+    try:
+        root.mkdir(parents=True)
+        yield _TreeBuilder(root), root
+    except OSError as error:
+        raise PackageError(
+            f"cannot lay the package out in {parent}: {error.strerror}", hint="is there space, and may you write there?"
+        ) from error
+    finally:
+        shutil.rmtree(root, ignore_errors=True)
+
+
+def _settle(package: Package) -> Package:
+    """Move a new tree beside itself, to the directory that its digest names.
+
+    A sound tree of that name is kept, and a damaged one replaced: the same digest is the same package.
+    """
+    new = Path(package.root)
+    place = new.with_name(package.digest.removeprefix("sha256:"))
+    if not _is_sound(place):
+        _set_aside(place, new.with_name(f"{new.name}-damaged"))
+        try:
+            new.rename(place)
+        except OSError:
+            if not _is_sound(place):  # else another process was first
+                raise
+    return msgspec.structs.replace(package, root=str(place))
+
+
+def _is_sound(place: Path) -> bool:
+    try:
+        read(place)
+    except PackageError:
+        return False
+    return True
+
+
+def _set_aside(damaged: Path, aside: Path) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        damaged.rename(aside)
+    if aside.is_dir() and not aside.is_symlink():
+        shutil.rmtree(aside, ignore_errors=True)
+    else:
+        aside.unlink(missing_ok=True)
+
+
+def _require_name(name: str, shown: str) -> None:
+    if name in (".", "..") or not _NAME.fullmatch(name):
+        raise PackageError(
+            f"{shown}: {name!a} is not a name for a package", hint="use letters, digits and . _ : - in file names"
+        )
+
+
+def _printable(path: str) -> str:
+    """A name found on disk may hold anything, a terminal's control sequences too."""
+    return path if path.isprintable() else ascii(path)
