@@ -167,7 +167,15 @@ impl Opened {
     }
 
     /// The file, or `ISDIR`, as file operations on a directory fail.
-    pub fn file(&mut self) -> Result<&mut OpenFile, Errno> {
+    pub fn file(&self) -> Result<&OpenFile, Errno> {
+        match self {
+            Self::File(file) => Ok(file),
+            Self::Dir(_) => Err(Errno::ISDIR),
+        }
+    }
+
+    /// The same, to move its offset.
+    pub fn file_mut(&mut self) -> Result<&mut OpenFile, Errno> {
         match self {
             Self::File(file) => Ok(file),
             Self::Dir(_) => Err(Errno::ISDIR),
@@ -175,7 +183,15 @@ impl Opened {
     }
 
     /// The directory, or `NOTDIR`, as path operations on a file fail.
-    pub fn dir(&mut self) -> Result<&mut OpenDir, Errno> {
+    pub fn dir(&self) -> Result<&OpenDir, Errno> {
+        match self {
+            Self::File(_) => Err(Errno::NOTDIR),
+            Self::Dir(dir) => Ok(dir),
+        }
+    }
+
+    /// The same, to list it.
+    pub fn dir_mut(&mut self) -> Result<&mut OpenDir, Errno> {
         match self {
             Self::File(_) => Err(Errno::NOTDIR),
             Self::Dir(dir) => Ok(dir),

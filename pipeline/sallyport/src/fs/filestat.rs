@@ -1,7 +1,7 @@
 //! What is known about an inode, and setting its times.
 
 use super::descriptor::{Descriptor, OpenDir};
-use super::flags::{fstflags, known, lookupflags};
+use super::flags::{follows, fstflags, known};
 use super::inode::{InodeId, Timestamp};
 use super::rights;
 use super::tree::Tree;
@@ -71,9 +71,7 @@ impl Tree {
     }
 
     fn lookup_flagged(&self, dir: &OpenDir, flags: u32, path: &[u8]) -> Result<InodeId, Errno> {
-        known(flags, lookupflags::ALL)?;
-        let follow = flags & lookupflags::SYMLINK_FOLLOW != 0;
-        self.lookup(dir.descriptor.inode, path, follow)
+        self.lookup(dir.descriptor.inode, path, follows(flags)?)
     }
 
     fn filestat(&self, id: InodeId) -> Filestat {

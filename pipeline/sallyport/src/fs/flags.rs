@@ -84,6 +84,12 @@ impl Whence {
 /// The largest `advice`, `noreuse`.
 pub(super) const LAST_ADVICE: u8 = 5;
 
+/// Whether `lookupflags` ask to follow a last link; `INVAL` for unknown flags.
+pub(super) fn follows(flags: u32) -> Result<bool, Errno> {
+    known(flags, lookupflags::ALL)?;
+    Ok(flags & lookupflags::SYMLINK_FOLLOW != 0)
+}
+
 /// Refuses bits that the specification does not name with `INVAL`.
 pub(super) fn known<T>(flags: T, all: T) -> Result<(), Errno>
 where

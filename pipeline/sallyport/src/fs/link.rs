@@ -1,7 +1,7 @@
 //! `path_link`: another name for a file.
 
 use super::descriptor::OpenDir;
-use super::flags::{known, lookupflags};
+use super::flags::follows;
 use super::inode::{InodeId, Timestamp};
 use super::rights;
 use super::tree::Tree;
@@ -29,9 +29,7 @@ impl Tree {
     }
 
     fn linkable(&self, start: InodeId, flags: u32, path: &[u8]) -> Result<InodeId, Errno> {
-        known(flags, lookupflags::ALL)?;
-        let follow = flags & lookupflags::SYMLINK_FOLLOW != 0;
-        let id = self.lookup(start, path, follow)?;
+        let id = self.lookup(start, path, follows(flags)?)?;
         if self.inode(id).is_directory() {
             return Err(Errno::PERM);
         }

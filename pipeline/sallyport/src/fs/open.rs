@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::content::Content;
 use super::descriptor::{Descriptor, OpenDir, OpenFile, Opened};
-use super::flags::{fdflags, known, lookupflags, oflags};
+use super::flags::{fdflags, follows, known, oflags};
 use super::inode::{Access, InodeId, Node, Timestamp};
 use super::resolve::{Found, LastLink, Place, last_link};
 use super::rights::{self, Rights};
@@ -15,7 +15,7 @@ use crate::errno::Errno;
 /// The arguments of `path_open`, as the guest gave them.
 #[derive(Debug, Clone, Copy)]
 pub struct OpenRequest<'a> {
-    /// [`lookupflags`].
+    /// [`lookupflags`](super::flags::lookupflags).
     pub lookupflags: u32,
     /// Relative to the directory.
     pub path: &'a [u8],
@@ -55,7 +55,7 @@ impl Tree {
     }
 
     fn to_open(&self, start: InodeId, request: &OpenRequest<'_>) -> Result<Target, Errno> {
-        match self.walk(start, request.path, request.last_link())? {
+        match self.walk(start, request.path, request.last_link()?)? {
             Found::Directory(_) if request.must_create() => Err(Errno::EXIST),
             Found::Directory(id) => Ok(Target::Existing(id)),
             Found::Entry(place) => self.entry_to_open(&place, request),
@@ -164,16 +164,16 @@ impl OpenRequest<'_> {
         self.has(oflags::TRUNC) || self.rights_base & rights::FD_WRITE != 0
     }
 
-    fn last_link(&self) -> LastLink {
+    fn last_link(&self) -> Result<LastLink, Errno> {
+        let follow = follows(self.lookupflags)?;
         if self.must_create() {
             // POSIX open: with O_CREAT and O_EXCL a link is an existing file, wherever it points.
-            return LastLink::Keep;
+            return Ok(LastLink::Keep);
         }
-        last_link(self.lookupflags & lookupflags::SYMLINK_FOLLOW != 0)
+        Ok(last_link(follow))
     }
 
     fn check_flags(&self) -> Result<(), Errno> {
-        known(self.lookupflags, lookupflags::ALL)?;
         known(self.oflags, oflags::ALL)?;
         known(self.fdflags, fdflags::ALL)?;
         if self.has(oflags::DIRECTORY) && self.oflags != oflags::DIRECTORY {

@@ -188,3 +188,35 @@ impl Tree {
 }
 
 const ALIVE: &str = "an inode that an entry or a descriptor names is alive";
+
+#[cfg(test)]
+impl Tree {
+    /// Counts everything again and compares: charges, links, parents, and that what is named is alive.
+    pub(super) fn assert_consistent(&self) {
+        let mut bytes = 0;
+        let mut links = vec![0; self.slots.len()];
+        links[ROOT.0 as usize] = 1;
+        for (place, inode) in self.slots.iter().enumerate() {
+            let Some(inode) = inode else { continue };
+            bytes += inode.node.charge();
+            let Node::Directory(directory) = &inode.node else {
+                continue;
+            };
+            for (_, name, id) in directory.list(0, u64::MAX) {
+                assert_eq!(directory.find(name), Some(id));
+                bytes += entry_charge(name);
+                links[id.0 as usize] += 1;
+                if let Ok(below) = self.directory(id) {
+                    assert_eq!(below.parent.0 as usize, place);
+                }
+            }
+        }
+        for (inode, links) in self.slots.iter().zip(links) {
+            assert_eq!(inode.as_ref().map_or(0, |inode| inode.links), links);
+            let named = inode.as_ref().is_none_or(|inode| links + inode.opens > 0);
+            assert!(named, "an inode without a name is alive");
+        }
+        let inodes = self.slots.iter().flatten().count() as u64;
+        assert_eq!(self.usage(), Usage { bytes, inodes });
+    }
+}
