@@ -23,7 +23,10 @@ from .errors import (
 )
 from .kinds import KINDS, Kind
 from .model import Binding, Claims, Collateral, Evidence, Verdict
-from .policy import NilPolicy, Policy, load_policy
+from .nil import NilPolicy
+from .policy import Policy, load_policy
+from .snp import SnpClaims, SnpCollateral
+from .snp_policy import SnpPolicy
 from .verdict import appraise, parse, verify
 
 __all__ = [
@@ -47,6 +50,9 @@ __all__ = [
     "PolicyError",
     "Rule",
     "Sheet",
+    "SnpClaims",
+    "SnpCollateral",
+    "SnpPolicy",
     "UnknownKind",
     "Verdict",
     "appraise",

@@ -12,7 +12,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Final
 
-from . import nil
+from . import nil, snp, snp_policy, snp_report
 from .anchors import Anchors
 from .checks import Rule, Sheet
 from .model import Claims, Collateral, Evidence
@@ -44,6 +44,16 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
         for kind in (
             Kind("nil", nil.MAX_SIZE, nil.recognise, nil.parse, nil.verify, nil.appraise, nil.RULES, _NIL_REQUIRED),
             Kind("kvm", nil.MAX_SIZE, nil.recognise_kvm, nil.parse, nil.verify, nil.appraise, nil.RULES, _NIL_REQUIRED),
+            Kind(
+                "snp",
+                snp_report.SIZE,
+                snp_report.recognise,
+                snp_report.parse,
+                snp.verify,
+                snp_policy.appraise,
+                {**snp.RULES, **snp_policy.RULES},
+                snp.REQUIRED,
+            ),
         )
     }
 )

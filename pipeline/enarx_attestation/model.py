@@ -49,6 +49,8 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True):
     """The bytes that the Keep asked to have attested, 64 for most kinds."""
     package: str | None = None
     """`sha256:<hex>` of the package where the evidence itself names it."""
+    launch_package: str | None = None
+    """`sha256:<hex>` in the field that the launcher fixes (HOST_DATA, MRCONFIGID, CONFIGID), if it is meant so."""
     checks: tuple[Check, ...] = ()
 
     @property

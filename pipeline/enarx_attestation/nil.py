@@ -19,7 +19,7 @@ from .anchors import Anchors
 from .checks import Rule, Sheet
 from .errors import InvalidArgument, MalformedEvidence
 from .model import Claims, Collateral, Evidence
-from .policy import NilPolicy
+from .section import Section, constrained, digests
 
 MAX_SIZE: Final = 1024
 """Most bytes of a document."""
@@ -37,6 +37,18 @@ RULES: Final = {
     ),
     "nil.image": Rule("Add the image's digest to `images` of the policy section.", "docs/architecture.md, the Keep"),
 }
+
+
+class NilPolicy(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Sections `[nil]` and `[kvm]`: Keeps that no hardware protects."""
+
+    images: tuple[str, ...] = ()
+    """`sha256:<hex>` of accepted images (`kvm` only); empty accepts any."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        digests("images", self.images)
+        constrained(self, "packages")
 
 
 class Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

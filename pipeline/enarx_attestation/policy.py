@@ -2,38 +2,15 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from .errors import PolicyError
-
-_PACKAGE = re.compile(r"sha256:[0-9a-f]{64}")
-
-
-class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What the sections have in common."""
-
-    any_workload: bool = False
-    """Accept whatever runs in the Keep. The verdict says so."""
-    legacy_binding: bool = False
-    """Accept Enarx's report data, which commits to the key alone."""
-
-
-class NilPolicy(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Sections `[nil]` and `[kvm]`: Keeps that no hardware protects."""
-
-    packages: tuple[str, ...] = ()
-    """`sha256:<hex>` of accepted packages."""
-    images: tuple[str, ...] = ()
-    """`sha256:<hex>` of accepted images (`kvm` only); empty accepts any."""
-
-    def __post_init__(self) -> None:
-        digests("packages", self.packages)
-        digests("images", self.images)
-        constrained(self, "packages", bool(self.packages))
+from .nil import NilPolicy
+from .section import Section
+from .snp_policy import SnpPolicy
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -41,6 +18,12 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     nil: NilPolicy | None = None
     kvm: NilPolicy | None = None
+    snp: SnpPolicy | None = None
+
+    def section(self, kind: str) -> Section | None:
+        """The section for a kind of evidence."""
+        found = getattr(self, kind.replace("-", "_"), None)
+        return found if isinstance(found, Section) else None
 
 
 def load_policy(data: Mapping[str, Any]) -> Policy:
@@ -49,18 +32,3 @@ def load_policy(data: Mapping[str, Any]) -> Policy:
         return msgspec.convert(data, Policy, strict=True)
     except msgspec.ValidationError as exc:
         raise PolicyError(f"policy: {exc}") from exc
-
-
-def digests(name: str, values: Iterable[str]) -> None:
-    """Raise `PolicyError` unless each value is `sha256:` and 64 lower-case hexadecimal digits."""
-    for value in values:
-        if _PACKAGE.fullmatch(value) is None:
-            raise PolicyError(f"`{name}`: {value!r} is not sha256: and 64 lower-case hexadecimal digits")
-
-
-def constrained(section: Section, names: str, given: bool) -> None:
-    """Raise `PolicyError` if a section says nothing about the workload, or says two things."""
-    if not given and not section.any_workload:
-        raise PolicyError(f"the section constrains no workload: give {names}, or `any_workload = true` to accept any")
-    if given and section.any_workload:
-        raise PolicyError(f"`any_workload` and {names} contradict each other")

@@ -13,7 +13,8 @@ from .checks import Rule, Sheet
 from .errors import InvalidArgument, MalformedEvidence, UnknownKind
 from .kinds import KINDS, Kind
 from .model import Binding, Claims, Collateral, Evidence, Verdict
-from .policy import Policy, Section
+from .policy import Policy
+from .section import Section
 
 RULES: Final = {
     "claims.verified": Rule(
@@ -32,6 +33,13 @@ RULES: Final = {
     ),
     "binding.package": Rule(
         "The evidence names another package than the one expected.", "docs/architecture.md, binding"
+    ),
+    "binding.launch-package": Rule(
+        "Start the Keep with the package's digest in HOST_DATA, MRCONFIGID or CONFIGID.",
+        "docs/architecture.md, the Keep",
+    ),
+    "binding.packages": Rule(
+        "Add the package's digest to `packages` of the section.", "docs/architecture.md, the Keep"
     ),
 }
 """Checks that are made for every kind."""
@@ -93,12 +101,13 @@ def appraise(
         "every check of verification made and passed",
         "; ".join([*(f"{id} was not made" for id in missing), *(f"{id} failed" for id in failed)]) or "so it is",
     )
-    section: Section | None = getattr(policy, claims.kind.replace("-", "_"), None)
+    section = policy.section(claims.kind)
     present = section is not None
     sheet.check("policy.kind", present, f"a section [{claims.kind}]", "present" if present else "absent")
     if section is not None:
         entry.appraise(claims, section, sheet)
         _appraise_binding(claims, expected, section.legacy_binding, sheet)
+        _appraise_package(claims, expected, section, sheet)
     return Verdict(kind=claims.kind, status=claims.status, claims=claims, checks=claims.checks + sheet.done())
 
 
@@ -111,8 +120,20 @@ def _appraise_binding(claims: Claims, expected: Binding | bytes | None, legacy: 
         sheet.check("binding.form", legacy, "legacy_binding in the policy", "Enarx's hash of the key alone")
     actual = bytes.fromhex(claims.report_data)
     sheet.check("binding.report-data", hmac.compare_digest(wanted, actual), wanted.hex(), claims.report_data)
-    if isinstance(expected, Binding) and claims.package is not None:
-        sheet.check("binding.package", expected.package == claims.package, expected.package, claims.package)
+
+
+def _appraise_package(claims: Claims, expected: Binding | bytes | None, section: Section, sheet: Sheet) -> None:
+    """The package is bound by the report data, by the evidence's own word, or by what was fixed at launch."""
+    bound = expected.package if isinstance(expected, Binding) and expected.form == "v1" else None
+    if bound is not None and claims.package is not None:
+        sheet.check("binding.package", bound == claims.package, bound, claims.package)
+    if section.measured_package:
+        launched = claims.launch_package
+        wanted = {bound} if bound is not None else set(section.packages)
+        sheet.check("binding.launch-package", launched is not None and launched in wanted, wanted, launched)
+    if section.packages:
+        package = claims.launch_package if section.measured_package else bound or claims.package
+        sheet.check("binding.packages", package in section.packages, ", ".join(section.packages), package)
 
 
 def _entry(kind: str, kinds: Mapping[str, Kind]) -> Kind:

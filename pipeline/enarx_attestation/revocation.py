@@ -1,0 +1,57 @@
+"""Whether a certificate is on its issuer's revocation list (RFC 5280, section 6.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Literal
+
+from .anchors import Authority
+from .checks import Sheet
+from .x509 import Algorithm, Certificate, RevocationList, signed_by
+
+State = Literal["good", "revoked", "stale", "absent"]
+"""`stale`: there are authentic lists, and none is current. `absent`: there is no authentic list of the issuer's."""
+
+Mode = Literal["require", "prefer", "off"]
+"""Of a policy. `prefer` accepts that a list is absent or stale; `off` does not ask. A certificate that an authentic
+list names is refused in every mode: a revocation that was seen is never forgotten."""
+
+
+def state(
+    certificates: Iterable[Certificate],
+    issuer: Authority,
+    lists: Iterable[RevocationList],
+    algorithm: Algorithm,
+    at: datetime,
+) -> State:
+    """Where `certificates`, all issued by `issuer`, stand at the time `at` by the lists that `issuer` signed."""
+    authentic = [
+        found
+        for found in lists
+        if found.issuer == issuer.certificate.subject
+        and not found.unknown_critical
+        and issuer.certificate.may_sign(6)
+        and signed_by(found, issuer.key, algorithm)
+    ]
+    if any(certificate.serial in found.serials for certificate in certificates for found in authentic):
+        return "revoked"
+    if any(found.current_at(at) for found in authentic):
+        return "good"
+    return "stale" if authentic else "absent"
+
+
+def worst(states: Iterable[State]) -> State:
+    """The one answer for several lists that must all be consulted."""
+    order: tuple[State, ...] = ("good", "stale", "absent", "revoked")
+    return max(states, key=order.index, default="absent")
+
+
+def appraise(found: str, mode: Mode, sheet: Sheet, id: str) -> None:
+    """Write the check `id` for a claim of revocation state under a policy's mode."""
+    if mode == "off" and found != "revoked":
+        sheet.skip(id, "the policy names revocation off", found)
+    elif mode == "prefer" and found in {"stale", "absent"}:
+        sheet.skip(id, "the policy prefers a current revocation list and does not require it", found)
+    else:
+        sheet.check(id, found == "good", "not on a current revocation list", found)
