@@ -46,10 +46,9 @@ impl Tree {
         start: InodeId,
         path: &[u8],
     ) -> Result<(InodeId, Arc<str>), Errno> {
-        if let Found::Entry(place) = self.walk(start, path, LastLink::Keep)?
-            && place.slash
-        {
-            self.existing(&place)?;
+        match self.walk(start, path, LastLink::Keep)? {
+            Found::Entry(place) if place.slash => self.existing(&place).map(|_| ())?,
+            Found::Entry(_) | Found::Directory(_) => {}
         }
         let place = self.vacant(start, path)?;
         Ok((place.directory, place.name.into()))
