@@ -39,9 +39,7 @@ impl Content {
     /// Copies what lies at `offset`, nothing past the end.
     pub(super) fn read_at(&self, offset: u64, buffer: &mut [u8]) -> usize {
         let bytes = self.bytes();
-        let start = usize::try_from(offset)
-            .unwrap_or(usize::MAX)
-            .min(bytes.len());
+        let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
         let count = buffer.len().min(bytes.len() - start);
         buffer[..count].copy_from_slice(&bytes[start..start + count]);
         count
@@ -96,7 +94,5 @@ fn reserve(bytes: &mut Vec<u8>, size: usize) -> Result<(), Errno> {
     }
     let step = capacity.min(DOUBLING_BYTES).max(capacity / 8);
     let wanted = size.max(capacity + step);
-    bytes
-        .try_reserve_exact(wanted - bytes.len())
-        .map_err(|_| Errno::NOMEM)
+    bytes.try_reserve_exact(wanted - bytes.len()).map_err(|_| Errno::NOMEM)
 }

@@ -12,12 +12,7 @@ use crate::errno::Errno;
 
 impl Tree {
     /// `path_create_directory`. Right `PATH_CREATE_DIRECTORY`. `EXIST`, `ROFS`, `NOSPC`, the errors of path resolution.
-    pub fn path_create_directory(
-        &mut self,
-        dir: &OpenDir,
-        path: &[u8],
-        now: Timestamp,
-    ) -> Result<(), Errno> {
+    pub fn path_create_directory(&mut self, dir: &OpenDir, path: &[u8], now: Timestamp) -> Result<(), Errno> {
         dir.descriptor.require(rights::PATH_CREATE_DIRECTORY)?;
         let place = self.vacant(dir.descriptor.inode, path)?;
         let (parent, name) = (place.directory, place.name.into());
@@ -41,11 +36,7 @@ impl Tree {
     /// The place for a new entry that will be no directory.
     ///
     /// As POSIX has it for a name with a slash: `NOENT` if nothing is there, `NOTDIR` if a file is.
-    pub(super) fn vacant_for_file(
-        &self,
-        start: InodeId,
-        path: &[u8],
-    ) -> Result<(InodeId, Arc<str>), Errno> {
+    pub(super) fn vacant_for_file(&self, start: InodeId, path: &[u8]) -> Result<(InodeId, Arc<str>), Errno> {
         match self.walk(start, path, LastLink::Keep)? {
             Found::Entry(place) if place.slash => self.existing(&place).map(|_| ())?,
             Found::Entry(_) | Found::Directory(_) => {}

@@ -17,20 +17,13 @@ impl Tree {
     /// For several buffers call it for each, until one is not filled.
     pub fn fd_read(&self, file: &mut OpenFile, buffer: &mut [u8]) -> Result<usize, Errno> {
         file.descriptor.require(rights::FD_READ)?;
-        let count = self
-            .content(file.descriptor.inode)?
-            .read_at(file.offset, buffer);
+        let count = self.content(file.descriptor.inode)?.read_at(file.offset, buffer);
         file.offset += count as u64;
         Ok(count)
     }
 
     /// `fd_pread` into one buffer, leaving the offset. Rights `FD_READ` and `FD_SEEK`.
-    pub fn fd_pread(
-        &self,
-        file: &OpenFile,
-        buffer: &mut [u8],
-        offset: u64,
-    ) -> Result<usize, Errno> {
+    pub fn fd_pread(&self, file: &OpenFile, buffer: &mut [u8], offset: u64) -> Result<usize, Errno> {
         file.descriptor.require(rights::FD_READ | rights::FD_SEEK)?;
         Ok(self.content(file.descriptor.inode)?.read_at(offset, buffer))
     }
@@ -39,12 +32,7 @@ impl Tree {
     ///
     /// Writes what fits, so the count may be short; `NOSPC` or `FBIG` if nothing does. For several buffers call it
     /// for each, until one is not written whole.
-    pub fn fd_write(
-        &mut self,
-        file: &mut OpenFile,
-        data: &[u8],
-        now: Timestamp,
-    ) -> Result<usize, Errno> {
+    pub fn fd_write(&mut self, file: &mut OpenFile, data: &[u8], now: Timestamp) -> Result<usize, Errno> {
         file.descriptor.require(rights::FD_WRITE)?;
         let id = file.descriptor.inode;
         let offset = if file.descriptor.appends() {
@@ -58,15 +46,8 @@ impl Tree {
     }
 
     /// `fd_pwrite` of one buffer, leaving the offset; `APPEND` does not matter. Rights `FD_WRITE` and `FD_SEEK`.
-    pub fn fd_pwrite(
-        &mut self,
-        file: &OpenFile,
-        data: &[u8],
-        offset: u64,
-        now: Timestamp,
-    ) -> Result<usize, Errno> {
-        file.descriptor
-            .require(rights::FD_WRITE | rights::FD_SEEK)?;
+    pub fn fd_pwrite(&mut self, file: &OpenFile, data: &[u8], offset: u64, now: Timestamp) -> Result<usize, Errno> {
+        file.descriptor.require(rights::FD_WRITE | rights::FD_SEEK)?;
         self.write_at(file.descriptor.inode, offset, data, now)
     }
 
@@ -97,13 +78,7 @@ impl Tree {
     /// `fd_allocate`: the file is at least `offset + length` bytes afterwards. Right `FD_ALLOCATE`.
     ///
     /// `INVAL` for no bytes at all, `FBIG`, `NOSPC`.
-    pub fn fd_allocate(
-        &mut self,
-        file: &OpenFile,
-        offset: u64,
-        length: u64,
-        now: Timestamp,
-    ) -> Result<(), Errno> {
+    pub fn fd_allocate(&mut self, file: &OpenFile, offset: u64, length: u64, now: Timestamp) -> Result<(), Errno> {
         file.descriptor.require(rights::FD_ALLOCATE)?;
         if length == 0 {
             return Err(Errno::INVAL);
@@ -138,12 +113,7 @@ impl Tree {
     }
 
     /// `fd_filestat_set_size`. Right `FD_FILESTAT_SET_SIZE`. `FBIG`, `NOSPC`.
-    pub fn fd_filestat_set_size(
-        &mut self,
-        file: &OpenFile,
-        size: u64,
-        now: Timestamp,
-    ) -> Result<(), Errno> {
+    pub fn fd_filestat_set_size(&mut self, file: &OpenFile, size: u64, now: Timestamp) -> Result<(), Errno> {
         file.descriptor.require(rights::FD_FILESTAT_SET_SIZE)?;
         self.set_size(file.descriptor.inode, size, now)
     }
@@ -161,13 +131,7 @@ impl Tree {
         Ok(())
     }
 
-    fn write_at(
-        &mut self,
-        id: InodeId,
-        offset: u64,
-        data: &[u8],
-        now: Timestamp,
-    ) -> Result<usize, Errno> {
+    fn write_at(&mut self, id: InodeId, offset: u64, data: &[u8], now: Timestamp) -> Result<usize, Errno> {
         self.require_writable(id)?;
         if data.is_empty() {
             return Ok(0);

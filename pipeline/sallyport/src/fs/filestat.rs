@@ -30,12 +30,7 @@ impl Tree {
     }
 
     /// `path_filestat_get`. Right `PATH_FILESTAT_GET`. The errors of path resolution.
-    pub fn path_filestat_get(
-        &self,
-        dir: &OpenDir,
-        lookupflags: u32,
-        path: &[u8],
-    ) -> Result<Filestat, Errno> {
+    pub fn path_filestat_get(&self, dir: &OpenDir, lookupflags: u32, path: &[u8]) -> Result<Filestat, Errno> {
         dir.descriptor.require(rights::PATH_FILESTAT_GET)?;
         let id = self.lookup_flagged(dir, lookupflags, path)?;
         Ok(self.filestat(id))
@@ -88,12 +83,7 @@ impl Tree {
         }
     }
 
-    fn set_times(
-        &mut self,
-        id: InodeId,
-        request: &TimesRequest,
-        now: Timestamp,
-    ) -> Result<(), Errno> {
+    fn set_times(&mut self, id: InodeId, request: &TimesRequest, now: Timestamp) -> Result<(), Errno> {
         let atim = request.time(fstflags::ATIM, fstflags::ATIM_NOW, request.atim, now)?;
         let mtim = request.time(fstflags::MTIM, fstflags::MTIM_NOW, request.mtim, now)?;
         known(request.fstflags, fstflags::ALL)?;
@@ -108,13 +98,7 @@ impl Tree {
 
 impl TimesRequest {
     /// The time to set, if any.
-    fn time(
-        &self,
-        given: u16,
-        current: u16,
-        time: Timestamp,
-        now: Timestamp,
-    ) -> Result<Option<Timestamp>, Errno> {
+    fn time(&self, given: u16, current: u16, time: Timestamp, now: Timestamp) -> Result<Option<Timestamp>, Errno> {
         match (self.fstflags & given != 0, self.fstflags & current != 0) {
             (true, true) => Err(Errno::INVAL),
             (true, false) => Ok(Some(time)),

@@ -95,9 +95,5 @@ pub(super) fn known<T>(flags: T, all: T) -> Result<(), Errno>
 where
     T: Copy + PartialEq + std::ops::BitOr<Output = T>,
 {
-    if flags | all == all {
-        Ok(())
-    } else {
-        Err(Errno::INVAL)
-    }
+    if flags | all == all { Ok(()) } else { Err(Errno::INVAL) }
 }

@@ -20,13 +20,7 @@ impl Tree {
     ///
     /// `EXIST`, `NOTDIR` for a file on the way, `INVAL` for `.` and `..`, `FBIG`, `NOSPC`, the errors of a malformed
     /// path.
-    pub fn insert_file(
-        &mut self,
-        path: &[u8],
-        bytes: Arc<[u8]>,
-        access: Access,
-        now: Timestamp,
-    ) -> Result<(), Errno> {
+    pub fn insert_file(&mut self, path: &[u8], bytes: Arc<[u8]>, access: Access, now: Timestamp) -> Result<(), Errno> {
         if bytes.len() as u64 > self.quota.max_file_bytes() {
             return Err(Errno::FBIG);
         }
@@ -36,13 +30,7 @@ impl Tree {
     /// Puts a symbolic link at `path`. One that leads from the root or out of it is kept, and never followed there.
     ///
     /// The errors of `insert_file`.
-    pub fn insert_symlink(
-        &mut self,
-        path: &[u8],
-        target: &[u8],
-        access: Access,
-        now: Timestamp,
-    ) -> Result<(), Errno> {
+    pub fn insert_symlink(&mut self, path: &[u8], target: &[u8], access: Access, now: Timestamp) -> Result<(), Errno> {
         let target = path::parse(target)?;
         self.insert(path, Node::Symlink(target.into()), access, now)
     }
@@ -50,12 +38,7 @@ impl Tree {
     /// Makes the directory at `path`, if it is not there, and sets its access. The path `/` is the root.
     ///
     /// The errors of `insert_file`, `EXIST` apart: `NOTDIR` if something else is there.
-    pub fn insert_directory(
-        &mut self,
-        path: &[u8],
-        access: Access,
-        now: Timestamp,
-    ) -> Result<(), Errno> {
+    pub fn insert_directory(&mut self, path: &[u8], access: Access, now: Timestamp) -> Result<(), Errno> {
         let id = self.make_way(path::components(path::parse(path)?), now)?;
         self.inode_mut(id).access = access;
         Ok(())
@@ -64,12 +47,7 @@ impl Tree {
     /// Opens the directory at `path` as a preopen, with the given rights for itself and to pass on.
     ///
     /// `NOENT`, `NOTDIR`, the errors of a malformed path.
-    pub fn preopen(
-        &mut self,
-        path: &[u8],
-        base: Rights,
-        inheriting: Rights,
-    ) -> Result<OpenDir, Errno> {
+    pub fn preopen(&mut self, path: &[u8], base: Rights, inheriting: Rights) -> Result<OpenDir, Errno> {
         let mut id = ROOT;
         for name in path::components(path::parse(path)?) {
             id = self.directory(id)?.find(name).ok_or(Errno::NOENT)?;
@@ -77,18 +55,10 @@ impl Tree {
         self.directory(id)?;
         self.opened(id);
         let descriptor = Descriptor::new(id, Filetype::Directory, base & rights::DIRECTORY);
-        Ok(OpenDir::new(
-            descriptor.with_inheriting(inheriting & rights::ALL),
-        ))
+        Ok(OpenDir::new(descriptor.with_inheriting(inheriting & rights::ALL)))
     }
 
-    fn insert(
-        &mut self,
-        path: &[u8],
-        node: Node,
-        access: Access,
-        now: Timestamp,
-    ) -> Result<(), Errno> {
+    fn insert(&mut self, path: &[u8], node: Node, access: Access, now: Timestamp) -> Result<(), Errno> {
         let mut way = path::components(path::parse(path)?);
         let name = way.next_back().ok_or(Errno::EXIST)?;
         check_plain(name)?;
@@ -101,11 +71,7 @@ impl Tree {
     }
 
     /// The directory that these names lead to, made where it is missing.
-    fn make_way<'a>(
-        &mut self,
-        names: impl Iterator<Item = &'a str>,
-        now: Timestamp,
-    ) -> Result<InodeId, Errno> {
+    fn make_way<'a>(&mut self, names: impl Iterator<Item = &'a str>, now: Timestamp) -> Result<InodeId, Errno> {
         let mut id = ROOT;
         for name in names {
             check_plain(name)?;
@@ -118,12 +84,7 @@ impl Tree {
         Ok(id)
     }
 
-    fn make_directory(
-        &mut self,
-        parent: InodeId,
-        name: &str,
-        now: Timestamp,
-    ) -> Result<InodeId, Errno> {
+    fn make_directory(&mut self, parent: InodeId, name: &str, now: Timestamp) -> Result<InodeId, Errno> {
         let node = Node::Directory(Directory::new(parent));
         self.create_at(parent, name.into(), node, Access::CopyOnWrite, now)
     }

@@ -35,12 +35,7 @@ impl Tree {
     ///
     /// `EXIST`, `ISDIR`, `NOTDIR`, `LOOP` for a link not to be followed, `ROFS`, `NOSPC`, `INVAL` for flags that are
     /// unknown or contradict each other, and the errors of path resolution.
-    pub fn path_open(
-        &mut self,
-        dir: &OpenDir,
-        request: &OpenRequest<'_>,
-        now: Timestamp,
-    ) -> Result<Opened, Errno> {
+    pub fn path_open(&mut self, dir: &OpenDir, request: &OpenRequest<'_>, now: Timestamp) -> Result<Opened, Errno> {
         request.check_flags()?;
         request.check_rights(&dir.descriptor)?;
         match self.to_open(dir.descriptor.inode, request)? {
@@ -88,17 +83,10 @@ impl Tree {
         Ok(self.open_file(id, request).into())
     }
 
-    fn open_existing(
-        &mut self,
-        id: InodeId,
-        request: &OpenRequest<'_>,
-        now: Timestamp,
-    ) -> Result<Opened, Errno> {
+    fn open_existing(&mut self, id: InodeId, request: &OpenRequest<'_>, now: Timestamp) -> Result<Opened, Errno> {
         let must_be_directory = request.has(oflags::DIRECTORY);
         match self.inode(id).filetype() {
-            Filetype::Directory if request.changes() || request.has(oflags::CREAT) => {
-                Err(Errno::ISDIR)
-            }
+            Filetype::Directory if request.changes() || request.has(oflags::CREAT) => Err(Errno::ISDIR),
             Filetype::Directory => Ok(self.open_directory(id, request).into()),
             _ if must_be_directory => Err(Errno::NOTDIR),
             Filetype::SymbolicLink => Err(Errno::LOOP),
@@ -106,12 +94,7 @@ impl Tree {
         }
     }
 
-    fn open_existing_file(
-        &mut self,
-        id: InodeId,
-        request: &OpenRequest<'_>,
-        now: Timestamp,
-    ) -> Result<Opened, Errno> {
+    fn open_existing_file(&mut self, id: InodeId, request: &OpenRequest<'_>, now: Timestamp) -> Result<Opened, Errno> {
         if request.changes() {
             self.require_writable(id)?;
         }
@@ -137,11 +120,7 @@ impl Tree {
         let base = request.rights_base & rights::DIRECTORY;
         let descriptor = Descriptor::new(id, Filetype::Directory, base);
         let inheriting = request.rights_inheriting & rights::ALL;
-        OpenDir::new(
-            descriptor
-                .with_flags(request.fdflags)
-                .with_inheriting(inheriting),
-        )
+        OpenDir::new(descriptor.with_flags(request.fdflags).with_inheriting(inheriting))
     }
 }
 

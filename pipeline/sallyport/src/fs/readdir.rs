@@ -13,12 +13,7 @@ impl Tree {
     /// `.` and `..` come first. The last entry is cut where the buffer ends; fewer bytes than the buffer holds mean
     /// the end of the directory. Cookie 0 starts a listing, which leaves out entries created after that: a program
     /// that makes one file for each it is shown comes to an end.
-    pub fn fd_readdir(
-        &self,
-        dir: &mut OpenDir,
-        buffer: &mut [u8],
-        cookie: u64,
-    ) -> Result<usize, Errno> {
+    pub fn fd_readdir(&self, dir: &mut OpenDir, buffer: &mut [u8], cookie: u64) -> Result<usize, Errno> {
         dir.descriptor.require(rights::FD_READDIR)?;
         let id = dir.descriptor.inode;
         if cookie == 0 {
@@ -26,10 +21,7 @@ impl Tree {
         }
         let mut used = 0;
         for (position, name, inode) in self.listing(id, cookie, dir.listing_end)? {
-            used += put(
-                &mut buffer[used..],
-                &self.dirent(position, name, inode).encode(),
-            );
+            used += put(&mut buffer[used..], &self.dirent(position, name, inode).encode());
             used += put(&mut buffer[used..], name.as_bytes());
             if used == buffer.len() {
                 break;
@@ -38,17 +30,10 @@ impl Tree {
         Ok(used)
     }
 
-    fn listing(
-        &self,
-        id: InodeId,
-        from: u64,
-        end: u64,
-    ) -> Result<impl Iterator<Item = (u64, &str, InodeId)>, Errno> {
+    fn listing(&self, id: InodeId, from: u64, end: u64) -> Result<impl Iterator<Item = (u64, &str, InodeId)>, Errno> {
         let directory = self.directory(id)?;
         let dots = [(0, ".", id), (1, "..", directory.parent)];
-        let dots = dots
-            .into_iter()
-            .filter(move |(position, ..)| *position >= from);
+        let dots = dots.into_iter().filter(move |(position, ..)| *position >= from);
         Ok(dots.chain(directory.list(from, end)))
     }
 

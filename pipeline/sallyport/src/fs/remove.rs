@@ -12,12 +12,7 @@ impl Tree {
     ///
     /// `NOTEMPTY`, `NOTDIR` (a link to a directory is none), `INVAL` for `.` and `..`, `ROFS`, the errors of path
     /// resolution.
-    pub fn path_remove_directory(
-        &mut self,
-        dir: &OpenDir,
-        path: &[u8],
-        now: Timestamp,
-    ) -> Result<(), Errno> {
+    pub fn path_remove_directory(&mut self, dir: &OpenDir, path: &[u8], now: Timestamp) -> Result<(), Errno> {
         dir.descriptor.require(rights::PATH_REMOVE_DIRECTORY)?;
         match self.walk(dir.descriptor.inode, path, LastLink::Keep)? {
             Found::Directory(_) => Err(Errno::INVAL),
@@ -32,12 +27,7 @@ impl Tree {
     /// `path_unlink_file`: takes a file's or a link's name away. Right `PATH_UNLINK_FILE`.
     ///
     /// `ISDIR`, `NOTDIR` for a slash after a file, `ROFS`, the errors of path resolution.
-    pub fn path_unlink_file(
-        &mut self,
-        dir: &OpenDir,
-        path: &[u8],
-        now: Timestamp,
-    ) -> Result<(), Errno> {
+    pub fn path_unlink_file(&mut self, dir: &OpenDir, path: &[u8], now: Timestamp) -> Result<(), Errno> {
         dir.descriptor.require(rights::PATH_UNLINK_FILE)?;
         match self.walk(dir.descriptor.inode, path, LastLink::Keep)? {
             Found::Directory(_) => Err(Errno::ISDIR),
@@ -60,13 +50,7 @@ impl Tree {
         }
     }
 
-    fn remove_place(
-        &mut self,
-        directory: InodeId,
-        name: &str,
-        id: InodeId,
-        now: Timestamp,
-    ) -> Result<(), Errno> {
+    fn remove_place(&mut self, directory: InodeId, name: &str, id: InodeId, now: Timestamp) -> Result<(), Errno> {
         self.require_writable(directory)?;
         self.require_writable(id)?;
         self.remove_entry(directory, name, id, now)

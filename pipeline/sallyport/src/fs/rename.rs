@@ -93,8 +93,7 @@ impl Tree {
         self.require_writable(old.directory)?;
         self.require_accepting(new.directory)?;
         self.require_writable(id)?;
-        new.inode
-            .map_or(Ok(()), |target| self.require_writable(target))
+        new.inode.map_or(Ok(()), |target| self.require_writable(target))
     }
 
     fn replace(&mut self, id: InodeId, old: End, new: End, now: Timestamp) -> Result<(), Errno> {
@@ -118,8 +117,7 @@ impl Tree {
             return Ok(());
         }
         self.directory_mut(old.directory)?.remove(&old.name);
-        self.directory_mut(new.directory)?
-            .insert(new.name.clone(), id);
+        self.directory_mut(new.directory)?.insert(new.name.clone(), id);
         if let Ok(moved) = self.directory_mut(id) {
             moved.parent = new.directory;
         }

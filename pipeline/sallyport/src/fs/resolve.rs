@@ -50,12 +50,7 @@ impl Tree {
     /// Finds where `path` ends. Every component before the last must be a directory or a link to one.
     ///
     /// `NOENT`, `NOTDIR`, `LOOP`, `NOTCAPABLE` for a way out, and the errors of a malformed path.
-    pub(super) fn walk<'a>(
-        &'a self,
-        start: InodeId,
-        path: &'a [u8],
-        last: LastLink,
-    ) -> Result<Found<'a>, Errno> {
+    pub(super) fn walk<'a>(&'a self, start: InodeId, path: &'a [u8], last: LastLink) -> Result<Found<'a>, Errno> {
         let mut walk = Walk {
             tree: self,
             ancestors: vec![start],
@@ -68,12 +63,7 @@ impl Tree {
     }
 
     /// The inode at `path`, a last link followed if `follow` says so. `NOENT` if there is none.
-    pub(super) fn lookup(
-        &self,
-        start: InodeId,
-        path: &[u8],
-        follow: bool,
-    ) -> Result<InodeId, Errno> {
+    pub(super) fn lookup(&self, start: InodeId, path: &[u8], follow: bool) -> Result<InodeId, Errno> {
         match self.walk(start, path, last_link(follow))? {
             Found::Directory(id) => Ok(id),
             Found::Entry(place) => self.existing(&place),

@@ -12,13 +12,7 @@ impl Tree {
     ///
     /// `NOTCAPABLE` for a target from the root, the errors of a malformed path for other targets; `EXIST`, `ROFS`,
     /// `NOSPC`, the errors of path resolution.
-    pub fn path_symlink(
-        &mut self,
-        target: &[u8],
-        dir: &OpenDir,
-        path: &[u8],
-        now: Timestamp,
-    ) -> Result<(), Errno> {
+    pub fn path_symlink(&mut self, target: &[u8], dir: &OpenDir, path: &[u8], now: Timestamp) -> Result<(), Errno> {
         dir.descriptor.require(rights::PATH_SYMLINK)?;
         let target = path::parse(target)?;
         path::require_relative(target)?;
@@ -31,12 +25,7 @@ impl Tree {
     /// `path_readlink`: copies the target, cut where the buffer ends; returns the bytes copied. Right `PATH_READLINK`.
     ///
     /// `INVAL` if the path names no symbolic link, the errors of path resolution.
-    pub fn path_readlink(
-        &self,
-        dir: &OpenDir,
-        path: &[u8],
-        buffer: &mut [u8],
-    ) -> Result<usize, Errno> {
+    pub fn path_readlink(&self, dir: &OpenDir, path: &[u8], buffer: &mut [u8]) -> Result<usize, Errno> {
         dir.descriptor.require(rights::PATH_READLINK)?;
         let id = self.lookup(dir.descriptor.inode, path, false)?;
         let Node::Symlink(target) = &self.inode(id).node else {

@@ -26,11 +26,7 @@ impl Tree {
             next_ino: 1,
             quota: Quota::new(limits),
         };
-        let root = tree.create(
-            Node::Directory(Directory::new(ROOT)),
-            Access::CopyOnWrite,
-            now,
-        )?;
+        let root = tree.create(Node::Directory(Directory::new(ROOT)), Access::CopyOnWrite, now)?;
         tree.inode_mut(root).links = 1;
         Ok(tree)
     }

@@ -57,11 +57,7 @@ impl Filestat {
     pub fn encode_unstable(&self) -> [u8; Self::UNSTABLE_SIZE] {
         let mut record = [0; Self::UNSTABLE_SIZE];
         self.put_head(&mut record);
-        put_u32(
-            &mut record,
-            20,
-            u32::try_from(self.nlink).unwrap_or(u32::MAX),
-        );
+        put_u32(&mut record, 20, u32::try_from(self.nlink).unwrap_or(u32::MAX));
         self.put_tail(&mut record, 24);
         record
     }

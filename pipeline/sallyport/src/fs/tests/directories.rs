@@ -75,18 +75,9 @@ fn a_removed_directory_that_is_open_is_empty_and_takes_nothing() {
     let opened = program.tree.path_open(&dir, &create, NOW);
     assert_eq!(opened.map(|_| ()), Err(Errno::NOENT));
     program.touch("file");
-    let moved = program
-        .tree
-        .path_rename(&program.root, b"file", &dir, b"file", NOW);
+    let moved = program.tree.path_rename(&program.root, b"file", &dir, b"file", NOW);
     assert_eq!(moved, Err(Errno::NOENT));
-    assert_eq!(
-        program
-            .tree
-            .fd_filestat_get(dir.descriptor())
-            .unwrap()
-            .nlink,
-        0
-    );
+    assert_eq!(program.tree.fd_filestat_get(dir.descriptor()).unwrap().nlink, 0);
 
     program.unlink("file").unwrap();
     program.tree.close(dir);
@@ -101,8 +92,5 @@ fn a_name_is_free_again_after_removal() {
     program.touch("name");
     program.unlink("name").unwrap();
     program.symlink("x", "name").unwrap();
-    assert_eq!(
-        program.lstat("name").unwrap().filetype,
-        Filetype::SymbolicLink
-    );
+    assert_eq!(program.lstat("name").unwrap().filetype, Filetype::SymbolicLink);
 }

@@ -89,10 +89,7 @@ fn allocating_extends_and_never_cuts() {
     let (mut program, file) = with_file(b"");
     let size = |program: &Program| program.stat("file").unwrap().size;
     for (offset, length, expected) in [(0, 100, 100), (10, 10, 100), (90, 20, 110)] {
-        program
-            .tree
-            .fd_allocate(&file, offset, length, NOW)
-            .unwrap();
+        program.tree.fd_allocate(&file, offset, length, NOW).unwrap();
         assert_eq!(size(&program), expected);
     }
     let nothing = program.tree.fd_allocate(&file, 0, 0, NOW);

@@ -30,18 +30,12 @@ fn one_file_has_a_largest_size() {
     let mut program = Program::within(TIGHT);
     let mut file = program.open_file("a", oflags::CREAT);
     assert_eq!(program.tree.fd_write(&mut file, &[1; 3500], NOW), Ok(3000));
-    assert_eq!(
-        program.tree.fd_write(&mut file, &[1], NOW),
-        Err(Errno::FBIG)
-    );
+    assert_eq!(program.tree.fd_write(&mut file, &[1], NOW), Err(Errno::FBIG));
     assert_eq!(program.tree.fd_write(&mut file, &[], NOW), Ok(0));
     for size in [3001, u64::MAX] {
         let resized = program.tree.fd_filestat_set_size(&file, size, NOW);
         assert_eq!(resized, Err(Errno::FBIG));
-        assert_eq!(
-            program.tree.fd_allocate(&file, 0, size, NOW),
-            Err(Errno::FBIG)
-        );
+        assert_eq!(program.tree.fd_allocate(&file, 0, size, NOW), Err(Errno::FBIG));
         let far = program.tree.fd_pwrite(&file, &[1], size, NOW);
         assert_eq!(far, Err(Errno::FBIG));
     }
@@ -106,10 +100,7 @@ fn a_name_that_does_not_fit_leaves_everything_as_it_was() {
 
 #[test]
 fn a_tree_needs_room_for_its_root() {
-    let nothing = Limits {
-        max_inodes: 0,
-        ..TIGHT
-    };
+    let nothing = Limits { max_inodes: 0, ..TIGHT };
     assert_eq!(Tree::new(nothing, NOW).map(|_| ()), Err(Errno::NOSPC));
 }
 
@@ -132,8 +123,6 @@ fn a_deep_tree_is_walked_without_recursion() {
         };
         program.tree.close(std::mem::replace(&mut dir, next));
     }
-    let into_itself = program
-        .tree
-        .path_rename(&program.root, b"d", &dir, b"d", NOW);
+    let into_itself = program.tree.path_rename(&program.root, b"d", &dir, b"d", NOW);
     assert_eq!(into_itself, Err(Errno::INVAL));
 }

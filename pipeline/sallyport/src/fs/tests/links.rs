@@ -105,10 +105,7 @@ fn a_link_out_can_be_made_and_leads_nowhere() {
     let mut program = Program::new();
     program.symlink("../../etc/passwd", "out").unwrap();
     assert_eq!(program.stat("out"), Err(Errno::NOTCAPABLE));
-    assert_eq!(
-        program.try_follow("out", oflags::CREAT),
-        Err(Errno::NOTCAPABLE)
-    );
+    assert_eq!(program.try_follow("out", oflags::CREAT), Err(Errno::NOTCAPABLE));
 }
 
 #[test]
@@ -118,17 +115,8 @@ fn links_tell_what_they_lead_to() {
     program.touch("subdir/file");
     program.symlink("subdir/file", "link1").unwrap();
     program.symlink("subdir", "link2").unwrap();
-    assert_eq!(
-        program.lstat("link1").unwrap().filetype,
-        Filetype::SymbolicLink
-    );
-    assert_eq!(
-        program.stat("link1").unwrap().filetype,
-        Filetype::RegularFile
-    );
-    assert_eq!(
-        program.lstat("link2").unwrap().filetype,
-        Filetype::SymbolicLink
-    );
+    assert_eq!(program.lstat("link1").unwrap().filetype, Filetype::SymbolicLink);
+    assert_eq!(program.stat("link1").unwrap().filetype, Filetype::RegularFile);
+    assert_eq!(program.lstat("link2").unwrap().filetype, Filetype::SymbolicLink);
     assert_eq!(program.stat("link2").unwrap().filetype, Filetype::Directory);
 }

@@ -160,8 +160,7 @@ impl Program {
     fn link_flagged(&mut self, flags: u32, old: &str, new: &str) -> Result<(), Errno> {
         let now = self.tick();
         let (old, new) = (old.as_bytes(), new.as_bytes());
-        self.tree
-            .path_link(&self.root, flags, old, &self.root, new, now)
+        self.tree.path_link(&self.root, flags, old, &self.root, new, now)
     }
 
     fn symlink(&mut self, target: &str, path: &str) -> Result<(), Errno> {
@@ -184,8 +183,7 @@ impl Program {
 
     fn stat(&self, path: &str) -> Result<Filestat, Errno> {
         let flags = lookupflags::SYMLINK_FOLLOW;
-        self.tree
-            .path_filestat_get(&self.root, flags, path.as_bytes())
+        self.tree.path_filestat_get(&self.root, flags, path.as_bytes())
     }
 
     /// Names in the directory, `.` and `..` included, in the order they are listed.

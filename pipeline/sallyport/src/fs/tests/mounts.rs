@@ -8,10 +8,8 @@ fn package(access: Access) -> Program {
     let mut tree = Tree::new(ROOMY, NOW).unwrap();
     tree.insert_directory(b"/app", access, NOW).unwrap();
     let bytes: Arc<[u8]> = Arc::from(*b"package bytes");
-    tree.insert_file(b"/app/data/file", bytes, access, NOW)
-        .unwrap();
-    tree.insert_symlink(b"/app/link", b"data/file", access, NOW)
-        .unwrap();
+    tree.insert_file(b"/app/data/file", bytes, access, NOW).unwrap();
+    tree.insert_symlink(b"/app/link", b"data/file", access, NOW).unwrap();
     Program::on(tree)
 }
 
@@ -110,8 +108,7 @@ fn an_asset_too_large_to_copy_is_truncated_or_left() {
     };
     let mut tree = Tree::new(limits, NOW).unwrap();
     let large: Arc<[u8]> = vec![7; 5000].into();
-    tree.insert_file(b"large", large, Access::CopyOnWrite, NOW)
-        .unwrap();
+    tree.insert_file(b"large", large, Access::CopyOnWrite, NOW).unwrap();
     let mut program = Program::on(tree);
     let file = program.open_file("large", 0);
     let written = program.tree.fd_pwrite(&file, b"x", 0, NOW);
@@ -145,10 +142,7 @@ fn a_preopen_below_the_root_is_a_sandbox() {
     let mut program = package(Access::ReadOnly);
     assert!(program.tree.preopen(b"/missing", 0, 0).is_err());
     assert!(program.tree.preopen(b"/app/data/file", 0, 0).is_err());
-    let app = program
-        .tree
-        .preopen(b"/app", rights::ALL, rights::ALL)
-        .unwrap();
+    let app = program.tree.preopen(b"/app", rights::ALL, rights::ALL).unwrap();
     let inside = program.tree.path_filestat_get(&app, 1, b"link");
     assert_eq!(inside.unwrap().size, 13);
     let outside = program.tree.path_filestat_get(&app, 1, b"../app/link");

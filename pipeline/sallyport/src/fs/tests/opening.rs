@@ -22,10 +22,7 @@ fn exclusive_creation_does_not_follow_a_dangling_link() {
     let exclusive = oflags::CREAT | oflags::EXCL;
     assert_eq!(program.try_follow("link", exclusive), Err(Errno::EXIST));
     assert_eq!(program.try_follow("link", oflags::CREAT), Ok(()));
-    assert_eq!(
-        program.stat("target").unwrap().filetype,
-        Filetype::RegularFile
-    );
+    assert_eq!(program.stat("target").unwrap().filetype, Filetype::RegularFile);
 }
 
 #[test]
@@ -44,10 +41,7 @@ fn a_directory_opens_only_to_be_looked_at() {
     program.touch("file");
     assert_eq!(program.try_open("dir", 0), Ok(()));
     assert_eq!(program.try_open(".", oflags::DIRECTORY), Ok(()));
-    assert_eq!(
-        program.try_open("file", oflags::DIRECTORY),
-        Err(Errno::NOTDIR)
-    );
+    assert_eq!(program.try_open("file", oflags::DIRECTORY), Err(Errno::NOTDIR));
     assert_eq!(program.try_open("dir", oflags::TRUNC), Err(Errno::ISDIR));
     assert_eq!(program.try_open("dir", oflags::CREAT), Err(Errno::ISDIR));
     for oflags in [0, oflags::DIRECTORY] {
@@ -89,14 +83,8 @@ fn flags_that_are_unknown_or_contradict_are_invalid() {
             lookupflags: 2,
             ..plain
         },
-        OpenRequest {
-            oflags: 16,
-            ..plain
-        },
-        OpenRequest {
-            fdflags: 32,
-            ..plain
-        },
+        OpenRequest { oflags: 16, ..plain },
+        OpenRequest { fdflags: 32, ..plain },
         OpenRequest {
             oflags: oflags::DIRECTORY | oflags::CREAT,
             ..plain
@@ -136,14 +124,7 @@ fn an_unlinked_file_lives_until_it_is_closed() {
     let mut data = [0; 10];
     assert_eq!(program.tree.fd_pread(&file, &mut data, 0), Ok(10));
     assert_eq!(&data, b"still here");
-    assert_eq!(
-        program
-            .tree
-            .fd_filestat_get(file.descriptor())
-            .unwrap()
-            .nlink,
-        0
-    );
+    assert_eq!(program.tree.fd_filestat_get(file.descriptor()).unwrap().nlink, 0);
 
     program.tree.close(file);
     assert_eq!(program.tree.fd_pread(&other, &mut data, 0), Ok(10));

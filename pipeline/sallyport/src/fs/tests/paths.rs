@@ -63,10 +63,7 @@ fn a_trailing_slash_means_a_directory() {
     assert_eq!(program.try_open("dir/nested/", 0), Ok(()));
     assert_eq!(program.try_open("dir/nested///", 0), Ok(()));
     assert_eq!(program.try_open("dir/nested/file/", 0), Err(Errno::NOTDIR));
-    assert_eq!(
-        program.try_open("dir/nested/file///", 0),
-        Err(Errno::NOTDIR)
-    );
+    assert_eq!(program.try_open("dir/nested/file///", 0), Err(Errno::NOTDIR));
     assert_eq!(program.try_open("dir/nested/file/.", 0), Err(Errno::NOTDIR));
     assert_eq!(program.try_open("new/", oflags::CREAT), Err(Errno::ISDIR));
     assert_eq!(program.lstat("dir/nested/file/"), Err(Errno::NOTDIR));
@@ -104,10 +101,7 @@ fn a_path_through_a_link_goes_on_where_the_link_leads() {
     // The parent of what the link leads to, not of the link.
     assert_eq!(program.try_open("short/../nested/file", 0), Ok(()));
     assert_eq!(program.try_open("short/../../dir", 0), Ok(()));
-    assert_eq!(
-        program.try_open("short/../../../dir", 0),
-        Err(Errno::NOTCAPABLE)
-    );
+    assert_eq!(program.try_open("short/../../../dir", 0), Err(Errno::NOTCAPABLE));
 }
 
 #[test]
@@ -117,14 +111,8 @@ fn a_slash_after_a_link_follows_it() {
     program.symlink("dir/nested/file", "leaf").unwrap();
     assert_eq!(program.try_open("short", 0), Err(Errno::LOOP));
     assert_eq!(program.try_open("short/", 0), Ok(()));
-    assert_eq!(
-        program.lstat("short").unwrap().filetype,
-        Filetype::SymbolicLink
-    );
-    assert_eq!(
-        program.lstat("short/").unwrap().filetype,
-        Filetype::Directory
-    );
+    assert_eq!(program.lstat("short").unwrap().filetype, Filetype::SymbolicLink);
+    assert_eq!(program.lstat("short/").unwrap().filetype, Filetype::Directory);
     assert_eq!(program.lstat("leaf/"), Err(Errno::NOTDIR));
 }
 
@@ -134,10 +122,7 @@ fn a_link_that_ends_in_a_slash_leads_to_directories_only() {
     program.symlink("dir/nested/file/", "leaf").unwrap();
     program.symlink("dir/nested/", "branch").unwrap();
     assert_eq!(program.stat("leaf"), Err(Errno::NOTDIR));
-    assert_eq!(
-        program.stat("branch").unwrap().filetype,
-        Filetype::Directory
-    );
+    assert_eq!(program.stat("branch").unwrap().filetype, Filetype::Directory);
 }
 
 #[test]

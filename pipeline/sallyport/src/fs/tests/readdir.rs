@@ -58,14 +58,8 @@ fn an_empty_directory_has_two_entries() {
     program.mkdir("dir").unwrap();
     let mut dir = program.open_dir("dir");
     let entries = all(&program.tree, &mut dir, 256);
-    let (own, up) = (
-        program.stat("dir").unwrap().ino,
-        program.stat(".").unwrap().ino,
-    );
-    let seen: Vec<_> = entries
-        .iter()
-        .map(|e| (&*e.name, e.ino, e.filetype))
-        .collect();
+    let (own, up) = (program.stat("dir").unwrap().ino, program.stat(".").unwrap().ino);
+    let seen: Vec<_> = entries.iter().map(|e| (&*e.name, e.ino, e.filetype)).collect();
     assert_eq!(seen, [(".", own, 3), ("..", up, 3)]);
 }
 
@@ -77,10 +71,7 @@ fn entries_tell_inode_and_kind() {
     program.symlink("file", "link").unwrap();
     let mut dir = program.open_dir(".");
     let entries = all(&program.tree, &mut dir, 256);
-    let kinds: Vec<_> = entries[2..]
-        .iter()
-        .map(|e| (&*e.name, e.filetype))
-        .collect();
+    let kinds: Vec<_> = entries[2..].iter().map(|e| (&*e.name, e.filetype)).collect();
     assert_eq!(kinds, [("file", 4), ("dir", 3), ("link", 7)]);
     assert_eq!(entries[2].ino, program.stat("file").unwrap().ino);
 }
@@ -99,10 +90,7 @@ fn a_listing_resumes_after_any_entry() {
         assert!(end);
         assert_eq!(rest, entries[at + 1..]);
     }
-    assert_eq!(
-        piece(&program.tree, &mut dir, 256, u64::MAX),
-        (vec![], true)
-    );
+    assert_eq!(piece(&program.tree, &mut dir, 256, u64::MAX), (vec![], true));
 }
 
 #[test]

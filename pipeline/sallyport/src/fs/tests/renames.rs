@@ -72,9 +72,7 @@ fn a_directory_does_not_move_into_itself() {
     assert_eq!(program.rename("a/b", "a"), Err(Errno::NOTEMPTY));
     // Nor through a descriptor below it, where the path does not show.
     let below = program.open_dir("a/b");
-    let moved = program
-        .tree
-        .path_rename(&program.root, b"a", &below, b"c", NOW);
+    let moved = program.tree.path_rename(&program.root, b"a", &below, b"c", NOW);
     assert_eq!(moved, Err(Errno::INVAL));
 }
 
@@ -114,10 +112,7 @@ fn a_link_moves_itself_and_is_replaced_itself() {
     program.rename("link", "moved").unwrap();
     assert_eq!(program.readlink("moved", 64).unwrap(), b"file");
     program.rename("file", "moved").unwrap();
-    assert_eq!(
-        program.lstat("moved").unwrap().filetype,
-        Filetype::RegularFile
-    );
+    assert_eq!(program.lstat("moved").unwrap().filetype, Filetype::RegularFile);
 }
 
 #[test]

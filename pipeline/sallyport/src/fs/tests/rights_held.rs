@@ -37,14 +37,8 @@ fn tell_is_enough_to_ask_and_not_to_move() {
     let mut opened = program.open("file", 0, rights::FD_TELL).unwrap();
     let file = opened.file_mut().unwrap();
     assert_eq!(program.tree.fd_seek(file, 0, Whence::Cur), Ok(0));
-    assert_eq!(
-        program.tree.fd_seek(file, 1, Whence::Cur),
-        Err(Errno::NOTCAPABLE)
-    );
-    assert_eq!(
-        program.tree.fd_seek(file, 0, Whence::Set),
-        Err(Errno::NOTCAPABLE)
-    );
+    assert_eq!(program.tree.fd_seek(file, 1, Whence::Cur), Err(Errno::NOTCAPABLE));
+    assert_eq!(program.tree.fd_seek(file, 0, Whence::Set), Err(Errno::NOTCAPABLE));
 }
 
 #[test]
@@ -62,31 +56,19 @@ fn path_operations_need_rights_on_the_directory() {
         mtim: 0,
         fstflags: 0,
     };
-    assert_eq!(
-        tree.path_open(&bare, &request("f", 0, 0), NOW).map(|_| ()),
-        refused
-    );
+    assert_eq!(tree.path_open(&bare, &request("f", 0, 0), NOW).map(|_| ()), refused);
     assert_eq!(tree.path_create_directory(&bare, b"d", NOW), refused);
     assert_eq!(tree.path_remove_directory(&bare, b"d", NOW), refused);
     assert_eq!(tree.path_unlink_file(&bare, b"f", NOW), refused);
     assert_eq!(tree.path_filestat_get(&bare, 0, b"f").map(|_| ()), refused);
-    assert_eq!(
-        tree.path_filestat_set_times(&bare, 0, b"f", &times, NOW),
-        refused
-    );
+    assert_eq!(tree.path_filestat_set_times(&bare, 0, b"f", &times, NOW), refused);
     assert_eq!(tree.path_symlink(b"t", &bare, b"s", NOW), refused);
-    assert_eq!(
-        tree.path_readlink(&bare, b"s", &mut []),
-        refused.map(|()| 0)
-    );
+    assert_eq!(tree.path_readlink(&bare, b"s", &mut []), refused.map(|()| 0));
     assert_eq!(tree.path_link(&bare, 0, b"f", &full, b"g", NOW), refused);
     assert_eq!(tree.path_link(&full, 0, b"f", &bare, b"g", NOW), refused);
     assert_eq!(tree.path_rename(&bare, b"f", &full, b"g", NOW), refused);
     assert_eq!(tree.path_rename(&full, b"f", &bare, b"g", NOW), refused);
-    assert_eq!(
-        tree.fd_readdir(&mut bare, &mut [0; 64], 0),
-        refused.map(|()| 0)
-    );
+    assert_eq!(tree.fd_readdir(&mut bare, &mut [0; 64], 0), refused.map(|()| 0));
 }
 
 #[test]
@@ -95,8 +77,7 @@ fn rights_asked_for_must_be_passed_on_by_the_directory() {
     program.touch("file");
     let root = program.root.descriptor_mut();
     let inheriting = rights::FD_READ | rights::FD_SEEK;
-    root.fd_fdstat_set_rights(rights::DIRECTORY, inheriting)
-        .unwrap();
+    root.fd_fdstat_set_rights(rights::DIRECTORY, inheriting).unwrap();
     let writing = program.open("file", 0, rights::FD_WRITE);
     assert_eq!(writing.map(|_| ()), Err(Errno::NOTCAPABLE));
     assert!(program.open("file", 0, rights::FD_READ).is_ok());
@@ -121,20 +102,13 @@ fn truncating_and_creating_need_rights_of_their_own() {
     let root = program.root.descriptor_mut();
     // Not the right to set sizes by descriptor: truncation at opening is another.
     let inheriting = rights::ALL & !rights::FD_FILESTAT_SET_SIZE;
-    root.fd_fdstat_set_rights(rights::DIRECTORY, inheriting)
-        .unwrap();
+    root.fd_fdstat_set_rights(rights::DIRECTORY, inheriting).unwrap();
     assert_eq!(program.try_open("file", oflags::TRUNC), Ok(()));
     let root = program.root.descriptor_mut();
     let base = rights::DIRECTORY & !rights::PATH_FILESTAT_SET_SIZE & !rights::PATH_CREATE_FILE;
     root.fd_fdstat_set_rights(base, inheriting).unwrap();
-    assert_eq!(
-        program.try_open("file", oflags::TRUNC),
-        Err(Errno::NOTCAPABLE)
-    );
-    assert_eq!(
-        program.try_open("new", oflags::CREAT),
-        Err(Errno::NOTCAPABLE)
-    );
+    assert_eq!(program.try_open("file", oflags::TRUNC), Err(Errno::NOTCAPABLE));
+    assert_eq!(program.try_open("new", oflags::CREAT), Err(Errno::NOTCAPABLE));
 }
 
 #[test]
@@ -145,10 +119,7 @@ fn rights_shrink_and_never_grow() {
     let less = FILE & !(rights::FD_READ | rights::FD_WRITE);
     assert_eq!(descriptor.fd_fdstat_set_rights(less, 0), Ok(()));
     assert_eq!(descriptor.fd_fdstat_get().rights_base, less);
-    assert_eq!(
-        descriptor.fd_fdstat_set_rights(FILE, 0),
-        Err(Errno::NOTCAPABLE)
-    );
+    assert_eq!(descriptor.fd_fdstat_set_rights(FILE, 0), Err(Errno::NOTCAPABLE));
     let inheriting = descriptor.fd_fdstat_set_rights(less, rights::FD_READ);
     assert_eq!(inheriting, Err(Errno::NOTCAPABLE));
     assert_eq!(descriptor.fd_fdstat_get().rights_base, less);
@@ -160,17 +131,12 @@ fn rights_shrink_and_never_grow() {
 fn rights_that_do_not_apply_are_dropped() {
     let mut program = Program::new();
     program.mkdir("dir").unwrap();
-    let dir = program
-        .open("dir", oflags::DIRECTORY, rights::FD_SEEK)
-        .unwrap();
+    let dir = program.open("dir", oflags::DIRECTORY, rights::FD_SEEK).unwrap();
     let stat = dir.descriptor().fd_fdstat_get();
     assert_eq!((stat.filetype, stat.rights_base), (Filetype::Directory, 0));
     let file = program.open("file", oflags::CREAT, rights::ALL).unwrap();
     let stat = file.descriptor().fd_fdstat_get();
-    assert_eq!(
-        (stat.filetype, stat.rights_base),
-        (Filetype::RegularFile, FILE)
-    );
+    assert_eq!((stat.filetype, stat.rights_base), (Filetype::RegularFile, FILE));
 }
 
 #[test]

@@ -79,13 +79,7 @@ fn a_link_has_times_of_its_own() {
     set_times(&mut program, 0, "symlink", fstflags::MTIM).unwrap();
     assert_eq!(program.lstat("symlink").unwrap().mtim, 200);
     assert_eq!(program.stat("symlink").unwrap(), file);
-    set_times(
-        &mut program,
-        lookupflags::SYMLINK_FOLLOW,
-        "symlink",
-        fstflags::MTIM,
-    )
-    .unwrap();
+    set_times(&mut program, lookupflags::SYMLINK_FOLLOW, "symlink", fstflags::MTIM).unwrap();
     assert_eq!(program.stat("file").unwrap().mtim, 200);
 }
 
@@ -114,9 +108,7 @@ fn times_can_be_set_through_a_descriptor() {
         mtim: 2,
         fstflags: fstflags::ATIM | fstflags::MTIM,
     };
-    let set = program
-        .tree
-        .fd_filestat_set_times(file.descriptor(), &times, NOW);
+    let set = program.tree.fd_filestat_set_times(file.descriptor(), &times, NOW);
     assert_eq!(set, Ok(()));
     let stat = program.tree.fd_filestat_get(file.descriptor()).unwrap();
     assert_eq!((stat.atim, stat.mtim), (1, 2));

@@ -93,12 +93,7 @@ fn open_something(program: &mut Program, path: &str, dice: &mut Dice) -> Result<
     })
 }
 
-fn use_descriptor(
-    program: &mut Program,
-    opened: &mut Opened,
-    path: &str,
-    dice: &mut Dice,
-) -> Result<(), Errno> {
+fn use_descriptor(program: &mut Program, opened: &mut Opened, path: &str, dice: &mut Dice) -> Result<(), Errno> {
     match opened {
         Opened::File(file) => use_file(program, file, dice),
         Opened::Dir(dir) => use_dir(program, dir, path, dice),
@@ -113,9 +108,7 @@ fn use_file(program: &mut Program, file: &mut OpenFile, dice: &mut Dice) -> Resu
         0 => tree.fd_write(file, &data, NOW).map(|_| ()),
         1 => tree.fd_pwrite(file, &data, size, NOW).map(|_| ()),
         2 => tree.fd_read(file, &mut [0; 500]).map(|_| ()),
-        3 => tree
-            .fd_seek(file, size as i64 - 4000, Whence::Cur)
-            .map(|_| ()),
+        3 => tree.fd_seek(file, size as i64 - 4000, Whence::Cur).map(|_| ()),
         4 => tree.fd_allocate(file, size, size, NOW),
         5 => tree.fd_filestat_set_size(file, size, NOW),
         _ => {
@@ -130,12 +123,7 @@ fn use_file(program: &mut Program, file: &mut OpenFile, dice: &mut Dice) -> Resu
     }
 }
 
-fn use_dir(
-    program: &mut Program,
-    dir: &mut OpenDir,
-    path: &str,
-    dice: &mut Dice,
-) -> Result<(), Errno> {
+fn use_dir(program: &mut Program, dir: &mut OpenDir, path: &str, dice: &mut Dice) -> Result<(), Errno> {
     let (tree, root, path) = (&mut program.tree, &program.root, path.as_bytes());
     match dice.roll(6) {
         0 => tree.path_rename(root, path, dir, path, NOW),
