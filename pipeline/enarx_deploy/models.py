@@ -137,6 +137,10 @@ class KeepStatus(Record, frozen=True):
     certificate_not_after: str = ""
 
 
+ALIVE = ("starting", "running", "stopping")
+"""The states of a Keep that has not ended."""
+
+
 class ProbeCheck(Record, frozen=True):
     """One thing that a backend needs of the machine: what was found, and what to do where it is missing."""
 

@@ -199,12 +199,19 @@ class PluginManager:
         except EnarxDeployError:
             raise
         except Exception as error:
-            plugin = self._culprit(error)
-            if plugin is None:
+            blamed = self.blame(error)
+            if blamed is None:
                 raise
-            raise PluginError(
-                f"{plugin} failed: {_describe(error)}", hint="-vv shows where; its authors will want to see that"
-            ) from error
+            raise blamed from error
+
+    def blame(self, error: Exception) -> PluginError | None:
+        """The error that names the plugin which `error` comes from; None where no plugin's code was running."""
+        plugin = self._culprit(error)
+        if plugin is None:
+            return None
+        return PluginError(
+            f"{plugin} failed: {_describe(error)}", hint="-vv shows where; its authors will want to see it"
+        )
 
     def _register_default_stages(self) -> None:
         for stage in DEFAULT_STAGES:

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from enarx_deploy import paths, records
-from enarx_deploy.errors import EnarxDeployError, PluginError
+from enarx_deploy.errors import EnarxDeployError, PluginError, UsageError
 from enarx_deploy.lock import locked
-from enarx_deploy.models import STAGES, Deployment, Record, StageName
-from enarx_deploy.steps import ALIVE, DEPLOY, PROVISION_TLS, STEPS, Step, Work, inputs_digest
+from enarx_deploy.models import ALIVE, STAGES, Deployment, Record, StageName
+from enarx_deploy.steps import DEPLOY, PROVISION_TLS, STEPS, Step, Work, inputs_digest
 
 if TYPE_CHECKING:
     from enarx_deploy.plugin_manager import PluginManager
@@ -57,13 +57,23 @@ def run(
     project: Project, plugins: PluginManager, reporter: Reporter, *, until: StageName = "provision_tls"
 ) -> list[StageRun]:
     """Run the stages up to and including `until`. Raises EnarxDeployError; records made before that are kept."""
+    plugins.load()
+    for failed in plugins.failures:
+        reporter.note(f"{failed} failed to load and takes no part: {failed.error}")
+    work = Work(project, plugins, reporter.note)
+    _require_project(work)
     paths.private_directory(project.work_dir)
     with locked(project.work_dir, reporter.note):
-        plugins.load()
-        for failed in plugins.failures:
-            reporter.note(f"{failed} failed to load and takes no part: {failed.error}")
-        work = Work(project, plugins, reporter.note)
         return [_run_step(work, step, reporter) for step in STEPS[: STAGES.index(until) + 1]]
+
+
+def _require_project(work: Work) -> None:
+    """Before anything is written: is there anything to work on?"""
+    if work.project.manifest_file is None and work.toolchain is None:
+        raise UsageError(
+            f"{work.project.root} is not a project: it has no Enarx.toml, and no source that a toolchain knows",
+            hint="`enarx-deploy new` makes a project; -C DIR names another directory",
+        )
 
 
 def _run_step(work: Work, step: Step, reporter: Reporter) -> StageRun:

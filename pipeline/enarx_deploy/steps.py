@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from enarx_deploy.protocols import Backend, Issuer, Target, Toolchain
 
 T = TypeVar("T")
-ALIVE = ("starting", "running", "stopping")
 _NOT_FILES = ("system", "steward")  # words of [tls.NAME] roots that name no file
 
 

@@ -24,6 +24,7 @@ from click.core import ParameterSource
 from enarx_deploy.errors import UsageError
 
 if TYPE_CHECKING:
+    from enarx_deploy.errors import PluginError
     from enarx_deploy.plugin_manager import PluginManager
     from enarx_deploy.project import Project
 
@@ -54,6 +55,10 @@ class Context:
         from enarx_deploy.plugin_manager import PluginManager
 
         return PluginManager.from_environment(trace=self.trace if self.trace_hooks else None)
+
+    def blame(self, error: Exception) -> PluginError | None:
+        """The error that names the plugin which `error` comes from, if any plugin's code was running."""
+        return self.plugins.blame(error) if "plugins" in vars(self) else None
 
     def project(self) -> Project:
         """The project in the directory, its manifest read and checked. Raises ManifestError, UsageError."""

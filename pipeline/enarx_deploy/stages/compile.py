@@ -23,7 +23,10 @@ MODULE_NAME = "main.wasm"
 def compile(project: Project, toolchain: Toolchain | None, progress: Progress) -> Module:
     """Build `.enarx/main.wasm`. Raises UsageError, BuildError, ModuleError."""
     if toolchain is None:
-        raise _nothing_to_build(project)
+        raise UsageError(
+            f"no toolchain knows the sources in {project.root}",
+            hint="name one in Enarx.toml: [build] toolchain = NAME; `enarx-deploy plugins` lists them",
+        )
     tool = _found(toolchain)
     inputs = source_digests(project, toolchain)
     with tempfile.TemporaryDirectory(dir=project.work_dir, prefix="build.") as folder:
@@ -44,18 +47,6 @@ def source_digests(project: Project, toolchain: Toolchain) -> dict[str, str]:
         except OSError as error:
             raise BuildError(f"{path}: {error.strerror}", hint="the toolchain would read this file") from error
     return dict(sorted(digests.items()))
-
-
-def _nothing_to_build(project: Project) -> UsageError:
-    if project.manifest_file is None:
-        return UsageError(
-            f"{project.root} is not a project: it has no Enarx.toml, and no source that a toolchain knows",
-            hint="`enarx-deploy new` makes a project; -C DIR names another directory",
-        )
-    return UsageError(
-        f"no toolchain knows the sources in {project.root}",
-        hint="name one in Enarx.toml: [build] toolchain = NAME; `enarx-deploy plugins` lists them",
-    )
 
 
 def _found(toolchain: Toolchain) -> Tool:

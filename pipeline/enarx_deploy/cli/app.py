@@ -1,0 +1,114 @@
+"""The group of all commands. A command's module is imported when that command is called, and not before.
+
+A plugin's command is looked for when no built-in has the name, and is listed in the help.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import cast
+
+import click
+
+from enarx_deploy import __version__
+from enarx_deploy.cli.context import Context, group_options
+from enarx_deploy.cli.main import PROGRAM
+from enarx_deploy.errors import EnarxDeployError, UsageError
+
+COMMANDS = {
+    "new": "Make a project from a template.",
+    "check": "Check Enarx.toml, and say what is wrong with it.",
+    "schema": "Print the JSON Schema of Enarx.toml.",
+    "compile": "Build the sources to one wasm module.",
+    "package": "Put module, manifest and assets into a content-addressed tree.",
+    "attest": "Say what the package must measure to on a backend.",
+    "deploy": "Start a Keep, which then waits for its certificate.",
+    "up": "All of it: compile, package, attest, deploy, provision TLS.",
+    "run": "Run a module, a directory or a package in a Keep, here and now.",
+    "verify": "Check a running service: secure from whom, for how long, where.",
+    "keeps": "List the Keeps.",
+    "logs": "Show what a Keep wrote.",
+    "stop": "Stop Keeps.",
+    "steward": "Run the Steward, which appraises evidence and issues certificates.",
+    "plugins": "List the plugins, what they bring, and why one failed to load.",
+    "platform": "Show what this machine offers for each backend.",
+}
+"""Name of each built-in command, which is also its module in this package, and its line in the help."""
+
+_EPILOG = """\b
+Exit statuses:
+  0    done
+  1    failed
+  2    wrong usage, or a fault in the manifest or the module
+  3    verification refused
+  130  interrupted
+  `run` ends with the status of the workload.
+
+\b
+Each common option has an environment variable: ENARX_DEPLOY_BACKEND for
+--backend, and so on. ENARX_BACKEND and ENARX_WASMCFGFILE are understood.
+"""
+
+
+class CommandGroup(click.Group):
+    """Finds commands by the table above, then among the plugins."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*COMMANDS, *_plugin_commands(ctx)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in COMMANDS:
+            return cast(click.Command, import_module(f"enarx_deploy.cli.{cmd_name}").command)
+        return _plugin_commands(ctx).get(cmd_name)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name.startswith("-") or self.get_command(ctx, name):
+            return super().resolve_command(ctx, args)
+        raise _no_such_command(ctx, name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+        try:
+            rows = [(name, found.get_short_help_str(80)) for name, found in _plugin_commands(ctx).items()]
+        except EnarxDeployError as error:  # help must be had even where plugins stand in each other's way
+            rows = [("(none)", str(error))]
+        if rows:
+            with formatter.section("Commands of plugins"):
+                formatter.write_dl(rows)
+
+
+def _plugin_commands(ctx: click.Context) -> dict[str, click.Command]:
+    found = ctx.ensure_object(Context).plugins.commands()
+    return {name: command for name, command in sorted(found.items()) if name not in COMMANDS}
+
+
+def _no_such_command(ctx: click.Context, name: str) -> UsageError:
+    import difflib
+
+    plugins = ctx.ensure_object(Context).plugins
+    close = difflib.get_close_matches(name, [*COMMANDS, *_plugin_commands(ctx)], n=1)
+    meant = f"; did you mean {close[0]!r}?" if close else ""
+    failed = "".join(f"; {plugin} failed to load: {plugin.error}" for plugin in plugins.failures)
+    return UsageError(f"there is no command {name!r}{meant}{failed}", hint=f"`{PROGRAM} --help` lists the commands")
+
+
+@click.group(
+    cls=CommandGroup,
+    epilog=_EPILOG,
+    context_settings={
+        "auto_envvar_prefix": "ENARX_DEPLOY",
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 100,
+    },
+)
+@click.version_option(__version__, prog_name=PROGRAM, message="%(prog)s %(version)s")
+@group_options
+def app() -> None:
+    """Build a program to WebAssembly, and serve it with TLS from inside a Keep that can prove what it is.
+
+    Start with `enarx-deploy new echo my-echo`, then `enarx-deploy -C my-echo up`.
+    """

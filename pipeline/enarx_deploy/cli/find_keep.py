@@ -1,0 +1,73 @@
+"""From what a user types to a Keep: its id, the beginning of its id, or its name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from enarx_deploy.errors import EnarxDeployError, UsageError
+from enarx_deploy.models import ALIVE
+
+if TYPE_CHECKING:
+    from enarx_deploy.cli.context import Context
+    from enarx_deploy.models import KeepStatus
+    from enarx_deploy.protocols import Target
+
+
+@dataclass(frozen=True)
+class Found:
+    """A Keep, and the target that knows it."""
+
+    target: Target
+    status: KeepStatus
+
+    @property
+    def alive(self) -> bool:
+        """Whether it has not ended."""
+        return self.status.state in ALIVE
+
+
+def all_keeps(context: Context) -> list[Found]:
+    """Every Keep of every target, or of the one that `--target` names; a target that cannot say is warned about."""
+    targets = [context.plugins.get("target", context.target)] if context.target else context.plugins.all("target")
+    found = [keep for target in targets for keep in _keeps_of(context, target)]
+    return sorted(found, key=lambda keep: keep.status.created)
+
+
+def find_keep(context: Context, reference: str) -> Found:
+    """The Keep that is meant. A name means the one that is alive, else the newest. Raises UsageError."""
+    keeps = all_keeps(context)
+    for matches in _MATCHES:
+        candidates = [keep for keep in keeps if matches(keep.status, reference)]
+        if candidates:
+            return _the_one(candidates, reference)
+    raise UsageError(f"no Keep is known as {reference!r}", hint="`enarx-deploy keeps` lists those that are")
+
+
+_MATCHES: tuple[Callable[[KeepStatus, str], bool], ...] = (
+    lambda status, reference: status.id == reference,
+    lambda status, reference: status.name == reference,
+    lambda status, reference: bool(reference) and status.id.startswith(reference),
+)
+
+
+def _the_one(candidates: list[Found], reference: str) -> Found:
+    same_name = all(keep.status.name == reference for keep in candidates)
+    if same_name:
+        candidates = [keep for keep in candidates if keep.alive] or candidates[-1:]
+    if len(candidates) == 1:
+        return candidates[0]
+    ids = ", ".join(keep.status.id for keep in candidates)
+    raise UsageError(f"{reference!r} may mean {len(candidates)} Keeps: {ids}", hint="give more of the id")
+
+
+def _keeps_of(context: Context, target: Target) -> Iterator[Found]:
+    try:
+        with context.plugins.boundary():
+            statuses = target.keeps()
+    except EnarxDeployError as error:
+        context.warn(f"target {target.name}: {error}")
+        return
+    for status in statuses:
+        yield Found(target, status)

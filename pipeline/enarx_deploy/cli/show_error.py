@@ -1,0 +1,83 @@
+"""How an error reaches the user: one line of what and where, one line of what to do, and JSON for programs.
+
+Each function answers the exit status. A traceback is shown with -vv only.
+"""
+
+from __future__ import annotations
+
+import traceback
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from enarx_deploy.cli.main import PROGRAM
+from enarx_deploy.errors import EnarxDeployError, ManifestError, UsageError
+
+if TYPE_CHECKING:
+    from enarx_deploy.cli.context import Context
+
+_TRACEBACK_FROM = 2  # -vv
+
+
+def of_ours(context: Context, error: EnarxDeployError) -> int:
+    """An error that a user is meant to see."""
+    problems = error.problems if isinstance(error, ManifestError) else [error]
+    for problem in problems:
+        _line(f"{PROGRAM}: {problem}")
+        if problem.hint:
+            _line(f"  hint: {problem.hint}")
+    _trace(context, error)
+    if context.json:
+        _answer(context, error, [_as_record(problem) for problem in problems])
+    return error.exit_status
+
+
+def of_usage(context: Context, error: click.ClickException) -> int:
+    """What click says of the command line."""
+    command = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else PROGRAM
+    message = " ".join(error.format_message().split())
+    return of_ours(context, UsageError(message, hint=f"`{command} --help` shows how it is used"))
+
+
+def of_others(context: Context, error: Exception) -> int:
+    """What nobody expected: a plugin's fault, a refusal of the system, or else a fault of this program."""
+    ours = context.blame(error) or _of_system(error) or _bug(error)
+    ours.__cause__ = error
+    return of_ours(context, ours)
+
+
+def _of_system(error: Exception) -> EnarxDeployError | None:
+    if not isinstance(error, OSError) or error.filename is None:
+        return None
+    return EnarxDeployError(f"{error.filename}: {error.strerror}", hint="-vv shows what was being done")
+
+
+def _bug(error: Exception) -> EnarxDeployError:
+    text = " ".join(str(error).split())
+    return EnarxDeployError(
+        f"internal error: {type(error).__name__}{f': {text}' if text else ''}",
+        hint="this is a fault of enarx-deploy: please report it with what -vv shows",
+    )
+
+
+def _line(text: str) -> None:
+    click.echo(text, err=True)
+
+
+def _trace(context: Context, error: EnarxDeployError) -> None:
+    if context.verbosity >= _TRACEBACK_FROM:
+        _line("".join(traceback.format_exception(error)).rstrip())
+
+
+def _answer(context: Context, error: EnarxDeployError, problems: list[dict[str, Any]]) -> None:
+    record = _as_record(error) | {"exit_status": error.exit_status}
+    if len(problems) > 1:
+        record["problems"] = problems
+    context.emit("", {"error": record})
+
+
+def _as_record(error: EnarxDeployError) -> dict[str, Any]:
+    record: dict[str, Any] = {"kind": type(error).__name__, "message": str(error), "hint": error.hint}
+    if isinstance(error, ManifestError):
+        record |= {"file": error.file, "line": error.line, "column": error.column}
+    return record

@@ -1,0 +1,113 @@
+"""`enarx-deploy up`: from sources to a running service."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from enarx_deploy.cli.context import Context, common_options
+from enarx_deploy.cli.run_stages import run_stages
+
+if TYPE_CHECKING:
+    from enarx_deploy.models import Deployment, Identity, ReferenceValues
+    from enarx_deploy.runner import StageRun
+
+
+@click.command()
+@common_options("manifest", "backend", "target", "force")
+def command(context: Context) -> None:
+    """Compile, package, attest, deploy, and provision TLS: the project ends as a running service.
+
+    What did not change is not done again. When something did, the Keep that runs is stopped before the new one
+    starts, since both listen on the same port.
+    """
+    runs = run_stages(context, until="provision_tls")
+    made = {run.name: run.record for run in runs}
+    context.emit(lambda: _shown(made["attest"], made["deploy"], made["provision_tls"]), _record(runs, made))
+
+
+def _record(runs: list[StageRun], made: dict[Any, Any]) -> dict[str, Any]:
+    deployment, identity = made["deploy"], made["provision_tls"]
+    return {
+        "deployment": {
+            "id": deployment.id,
+            "backend": deployment.backend,
+            "target": deployment.target,
+            "package": deployment.package,
+        },
+        "endpoints": [
+            {
+                "name": endpoint.name,
+                "host": endpoint.host,
+                "port": endpoint.port,
+                "prot": endpoint.prot,
+                "certificate_sha256": _certificate(identity, endpoint.name),
+            }
+            for endpoint in deployment.endpoints
+        ],
+        "steward": {"url": identity.steward_url, "root_pem_path": identity.root_pem_path},
+        "stages": [{"name": run.name, "skipped": run.skipped, "seconds": run.seconds} for run in runs],
+    }
+
+
+def _certificate(identity: Identity, endpoint: str) -> str:
+    return next((served.certificate_sha256 for served in identity.endpoints if served.endpoint == endpoint), "")
+
+
+def _shown(values: ReferenceValues, deployment: Deployment, identity: Identity) -> str:
+    rows = [
+        *_places(deployment, identity),
+        ("", ""),
+        ("from whom", _from_whom(values)),
+        ("for how long", _for_how_long(identity)),
+        ("where", _where(deployment, identity)),
+        ("", ""),
+        *_next(deployment),
+    ]
+    lines = [f"  {label:<13} {text}".rstrip() for label, text in rows]
+    return "\n".join([f"Keep {deployment.id} runs {deployment.name}", *lines])
+
+
+def _places(deployment: Deployment, identity: Identity) -> list[tuple[str, str]]:
+    from enarx_deploy.cli.progress import at
+
+    rows = []
+    for endpoint in deployment.endpoints:
+        rows.append(("endpoint", f"{endpoint.name}: {endpoint.prot} on {at(endpoint.host, endpoint.port)}"))
+        if digest := _certificate(identity, endpoint.name):
+            rows.append(("certificate", digest))
+    return rows
+
+
+def _from_whom(values: ReferenceValues) -> str:
+    if values.hardware:
+        return f"the host and its other tenants, as far as {values.backend} keeps them out; its CPU vouches for it"
+    return (
+        f"only from those on the network: backend {values.backend} has no hardware protection, and whoever controls "
+        "this machine can read and change everything"
+    )
+
+
+def _for_how_long(identity: Identity) -> str:
+    if not identity.issuer:
+        return "not at all: no socket speaks TLS"
+    return f"the certificate of {identity.issuer} is valid until {identity.not_after}; TLS 1.3 only"
+
+
+def _where(deployment: Deployment, identity: Identity) -> str:
+    if not identity.issuer:
+        return f"a Keep on target {deployment.target}; the host and the network see everything that is sent"
+    return f"TLS ends inside the Keep, on target {deployment.target}; outside it only sizes, times and addresses show"
+
+
+def _next(deployment: Deployment) -> list[tuple[str, str]]:
+    from enarx_deploy.cli.progress import at
+
+    tls = [endpoint for endpoint in deployment.endpoints if endpoint.prot == "tls"]
+    checks = [("check it", f"enarx-deploy verify {at(endpoint.host, endpoint.port)}") for endpoint in tls[:1]]
+    return [
+        *checks,
+        ("look at it", f"enarx-deploy logs {deployment.id}"),
+        ("end it", f"enarx-deploy stop {deployment.id}"),
+    ]
