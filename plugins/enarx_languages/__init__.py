@@ -1,0 +1,1 @@
+"""The source languages: one module each, found by its entry point."""

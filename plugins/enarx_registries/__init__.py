@@ -1,0 +1,1 @@
+"""The places where packages are published: one module each, found by its entry point."""
