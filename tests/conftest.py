@@ -1,0 +1,104 @@
+"""Fixtures for every room: the program as a process of its own, plugins as installed ones, the built wheel."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+_KEPT = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "TMPDIR", "CARGO_HOME", "RUSTUP_HOME")
+
+
+@dataclass
+class Program:
+    """`enarx-deploy` with a home of its own, so that a test sees nothing of the user's and leaves nothing there."""
+
+    directory: Path
+    environment: dict[str, str]
+    paths: list[Path] = field(default_factory=list)  # where installed plugins are found
+
+    def __call__(
+        self, *words: str, env: Mapping[str, str] | None = None, cwd: Path | None = None, timeout: float = 120
+    ) -> subprocess.CompletedProcess[str]:
+        """Run to the end; nothing is checked."""
+        with self.start(*words, env=env, cwd=cwd) as process:
+            try:
+                out, err = process.communicate(timeout=timeout)
+            except BaseException:
+                process.kill()
+                raise
+        return subprocess.CompletedProcess(words, process.returncode, out, err)
+
+    def start(
+        self, *words: str, env: Mapping[str, str] | None = None, cwd: Path | None = None
+    ) -> subprocess.Popen[str]:
+        """Start, with pipes for its output."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "enarx_deploy", *words],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=cwd or self.directory,
+            env=self._environment() | dict(env or {}),
+        )
+
+    def _environment(self) -> dict[str, str]:
+        known = [str(path) for path in self.paths] + self.environment.get("PYTHONPATH", "").split(os.pathsep)
+        return self.environment | {"PYTHONPATH": os.pathsep.join(path for path in known if path)}
+
+
+@pytest.fixture
+def enarx_deploy(tmp_path: Path) -> Program:
+    """The program, in an empty directory."""
+    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    home = tmp_path / "home"
+    home.mkdir()
+    directory = tmp_path / "work"
+    directory.mkdir()
+    places = {
+        "HOME": str(home),
+        "ENARX_DEPLOY_STATE_DIR": str(home / "state"),
+        "ENARX_DEPLOY_CACHE_DIR": str(home / "cache"),
+        "PYTHONWARNINGS": "error",
+    }
+    return Program(directory, kept | places)
+
+
+@pytest.fixture
+def install_plugin(enarx_deploy: Program, tmp_path: Path) -> Callable[..., Path]:
+    """Install a plugin of one module: the metadata that an installer leaves, and the module beside it."""
+
+    def install(name: str, source: str, *, module: str = "", distribution: str = "", version: str = "1.0") -> Path:
+        module = module or f"plugin_{name.replace('-', '_')}"
+        distribution = distribution or f"dist-{name}"
+        site = tmp_path / "site" / distribution
+        metadata = site / f"{distribution.replace('-', '_')}-{version}.dist-info"
+        metadata.mkdir(parents=True)
+        (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n")
+        (metadata / "entry_points.txt").write_text(f"[enarx_deploy]\n{name} = {module}\n")
+        (site / f"{module}.py").write_text(source)
+        enarx_deploy.paths.append(site)
+        return site / f"{module}.py"
+
+    return install
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel of this project, built once: a minute, mostly of the Rust compiler's."""
+    if shutil.which("cargo") is None:
+        pytest.fail("the wheel needs a Rust toolchain: https://rustup.rs")
+    place = tmp_path_factory.mktemp("wheel")
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(place), str(ROOT)], check=True
+    )
+    (built,) = place.glob("*.whl")
+    return built
