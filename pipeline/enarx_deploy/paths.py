@@ -1,0 +1,67 @@
+"""Where things are kept: state (deployments, the Steward's key) and cache (compiled modules, fetched packages).
+
+Both are directories that only the user can reach: state holds private keys, and the cache holds native code that
+runs in Keeps. `ENARX_DEPLOY_STATE_DIR` and `ENARX_DEPLOY_CACHE_DIR` override the platform's places.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from pathlib import Path
+
+import platformdirs
+
+from enarx_deploy.errors import UsageError
+
+_APP = "enarx-deploy"
+
+
+def state_dir(*parts: str) -> Path:
+    """The directory for state, or one below it; made if missing. Raises UsageError if others can write there."""
+    root = os.environ.get("ENARX_DEPLOY_STATE_DIR") or platformdirs.user_state_dir(_APP)
+    return private_directory(Path(root).absolute(), *parts)
+
+
+def cache_dir(*parts: str) -> Path:
+    """The directory for caches, or one below it; made if missing. Raises UsageError if others can write there."""
+    root = os.environ.get("ENARX_DEPLOY_CACHE_DIR") or platformdirs.user_cache_dir(_APP)
+    return private_directory(Path(root).absolute(), *parts)
+
+
+def private_directory(root: Path, *parts: str) -> Path:
+    """`root` and then each of `parts` below it, made with mode 0700 where missing, and checked where present."""
+    path = root
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for step in ("", *parts):
+        path = path / step if step else path
+        path.mkdir(mode=0o700, exist_ok=True)
+        _require_private(path)
+    return path
+
+
+def _require_private(path: Path) -> None:
+    status = path.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+        raise UsageError(f"{path}: not a directory of yours", hint="remove it, or name another place in ENARX_DEPLOY_STATE_DIR or ENARX_DEPLOY_CACHE_DIR")
+    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise UsageError(f"{path}: others can write to it", hint=f"chmod go-w {path}")
+
+
+def write_atomically(path: Path, data: bytes, *, mode: int = 0o600) -> None:
+    """Write a file so that a reader, or a crash, meets either the old content or the new one, never a part.
+
+    The temporary file is born with `mode`, so a secret is never readable by others, not even for a moment.
+    """
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(file.fileno(), mode)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,204 @@
+"""The small interfaces that a provider implements. A plugin is one object of one of these.
+
+Providers are registered by the hooks of `enarx_deploy.hookspecs`, looked up by `name`, and hold no state of a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
+
+import msgspec
+
+if TYPE_CHECKING:
+    from enarx_deploy.models import Deployment, KeepStatus, Package, Probe, ReferenceValues
+    from enarx_deploy.project import Project
+
+Progress = Callable[[str], None]
+"""Called with one line of what is going on; shown as a progress line on a terminal."""
+
+
+class Tool(msgspec.Struct, frozen=True):
+    """A tool that was found: the words that start it, and what it says of its version."""
+
+    command: tuple[str, ...]
+    version: str
+
+
+class MissingTool(msgspec.Struct, frozen=True):
+    """A tool that was not found: its name, and the exact command that installs it."""
+
+    name: str
+    install: str
+
+
+@runtime_checkable
+class Toolchain(Protocol):
+    """A source language: finds its project, its tool, and turns sources into a wasm module.
+
+    Manifest table read: ``[build]``
+
+    - ``toolchain``: this provider's name; without it the first provider whose `detect` answers is taken.
+    - ``source``: the file or folder to build, relative to the project.
+    - ``args``: more words for the tool.
+    """
+
+    name: str
+
+    def detect(self, project: Project) -> str | None:
+        """Why this project is of this language (one phrase, such as "main.c is here"), or None."""
+
+    def find(self) -> Tool | MissingTool:
+        """The tool on this machine. Must not build or download anything."""
+
+    def inputs(self, project: Project) -> Sequence[Path]:
+        """Every file that the build reads, so that an unchanged project is skipped."""
+
+    def build(self, project: Project, tool: Tool, output: Path, progress: Progress) -> None:
+        """Write the module to `output`. Raises BuildError with what the tool said."""
+
+
+class Launch(msgspec.Struct, frozen=True):
+    """All that a backend needs to start one Keep.
+
+    `block_fd` is the sallyport's shared memory and `doorbell_fd` the eventfd that wakes the host; both are open in
+    the host process. `stderr_fd` is where the Keep may complain before the sallyport is up.
+    """
+
+    block_fd: int
+    doorbell_fd: int
+    stderr_fd: int
+    package_digest: str
+
+
+class KeepProcess(Protocol):
+    """A started Keep, as its host process holds it."""
+
+    pid: int
+
+    def poll(self) -> int | None:
+        """None while it lives, else its exit status (negative: killed by that signal)."""
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end, at most `timeout` seconds. Raises TimeoutError."""
+
+    def kill(self) -> None:
+        """End it at once."""
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """A kind of Keep: how it is started, how the block reaches it, what it measures to, what its evidence is.
+
+    `hardware` is False for a backend that no CPU vouches for; such a backend is named so everywhere. `evidence` is
+    the kind of evidence its Keeps produce (`nil`, `snp`, `tdx`, `sgx`...). `strength` orders backends: when none is
+    asked for, the strongest available one is taken.
+    """
+
+    name: str
+    aliases: tuple[str, ...]
+    hardware: bool
+    evidence: str
+    strength: int
+
+    def probe(self) -> Probe:
+        """What this machine offers for this backend, check by check."""
+
+    def measure(self, package: Package) -> ReferenceValues:
+        """What a Keep of this backend that runs `package` must measure to."""
+
+    def start(self, launch: Launch) -> KeepProcess:
+        """Start a Keep. Raises KeepError."""
+
+
+class CertificateRequest(msgspec.Struct, frozen=True):
+    """What a Keep sends to get a certificate: a PKCS#10 request (DER) and the evidence for its key."""
+
+    csr: bytes
+    evidence_kind: str
+    evidence: bytes
+
+
+class Issued(msgspec.Struct, frozen=True):
+    """A certificate as issued: the chain in DER, leaf first and root last, and the appraisal behind it."""
+
+    chain: tuple[bytes, ...]
+    appraisal: Mapping[str, object]
+
+
+@runtime_checkable
+class Issuer(Protocol):
+    """A source of certificates.
+
+    An issuance has two steps, because the evidence must answer the issuer's own challenge: `challenge`, which the
+    Keep answers with a `CertificateRequest`, then `issue`.
+    """
+
+    name: str
+
+    def locate(self, project: Project) -> IssuerLocation:
+        """Where the certificates will come from; starts an embedded service when the manifest names none."""
+
+    def challenge(self, location: IssuerLocation) -> Challenge:
+        """A fresh challenge. Raises StewardError."""
+
+    def issue(self, location: IssuerLocation, challenge: Challenge, request: CertificateRequest) -> Issued:
+        """Have the evidence appraised and the certificate issued. Raises StewardError, VerificationRefused."""
+
+
+class IssuerLocation(msgspec.Struct, frozen=True):
+    """An issuer that can be used: its URL ("" where it has none) and its root certificate (PEM), which the Keep pins."""
+
+    url: str
+    root_pem: str
+    root_pem_path: str
+
+
+class Challenge(msgspec.Struct, frozen=True):
+    """What the evidence must answer: the issuer's nonce, and the audience it is meant for."""
+
+    nonce: bytes
+    audience: str
+
+
+@runtime_checkable
+class Target(Protocol):
+    """A place where Keeps are started, and from where they are seen and stopped."""
+
+    name: str
+
+    def check(self, project: Project, package: Package, backend: Backend) -> None:
+        """Look for what would make `start` fail (a port in use, no permission). Raises before anything starts."""
+
+    def start(self, project: Project, package: Package, values: ReferenceValues, backend: Backend) -> Deployment:
+        """Start a Keep; returns when it is up and waits for its certificate, or serves if it needs none."""
+
+    def request_certificate(self, deployment: Deployment, challenge: Challenge) -> CertificateRequest | None:
+        """The Keep's answer to a challenge, or None where it serves no TLS."""
+
+    def install_certificate(self, deployment: Deployment, location: IssuerLocation, issued: Issued) -> None:
+        """Hand the Keep its certificate; returns when the workload is running. Raises KeepError."""
+
+    def keeps(self) -> list[KeepStatus]:
+        """Every Keep this target knows, running or not."""
+
+    def logs(self, keep: str, *, follow: bool, stream: Literal["stdout", "stderr", "host", "all"]) -> Iterator[bytes]:
+        """What the Keep wrote, in chunks. With `follow`, goes on until the Keep has ended."""
+
+    def stop(self, keep: str, *, grace: float) -> KeepStatus:
+        """End a Keep: ask, wait at most `grace` seconds for open connections, then kill."""
+
+
+@runtime_checkable
+class Registry(Protocol):
+    """A place where packages are published and fetched. A reference begins with one of `schemes`."""
+
+    name: str
+    schemes: tuple[str, ...]
+
+    def publish(self, package: Package, reference: str) -> str:
+        """Store the package; returns its reference with the digest."""
+
+    def fetch(self, reference: str, into: Path) -> Package:
+        """Get a package, check it against its digest, and lay its tree under `into`."""

@@ -1,0 +1,69 @@
+"""The control stream: how host and Keep talk before and after the workload runs.
+
+A message is a JSON object behind its length (4 bytes, big-endian). A message with a `size` is followed by that many
+raw bytes. Both ends use this module; what the Keep receives is hostile and bounded here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from enarx_keep.errors import BadMessage
+
+MESSAGE_LIMIT = 1 << 20
+"""Most bytes of a message."""
+PAYLOAD_LIMIT = 4_000_000_000
+"""Most bytes behind a message."""
+_PIECE = 1 << 20
+
+Message = dict[str, Any]
+
+
+def encode(message: Message) -> bytes:
+    """A message as it is sent."""
+    text = json.dumps(message, separators=(",", ":")).encode()
+    if len(text) > MESSAGE_LIMIT:
+        raise BadMessage(f"a message of {len(text):,} bytes is too long")
+    return len(text).to_bytes(4, "big") + text
+
+
+class Reader:
+    """Takes messages from a function that answers at most as many bytes as asked for, and none at the end."""
+
+    def __init__(self, read: Callable[[int], bytes]) -> None:
+        self._read = read
+
+    def message(self) -> Message:
+        """The next message. Raises BadMessage, EOFError at the end of the stream."""
+        length = int.from_bytes(self.payload(4), "big")
+        if length > MESSAGE_LIMIT:
+            raise BadMessage(f"a message of {length:,} bytes is too long")
+        try:
+            message = json.loads(self.payload(length))
+        except (ValueError, RecursionError) as error:
+            raise BadMessage("a message is not JSON") from error
+        if not isinstance(message, dict) or not isinstance(message.get("type"), str):
+            raise BadMessage("a message is not an object with a type")
+        return message
+
+    def payload(self, size: int) -> bytes:
+        """Exactly `size` raw bytes. Raises BadMessage, EOFError."""
+        if not 0 <= size <= PAYLOAD_LIMIT:
+            raise BadMessage(f"{size:,} bytes are too many")
+        pieces = bytearray()
+        while len(pieces) < size:
+            piece = self._read(min(size - len(pieces), _PIECE))
+            if not piece:
+                raise EOFError
+            pieces += piece
+        return bytes(pieces)
+
+
+def field(message: Message, name: str, kind: type[Any]) -> Any:
+    """A field of a message, of the type it must have. Raises BadMessage."""
+    value = message.get(name)
+    if type(value) is not kind:
+        raise BadMessage(f"message {message['type']!r}: {name} is not of type {kind.__name__}")
+    return value

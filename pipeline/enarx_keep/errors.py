@@ -1,0 +1,19 @@
+"""What can go wrong in a Keep before its workload runs. Each is told to the host in one line, and the Keep ends."""
+
+from __future__ import annotations
+
+
+class KeepFault(Exception):
+    """Head of the tree."""
+
+
+class BadMessage(KeepFault):
+    """The host sent something that is not of the protocol."""
+
+
+class BadPackage(KeepFault):
+    """The package is not the one that was named, or breaks a rule."""
+
+
+class BadManifest(KeepFault):
+    """The package's Enarx.toml asks for something that a Keep does not know."""

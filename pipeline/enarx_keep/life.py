@@ -1,0 +1,241 @@
+"""The life of a Keep, step by step.
+
+1. The host names a package and sends it; it is checked against its digest.
+2. The module is compiled, or taken from the cache.
+3. If the workload serves TLS: make the key, answer the challenge, check the certificate and install it.
+4. Open what the manifest lists, link the module, and tell the host that the workload runs.
+5. Run it, deliver its last words, and tell the host how it ended.
+"""
+
+from __future__ import annotations
+
+import base64
+import time
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import wasmtime
+
+from enarx_keep import evidence, manifest, module, package
+from enarx_keep.channel import Message, Reader, encode, field
+from enarx_keep.errors import BadManifest, BadMessage, BadPackage, KeepFault
+from enarx_sallyport import Guest, link
+
+_UNPROTECTED = ("nil",)
+"""Backends in which the host may add to what the manifest says, for trying a program; elsewhere that is an attack."""
+
+
+def live(block_fd: int, doorbell_fd: int, cache: Path | None) -> None:
+    """Be a Keep on this block, until the workload has ended and the host has been told."""
+    guest = Guest(block_fd, doorbell_fd)
+    started = time.monotonic()
+    try:
+        outcome = _Keep(guest, cache).run()
+    except (KeepFault, wasmtime.WasmtimeError, RuntimeError) as fault:
+        outcome = {"type": "exit", "kind": "error", "message": str(fault).strip()}
+    except EOFError:
+        return  # the host has gone, so there is nobody to tell
+    outcome["seconds"] = time.monotonic() - started
+    guest.control_write(encode(outcome))
+    guest.finish()
+
+
+class _Keep:
+    def __init__(self, guest: Guest, cache: Path | None) -> None:
+        self._guest = guest
+        self._cache = cache
+        self._reader = Reader(guest.control_read)
+        self._boot: Message = {}
+        self._phases: dict[str, float] = {}
+
+    def run(self) -> Message:
+        self._boot = self._expect("boot")
+        digest = field(self._boot, "package", str)
+        files = package.receive(self._reader, digest)
+        own = manifest.read(_file(files, "Enarx.toml"))
+        self._phase("package")
+        engine = module.engine()
+        code = module.load(engine, _file(files, "main.wasm"), self._cache)
+        self._phase("module")
+        if own.needs_certificate:
+            self._obtain_certificate(digest)
+            self._phase("identity")
+        self._open(own, files)
+        call = self._link(engine, code, own)
+        self._tell({"type": "running", "phases": self._phases})
+        return self._call(*call)
+
+    def _phase(self, name: str) -> None:
+        """When a step was done, on the clock that the host has too, so that it can split a start by phase."""
+        self._phases[name] = time.monotonic()
+
+    def _expect(self, kind: str) -> Message:
+        message = self._reader.message()
+        if message["type"] != kind:
+            raise BadMessage(f"expected a message {kind!r}, not {message['type']!r}")
+        return message
+
+    def _tell(self, message: Message) -> None:
+        self._guest.control_write(encode(message))
+
+    def _obtain_certificate(self, digest: str) -> None:
+        kind = field(self._boot, "evidence", str)
+        public_key = self._guest.generate_identity()
+        extensions = [evidence.ENARX_EXTENSIONS[kind]] if kind in evidence.ENARX_EXTENSIONS else []
+        request = self._guest.certificate_request(extensions)
+        self._tell({"type": "ready"})
+        challenge = self._expect("challenge")
+        data = evidence.report_data(
+            nonce=_bytes(challenge, "nonce"),
+            public_key=public_key,
+            package=digest,
+            audience=field(challenge, "audience", str),
+        )
+        document = evidence.evidence(kind, digest, data)
+        self._tell({"type": "request", "csr": _text(request), "kind": kind, "evidence": _text(document)})
+        certificate = self._expect("certificate")
+        chain = [base64.b64decode(one, validate=True) for one in field(certificate, "chain", list)]
+        self._root = _bytes(certificate, "root")
+        self._guest.install_certificate(chain, self._root)
+
+    def _open(self, own: manifest.Manifest, files: package.Files) -> None:
+        for entry in own.files:
+            self._add(entry, files)
+        self._guest.limit_filesystem(own.filesystem_bytes)
+        preopens = [self._mount_asset(asset, files) for asset in own.assets]
+        preopens += [self._mount_copy() for _ in range(self._granted("mounts", 0))]
+        for path in dict.fromkeys(preopens):
+            self._guest.add_preopen(path.encode())
+        args = self._granted("args", None)
+        argv = own.argv() if args is None else [manifest.ARGV0, *args]
+        environ = own.environ() + [f"{name}={value}" for name, value in self._granted("env", {}).items()]
+        self._guest.set_program([word.encode() for word in argv], [word.encode() for word in environ])
+
+    def _granted(self, name: str, default: Any) -> Any:
+        """What the host adds to the manifest, where a backend lets it. Refused elsewhere: it is not measured."""
+        value = self._boot.get(name)
+        if value is None or value == default:
+            return default
+        if self._boot.get("evidence") not in _UNPROTECTED:
+            raise BadMessage(f"the host may not set {name} in a Keep that is attested")
+        return value
+
+    def _add(self, entry: manifest.File, files: package.Files) -> None:
+        guest = self._guest
+        timeout = float(entry.handshake_timeout)
+        if entry.kind == "null":
+            guest.add_null()
+        elif entry.kind == "listen":
+            guest.add_listener(timeout if entry.tls else None)
+        elif entry.kind != "connect":
+            guest.add_stdio()
+        elif not entry.tls:
+            guest.add_connection()
+        else:
+            system = "system" in entry.roots
+            roots = self._roots(entry, files)
+            guest.add_tls_connection(entry.host, system_roots=system, roots=roots, timeout=timeout)
+
+    def _roots(self, entry: manifest.File, files: package.Files) -> list[bytes]:
+        roots = []
+        for root in entry.roots:
+            if root == "steward":
+                roots.append(self._root)
+            elif root != "system":
+                roots += _certificates(_file(files, f"roots/{PurePosixPath(root).name}"), root)
+        return roots
+
+    def _mount_asset(self, asset: manifest.Asset, files: package.Files) -> str:
+        """Put the asset where the workload finds it; answers the directory to preopen."""
+        place = f"assets{asset.guest}".rstrip("/")
+        if place in files:
+            self._guest.insert_file(asset.guest.encode(), files[place], writable=asset.writable)
+            return str(PurePosixPath(asset.guest).parent)
+        inside = {path: content for path, content in files.items() if path.startswith(f"{place}/")}
+        self._insert(asset.guest, inside, place, asset.writable)
+        return asset.guest
+
+    def _insert(self, guest_path: str, files: package.Files, below: str, writable: bool) -> None:
+        self._guest.insert_directory(guest_path.encode(), writable=writable)
+        for path, content in files.items():
+            place = PurePosixPath(guest_path, path.removeprefix(f"{below}/"))
+            for parent in reversed(place.parents):
+                if parent.is_relative_to(guest_path):
+                    self._guest.insert_directory(str(parent).encode(), writable=writable)
+            self._guest.insert_file(str(place).encode(), content, writable=writable)
+
+    def _mount_copy(self) -> str:
+        """A host directory that `run --dir` copies in: its files, then their end."""
+        mount = self._expect("mount")
+        guest_path = field(mount, "path", str)
+        self._guest.insert_directory(guest_path.encode(), writable=True)
+        for _ in range(field(mount, "entries", int)):
+            entry = self._expect("entry")
+            place = str(PurePosixPath(guest_path, field(entry, "path", str))).encode()
+            if field(entry, "directory", bool):
+                self._guest.insert_directory(place, writable=True)
+            else:
+                content = self._reader.payload(field(entry, "size", int))
+                self._guest.insert_file(place, content, writable=True)
+        return guest_path
+
+    def _link(
+        self, engine: wasmtime.Engine, code: wasmtime.Module, own: manifest.Manifest
+    ) -> tuple[wasmtime.Store, wasmtime.Func]:
+        store = wasmtime.Store(engine)
+        store.set_limits(memory_size=own.memory_bytes)
+        linker = wasmtime.Linker(engine)
+        link(self._guest, linker)
+        try:
+            instance = linker.instantiate(store, code)
+        except (wasmtime.Trap, wasmtime.ExitTrap) as trap:
+            raise KeepFault(f"the module's start function failed: {trap}") from trap
+        exports = instance.exports(store)
+        for name in ("", "_start"):
+            entry = exports.get(name)
+            if isinstance(entry, wasmtime.Func):
+                return store, entry
+        raise BadPackage("the module exports neither a function `_start` nor one with an empty name")
+
+    def _call(self, store: wasmtime.Store, entry: wasmtime.Func) -> Message:
+        """Run the workload. What its function returns is not an exit code, as in Enarx."""
+        try:
+            entry(store)
+        except (wasmtime.Trap, wasmtime.WasmtimeError) as trap:
+            code = self._guest.exit_code
+            if code is None:
+                return {"type": "exit", "kind": "trap", "message": str(trap).strip()}
+            return {"type": "exit", "kind": "exit", "code": code}
+        return {"type": "exit", "kind": "exit", "code": 0}
+
+
+def _file(files: package.Files, path: str) -> bytes:
+    try:
+        return files[path]
+    except KeyError:
+        raise BadPackage(f"the package holds no {path}") from None
+
+
+def _bytes(message: Message, name: str) -> bytes:
+    try:
+        return base64.b64decode(field(message, name, str), validate=True)
+    except ValueError as error:
+        raise BadMessage(f"message {message['type']!r}: {name} is not base64") from error
+
+
+def _text(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def _certificates(pem: bytes, name: str) -> list[bytes]:
+    """The certificates of a PEM file, as DER (RFC 7468)."""
+    found = []
+    for part in pem.split(b"-----BEGIN CERTIFICATE-----")[1:]:
+        body = part.partition(b"-----END CERTIFICATE-----")[0]
+        try:
+            found.append(base64.b64decode(b"".join(body.split()), validate=True))
+        except ValueError as error:
+            raise BadManifest(f"{name} is not a PEM file of certificates") from error
+    if not found:
+        raise BadManifest(f"{name} holds no certificate")
+    return found

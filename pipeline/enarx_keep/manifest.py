@@ -1,0 +1,130 @@
+"""The package's Enarx.toml, as far as a Keep acts on it.
+
+The host has read the same file, and opened what it lists; but what the workload gets is decided here, from bytes that
+the package's digest vouches for. So this reads strictly, and gives defaults as Enarx 0.7.1 does.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, field
+from typing import Any
+
+from enarx_keep.errors import BadManifest
+
+ARGV0 = "main.wasm"
+_UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+_STDIO = ("stdin", "stdout", "stderr")
+_KINDS = ("null", *_STDIO, "listen", "connect")
+
+
+@dataclass(frozen=True)
+class File:
+    """An entry of `files`; its index is its descriptor."""
+
+    kind: str
+    name: str
+    tls: bool = False
+    host: str = ""
+    roots: tuple[str, ...] = ("system",)
+    handshake_timeout: int = 10
+
+
+@dataclass(frozen=True)
+class Asset:
+    """A file or folder of the package that the workload can open at `guest`."""
+
+    guest: str
+    writable: bool
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What the workload gets."""
+
+    args: tuple[str, ...] = ()
+    env: dict[str, str] = field(default_factory=dict)
+    files: tuple[File, ...] = ()
+    assets: tuple[Asset, ...] = ()
+    memory_bytes: int = 4 << 30
+    filesystem_bytes: int = 64 << 20
+
+    @property
+    def needs_certificate(self) -> bool:
+        """Whether a socket serves TLS, or may show a client certificate."""
+        return any(file.tls and file.kind == "listen" for file in self.files) or any(
+            "steward" in file.roots for file in self.files if file.tls
+        )
+
+    def argv(self) -> list[str]:
+        """The arguments, the program's name first."""
+        return [ARGV0, *self.args]
+
+    def environ(self) -> list[str]:
+        """The environment in order: how many descriptors there are, their names, then the manifest's own."""
+        names = ":".join(file.name for file in self.files)
+        own = [f"{name}={value}" for name, value in self.env.items()]
+        return [f"FD_COUNT={len(self.files)}", f"FD_NAMES={names}", *own]
+
+
+def read(text: bytes) -> Manifest:
+    """The manifest in `text`. Raises BadManifest."""
+    try:
+        tables = tomllib.loads(text.decode())
+    except ValueError as error:
+        raise BadManifest(f"Enarx.toml: {error}") from error
+    try:
+        return _manifest(tables)
+    except (TypeError, AttributeError, KeyError, ValueError) as error:
+        raise BadManifest(f"Enarx.toml: a value is not of the type it must have ({error})") from error
+
+
+def _manifest(tables: dict[str, Any]) -> Manifest:
+    resources = tables.get("resources", {})
+    package = tables.get("package", {})
+    return Manifest(
+        args=tuple(_text(word) for word in tables.get("args", ())),
+        env={_text(name): _text(value) for name, value in tables.get("env", {}).items()},
+        files=tuple(_file(entry, tables.get("tls", {})) for entry in tables.get("files", ())),
+        assets=tuple(_asset(entry) for entry in package.get("assets", ())),
+        memory_bytes=_size(resources.get("memory", "4 GiB")),
+        filesystem_bytes=_size(resources.get("filesystem", "64 MiB")),
+    )
+
+
+def _file(entry: dict[str, Any], tls: dict[str, Any]) -> File:
+    kind = entry["kind"]
+    if kind not in _KINDS:
+        raise BadManifest(f"Enarx.toml: no kind {kind!r} of file")
+    if kind not in ("listen", "connect"):
+        return File(kind=kind, name=_text(entry.get("name", kind)))
+    if entry["prot"] not in ("tls", "tcp"):
+        raise BadManifest(f"Enarx.toml: no protocol {entry['prot']!r}")
+    host = _text(entry["host"]) if kind == "connect" else ""
+    name = _text(entry["name"] if kind == "listen" else entry.get("name", host))
+    table = tls.get(name, {})
+    return File(
+        kind=kind,
+        name=name,
+        tls=entry["prot"] == "tls",
+        host=host,
+        roots=tuple(_text(root) for root in table.get("roots", ("system",))),
+        handshake_timeout=int(table.get("handshake_timeout", 10)),
+    )
+
+
+def _asset(entry: dict[str, Any]) -> Asset:
+    return Asset(guest=_text(entry["guest"]), writable=entry.get("writable", False) is True)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is not a string")
+    return value
+
+
+def _size(value: Any) -> int:
+    if isinstance(value, int):
+        return value
+    number = _text(value).rstrip("BKMGi ")
+    return int(number) * _UNITS[value.removeprefix(number).strip()]

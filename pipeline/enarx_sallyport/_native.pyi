@@ -1,0 +1,92 @@
+"""What `pipeline/sallyport/src/python.rs` exports. Descriptors are numbers that stay the caller's unless said."""
+
+class Host:
+    """The host half of one Keep: a block, and a thread that moves bytes between it and descriptors.
+
+    `files` is the number of entries in the manifest, `connections` how many accepted connections can be open at
+    once, `ring_bytes` the size of each ring (a power of two from 4096). Raises OSError, RuntimeError.
+    """
+
+    def __init__(self, *, files: int, connections: int, ring_bytes: int) -> None: ...
+    @property
+    def block_fd(self) -> int:
+        """The shared memory, for the Keep to inherit."""
+    @property
+    def doorbell_fd(self) -> int:
+        """The eventfd by which the Keep wakes the host, for the Keep to inherit."""
+    @property
+    def control_fd(self) -> int:
+        """A stream socket to the Keep's `control_read` and `control_write`. It is closed with the host half."""
+    def attach_socket(self, file: int, fd: int) -> None:
+        """A connected socket becomes entry `file`; a duplicate is used."""
+    def attach_source(self, file: int, fd: int) -> None:
+        """Something to read from becomes entry `file`; a duplicate is used."""
+    def attach_sink(self, file: int, fd: int) -> None:
+        """Something to write to becomes entry `file`; a duplicate is used."""
+    def attach_listener(self, file: int, fd: int) -> None:
+        """A listening socket becomes entry `file`; a duplicate is used."""
+    def start(self) -> None:
+        """Start moving bytes. Nothing can be attached afterwards."""
+    def stop_accepting(self) -> None:
+        """Close the listeners; open connections go on."""
+    def finish(self, limit: float) -> str | None:
+        """The Keep has ended: deliver what it wrote, for at most `limit` seconds, and end the thread.
+
+        Answers how the guest broke the protocol, if it did.
+        """
+    @property
+    def broken(self) -> str | None:
+        """How the guest broke the protocol, if it did while it lived."""
+    def counters(self) -> dict[str, int]:
+        """`accepted` and `open` connections, `bytes_in` and `bytes_out` of the Keep."""
+
+class Guest:
+    """The guest half: a workload's descriptors over the block, its file system, and its TLS.
+
+    Takes both descriptors over. Raises OSError, RuntimeError if the block is not one that can be used.
+    """
+
+    def __init__(self, block_fd: int, doorbell_fd: int) -> None: ...
+    def control_read(self, most: int) -> bytes:
+        """Wait for at least one and at most `most` bytes from the host's `control_fd`; empty at its end."""
+    def control_write(self, data: bytes) -> None:
+        """Send bytes to the host's `control_fd`."""
+    def generate_identity(self) -> bytes:
+        """Make an ECDSA P-256 key inside; answers its SubjectPublicKeyInfo (DER)."""
+    def certificate_request(self, extensions: list[tuple[list[int], bytes]]) -> bytes:
+        """A PKCS#10 request (DER) by that key: empty subject, the given extensions (object identifier, content)."""
+    def install_certificate(self, chain: list[bytes], root: bytes) -> None:
+        """Serve and present this chain (DER, leaf first).
+
+        Raises RuntimeError unless it is of the key, leads to `root` (DER), is valid now and is for TLS servers.
+        """
+    def limit_filesystem(self, bytes: int) -> None:
+        """Give the workload an empty file system of at most this many bytes. Before `insert_*`."""
+    def set_program(self, args: list[bytes], env: list[bytes]) -> None:
+        """Arguments, the program's name first, and the environment as NAME=value."""
+    def add_null(self) -> int:
+        """The next entry of `files` reads nothing and swallows everything. Answers its descriptor."""
+    def add_stdio(self) -> int:
+        """The next entry of `files` is standard input, output or error."""
+    def add_listener(self, handshake_timeout: float | None) -> int:
+        """The next entry of `files` listens: by TLS with a limit in seconds for handshakes, or in clear with None."""
+    def add_connection(self) -> int:
+        """The next entry of `files` is connected in clear."""
+    def add_tls_connection(self, server_name: str, *, system_roots: bool, roots: list[bytes], timeout: float) -> int:
+        """The next entry of `files` is connected by TLS, and the handshake is made now.
+
+        The peer must prove to be `server_name` under the compiled-in roots, or `roots` (DER). Raises RuntimeError.
+        """
+    def insert_file(self, path: bytes, content: bytes, *, writable: bool) -> None:
+        """Put a file into the private file system. Raises RuntimeError."""
+    def insert_directory(self, path: bytes, *, writable: bool) -> None:
+        """Put a directory into the private file system. Raises RuntimeError."""
+    def add_preopen(self, path: bytes) -> int:
+        """Preopen a directory for the workload. Answers its descriptor, which comes after those of `files`."""
+    def link(self, linker: int, library: str) -> None:
+        """See `enarx_sallyport.link`, which checks the version first."""
+    @property
+    def exit_code(self) -> int | None:
+        """What the workload called `proc_exit` with, if it did."""
+    def finish(self) -> None:
+        """The workload has ended: close its descriptors, after what was written has left."""

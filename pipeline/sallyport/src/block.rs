@@ -1,0 +1,323 @@
+//! The block as both halves see it: made and checked, its dirty marks, and how one half wakes the other.
+
+use std::fmt;
+use std::os::fd::OwnedFd;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::atomic::{AtomicU32, fence};
+use std::time::Duration;
+
+use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, ftruncate, memfd_create};
+use rustix::io::Errno;
+use rustix::thread::futex;
+
+use crate::layout::{self, header};
+use crate::shared::Mapping;
+
+/// Why a block cannot be used.
+#[derive(Debug)]
+pub enum BlockError {
+    /// The kernel refused an operation.
+    System(Errno),
+    /// The block is not one that we can use; the text says why.
+    Unusable(String),
+}
+
+impl fmt::Display for BlockError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::System(errno) => write!(f, "sallyport block: {errno}"),
+            Self::Unusable(why) => write!(f, "sallyport block: {why}"),
+        }
+    }
+}
+
+impl From<Errno> for BlockError {
+    fn from(errno: Errno) -> Self {
+        Self::System(errno)
+    }
+}
+
+/// A mapped block, with the shape that was checked when it was mapped.
+pub struct Block {
+    mapping: Mapping,
+    slots: u32,
+    ring: u32,
+}
+
+/// Which half a mark or a wake-up is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Half {
+    /// The half on the host.
+    Host,
+    /// The half inside the Keep.
+    Guest,
+}
+
+impl Half {
+    fn summary(self) -> usize {
+        match self {
+            Self::Guest => layout::DIRTY_TO_GUEST,
+            Self::Host => layout::DIRTY_TO_HOST,
+        }
+    }
+}
+
+impl Block {
+    /// Make a block; the descriptor is what the Keep gets. Its size is sealed, so that neither half can pull the
+    /// memory away from under the other.
+    pub fn create(slots: u32, ring: u32) -> Result<(Self, OwnedFd), BlockError> {
+        if !layout::shape_is_valid(slots, ring) {
+            return Err(BlockError::Unusable(format!(
+                "{slots} slots with rings of {ring} bytes are not possible"
+            )));
+        }
+        let len = layout::block_bytes(slots, ring);
+        let file = memfd_create("sallyport", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+        ftruncate(&file, len as u64)?;
+        fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+        let mapping = Mapping::new(&file, len)?;
+        mapping.u32_at(header::VERSION).store(layout::VERSION, Relaxed);
+        mapping.u32_at(header::SLOTS).store(slots, Relaxed);
+        mapping.u32_at(header::RING).store(ring, Relaxed);
+        mapping.u64_at(header::MAGIC).store(layout::MAGIC, SeqCst);
+        Ok((Self { mapping, slots, ring }, file))
+    }
+
+    /// Map a block that the other half made: copy its header, then check it, then use it.
+    pub fn open(file: &OwnedFd) -> Result<Self, BlockError> {
+        if !fcntl_get_seals(file)?.contains(SealFlags::SHRINK) {
+            return Err(BlockError::Unusable("its size is not sealed".into()));
+        }
+        let len = usize::try_from(fstat(file)?.st_size).unwrap_or(0);
+        if len < layout::SLOTS {
+            return Err(BlockError::Unusable(format!("{len} bytes are too few")));
+        }
+        let mapping = Mapping::new(file, len)?;
+        let magic = mapping.u64_at(header::MAGIC).load(SeqCst);
+        let version = mapping.u32_at(header::VERSION).load(Relaxed);
+        let slots = mapping.u32_at(header::SLOTS).load(Relaxed);
+        let ring = mapping.u32_at(header::RING).load(Relaxed);
+        if magic != layout::MAGIC || version != layout::VERSION {
+            return Err(BlockError::Unusable(format!(
+                "magic {magic:#x} version {version} is not ours"
+            )));
+        }
+        if !layout::shape_is_valid(slots, ring) || layout::block_bytes(slots, ring) != len {
+            return Err(BlockError::Unusable(format!(
+                "{len} bytes do not hold {slots} slots with rings of {ring}"
+            )));
+        }
+        Ok(Self { mapping, slots, ring })
+    }
+
+    /// The memory.
+    pub fn mapping(&self) -> &Mapping {
+        &self.mapping
+    }
+
+    /// Number of slots.
+    pub fn slots(&self) -> u32 {
+        self.slots
+    }
+
+    /// Bytes of one ring.
+    pub fn ring(&self) -> u32 {
+        self.ring
+    }
+
+    /// A word of a slot's lines.
+    pub fn slot_word(&self, slot: u32, word: usize) -> &AtomicU32 {
+        assert!(slot < self.slots);
+        self.mapping
+            .u32_at(layout::SLOTS + slot as usize * layout::slot::BYTES + word)
+    }
+
+    /// Where the in-ring of a slot begins (host to guest).
+    pub fn in_ring(&self, slot: u32) -> usize {
+        assert!(slot < self.slots);
+        layout::rings_offset(self.slots) + slot as usize * 2 * self.ring as usize
+    }
+
+    /// Where the out-ring of a slot begins (guest to host).
+    pub fn out_ring(&self, slot: u32) -> usize {
+        self.in_ring(slot) + self.ring as usize
+    }
+
+    /// Tell `half` to look at a slot. Follow a batch of marks with a wake-up.
+    pub fn mark(&self, half: Half, slot: u32) {
+        let word = slot as usize / 64;
+        let summary = half.summary();
+        let bitmap = summary + layout::BITMAP;
+        self.mapping
+            .u64_at(bitmap + 8 * word)
+            .fetch_or(1 << (slot % 64), SeqCst);
+        self.mapping
+            .u64_at(summary + 8 * (word / 64))
+            .fetch_or(1 << (word % 64), SeqCst);
+    }
+
+    /// Whether `half` has been told to look at anything.
+    pub fn is_marked(&self, half: Half) -> bool {
+        let summary = half.summary();
+        (0..layout::SUMMARY_WORDS).any(|word| self.mapping.u64_at(summary + 8 * word).load(SeqCst) != 0)
+    }
+
+    /// Take all marks of `half` and add the slots to `into`. Marks of slots that do not exist are dropped.
+    pub fn take_marks(&self, half: Half, into: &mut Vec<u32>) {
+        let summary = half.summary();
+        for upper in 0..layout::SUMMARY_WORDS {
+            let word = self.mapping.u64_at(summary + 8 * upper);
+            if word.load(SeqCst) == 0 {
+                continue;
+            }
+            for lower in bits(word.swap(0, SeqCst)) {
+                let word = upper * 64 + lower;
+                let marks = self.mapping.u64_at(summary + layout::BITMAP + 8 * word).swap(0, SeqCst);
+                into.extend(
+                    bits(marks)
+                        .map(|bit| (word * 64 + bit) as u32)
+                        .filter(|slot| *slot < self.slots),
+                );
+            }
+        }
+    }
+
+    /// Host: wake the guest if it sleeps.
+    pub fn wake_guest(&self) {
+        if self.mapping.u32_at(layout::GUEST_ASLEEP).load(SeqCst) != 0
+            && self.mapping.u32_at(layout::GUEST_ASLEEP).swap(0, SeqCst) != 0
+        {
+            let bell = self.mapping.u32_at(layout::GUEST_BELL);
+            bell.fetch_add(1, SeqCst);
+            let _ = futex::wake(bell, futex::Flags::empty(), 1);
+        }
+    }
+
+    /// Guest: sleep until marked, at most for `limit`. Returns at once if already marked.
+    pub fn guest_sleep(&self, limit: Option<Duration>) {
+        let asleep = self.mapping.u32_at(layout::GUEST_ASLEEP);
+        let bell = self.mapping.u32_at(layout::GUEST_BELL);
+        asleep.store(1, SeqCst);
+        let before = bell.load(SeqCst);
+        if !self.is_marked(Half::Guest) {
+            let limit = limit.map(|limit| futex::Timespec {
+                tv_sec: limit.as_secs().min(1 << 40) as i64,
+                tv_nsec: i64::from(limit.subsec_nanos()) as _,
+            });
+            let _ = futex::wait(bell, futex::Flags::empty(), before, limit.as_ref());
+        }
+        asleep.store(0, SeqCst);
+    }
+
+    /// Host: say that it is about to sleep; false if there is something to do first.
+    pub fn host_may_sleep(&self) -> bool {
+        self.mapping.u32_at(layout::HOST_ASLEEP).store(1, SeqCst);
+        fence(SeqCst);
+        if self.is_marked(Half::Host) {
+            self.host_is_awake();
+            return false;
+        }
+        true
+    }
+
+    /// Host: say that it is awake.
+    pub fn host_is_awake(&self) {
+        self.mapping.u32_at(layout::HOST_ASLEEP).store(0, SeqCst);
+    }
+
+    /// Guest: whether the doorbell must be rung to wake the host. True once per sleep.
+    pub fn host_needs_bell(&self) -> bool {
+        let asleep = self.mapping.u32_at(layout::HOST_ASLEEP);
+        asleep.load(SeqCst) != 0 && asleep.swap(0, SeqCst) != 0
+    }
+
+    /// The other half's word, read once.
+    pub fn peek(&self, slot: u32, word: usize) -> u32 {
+        self.slot_word(slot, word).load(SeqCst)
+    }
+
+    /// Publish a word of our own line.
+    pub fn publish(&self, slot: u32, word: usize, value: u32) {
+        self.slot_word(slot, word).store(value, SeqCst);
+    }
+}
+
+/// The numbers of the bits that are set.
+fn bits(mut word: u64) -> impl Iterator<Item = usize> {
+    std::iter::from_fn(move || {
+        (word != 0).then(|| {
+            let bit = word.trailing_zeros() as usize;
+            word &= word - 1;
+            bit
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_block_opens_with_the_shape_it_was_made_with() {
+        let (made, file) = Block::create(64, 4096).unwrap();
+        let opened = Block::open(&file).unwrap();
+        assert_eq!(
+            (opened.slots(), opened.ring(), opened.mapping().len()),
+            (64, 4096, made.mapping().len())
+        );
+    }
+
+    #[test]
+    fn a_header_that_lies_about_the_shape_is_refused() {
+        for (word, value) in [
+            (header::SLOTS, 65),
+            (header::RING, 8192),
+            (header::RING, 5000),
+            (header::VERSION, 2),
+        ] {
+            let (made, file) = Block::create(64, 4096).unwrap();
+            made.mapping().u32_at(word).store(value, SeqCst);
+            assert!(
+                matches!(Block::open(&file), Err(BlockError::Unusable(_))),
+                "{word:#x}={value}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_block_whose_size_is_not_sealed_is_refused() {
+        let file = memfd_create("unsealed", MemfdFlags::CLOEXEC).unwrap();
+        ftruncate(&file, layout::block_bytes(1, 4096) as u64).unwrap();
+        assert!(Block::open(&file).is_err());
+    }
+
+    #[test]
+    fn marks_are_taken_once_and_only_for_slots_that_exist() {
+        let (block, _file) = Block::create(1000, 4096).unwrap();
+        for slot in [0, 63, 64, 999] {
+            block.mark(Half::Guest, slot);
+        }
+        let bitmap = layout::DIRTY_TO_GUEST + layout::BITMAP;
+        block.mapping().u64_at(bitmap + 8 * 15).fetch_or(1 << 63, SeqCst);
+        let mut marked = Vec::new();
+        block.take_marks(Half::Guest, &mut marked);
+        assert_eq!(marked, [0, 63, 64, 999]);
+        assert!(!block.is_marked(Half::Guest));
+        assert!(!block.is_marked(Half::Host));
+    }
+
+    #[test]
+    fn a_sleeping_guest_is_woken_by_a_mark() {
+        let (block, _file) = Block::create(4, 4096).unwrap();
+        std::thread::scope(|scope| {
+            let sleeper = scope.spawn(|| {
+                while !block.is_marked(Half::Guest) {
+                    block.guest_sleep(None);
+                }
+            });
+            block.mark(Half::Guest, 1);
+            block.wake_guest();
+            sleeper.join().unwrap();
+        });
+    }
+}

@@ -1,0 +1,219 @@
+//! The guest half: what a workload's descriptors are, over the block.
+//!
+//! One thread runs it. Whatever waits, waits in [`Guest::wait`], where all streams' handshakes go on: a client that
+//! connects and says nothing holds up nobody.
+
+mod chain;
+pub mod descriptor;
+pub mod identity;
+mod listener;
+pub mod port;
+mod setup;
+pub mod tls;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustls::server::ServerConfig;
+
+use crate::errno::Errno;
+use crate::fs::{Limits, Tree};
+use crate::layout;
+use descriptor::{Descriptor, Stream, Table};
+use identity::Identity;
+use listener::{Handshake, Listener};
+use port::{News, Port};
+pub use setup::{ConnectTls, FileKind};
+
+/// How long what a workload wrote before its end may take to leave the Keep's own buffers.
+const LAST_WORDS: Duration = Duration::from_secs(10);
+
+/// See the module.
+pub struct Guest {
+    /// Streams by slot.
+    pub port: Port,
+    /// The workload's descriptors.
+    pub table: Table,
+    /// The private file system.
+    pub tree: Tree,
+    /// Arguments, the program's name first.
+    pub args: Vec<Vec<u8>>,
+    /// Environment, as `NAME=value`.
+    pub env: Vec<Vec<u8>>,
+    /// What `proc_exit` was called with.
+    pub exit: Option<u32>,
+    /// The latest monotonic time that was told, so that it never goes back.
+    pub monotonic: u64,
+    files: u32,
+    listeners: BTreeMap<u32, Listener>,
+    handshakes: BTreeMap<u32, Handshake>,
+    identity: Option<Identity>,
+    chain: Vec<Vec<u8>>,
+    server: Option<Arc<ServerConfig>>,
+    news: Vec<News>,
+}
+
+impl Guest {
+    /// A guest with no descriptors yet, and a file system that holds nothing but its root.
+    pub fn new(port: Port) -> Result<Self, Errno> {
+        let limits = Limits {
+            max_bytes: 0,
+            max_inodes: 1,
+            max_file_bytes: 0,
+        };
+        Ok(Self {
+            port,
+            table: Table::default(),
+            tree: Tree::new(limits, 0)?,
+            args: Vec::new(),
+            env: Vec::new(),
+            exit: None,
+            monotonic: 0,
+            files: 0,
+            listeners: BTreeMap::new(),
+            handshakes: BTreeMap::new(),
+            identity: None,
+            chain: Vec::new(),
+            server: None,
+            news: Vec::new(),
+        })
+    }
+
+    /// Wait for news of the host, at most until `deadline`, and act on them.
+    pub fn wait(&mut self, deadline: Option<Instant>) {
+        let handshake = self.handshakes.values().map(|handshake| handshake.deadline).min();
+        let deadline = match (deadline, handshake) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+        self.port.wait(deadline);
+        self.pump();
+    }
+
+    /// Wait until the host may have taken something of a slot.
+    fn wait_for_room(&mut self, slot: u32, deadline: Option<Instant>) {
+        let before = self.port.room(slot);
+        self.port.ask_for_room(slot);
+        if self.port.room(slot) == before {
+            self.wait(deadline);
+        }
+    }
+
+    /// Act on the host's news, without waiting.
+    pub fn pump(&mut self) {
+        let mut news = std::mem::take(&mut self.news);
+        self.port.news(&mut news);
+        for item in news.drain(..) {
+            match item {
+                News::Opened { slot, file } => self.stream_opened(slot, file),
+                News::Changed { slot } => self.stream_changed(slot),
+            }
+        }
+        self.news = news;
+        self.expire_handshakes();
+    }
+
+    /// Streams of the manifest's entries are there from the start; others are connections of a listener.
+    fn stream_opened(&mut self, slot: u32, file: u32) {
+        if slot == layout::CONTROL || slot <= self.files {
+            return;
+        }
+        let Some(listener) = self.listeners.get_mut(&file) else {
+            self.port.release(slot);
+            return;
+        };
+        match (&self.server, listener.handshake_timeout) {
+            (_, None) => listener.accepted.push_back(Stream::plain(slot)),
+            (Some(config), Some(limit)) => match tls::Session::server(slot, config.clone()) {
+                Ok(session) => {
+                    let deadline = Instant::now() + limit;
+                    self.handshakes.insert(
+                        slot,
+                        Handshake {
+                            session,
+                            file,
+                            deadline,
+                        },
+                    );
+                }
+                Err(_) => self.port.release(slot),
+            },
+            (None, Some(_)) => self.port.release(slot),
+        }
+    }
+
+    fn stream_changed(&mut self, slot: u32) {
+        self.port.has_room(slot);
+        if let Some(mut handshake) = self.handshakes.remove(&slot) {
+            match handshake.session.handshake(&mut self.port) {
+                Ok(()) => self.handshake_done(handshake),
+                Err(Errno::AGAIN) => {
+                    self.handshakes.insert(slot, handshake);
+                }
+                Err(_) => self.port.release(slot),
+            }
+        }
+    }
+
+    fn handshake_done(&mut self, handshake: Handshake) {
+        match self.listeners.get_mut(&handshake.file) {
+            Some(listener) => listener.accepted.push_back(Stream::tls(handshake.session)),
+            None => self.port.release(handshake.session.slot()),
+        }
+    }
+
+    fn expire_handshakes(&mut self) {
+        if self.handshakes.is_empty() {
+            return;
+        }
+        let now = Instant::now();
+        let late: Vec<u32> = self
+            .handshakes
+            .iter()
+            .filter(|(_, handshake)| handshake.deadline <= now)
+            .map(|(slot, _)| *slot)
+            .collect();
+        for slot in late {
+            self.handshakes.remove(&slot);
+            self.port.release(slot);
+        }
+    }
+
+    /// The next connection of a listener, if one is ready.
+    pub fn next_connection(&mut self, file: u32) -> Option<Stream> {
+        self.pump();
+        self.listeners.get_mut(&file)?.accepted.pop_front()
+    }
+
+    /// Whether a listener has a connection ready.
+    pub fn has_connection(&self, file: u32) -> bool {
+        self.listeners
+            .get(&file)
+            .is_some_and(|listener| !listener.accepted.is_empty())
+    }
+
+    /// Nobody will accept on this entry any more: those who wait are turned away.
+    pub fn close_listener(&mut self, file: u32) {
+        if let Some(listener) = self.listeners.remove(&file) {
+            for stream in listener.accepted {
+                self.port.release(stream.slot());
+            }
+        }
+    }
+
+    /// The workload has ended: close every stream, and wait a while for what is still here to find room.
+    pub fn finish(&mut self) {
+        let deadline = Instant::now() + LAST_WORDS;
+        for descriptor in self.table.take_all() {
+            if let Descriptor::Stream(mut stream) = descriptor {
+                while stream.has_unsent(&mut self.port) && Instant::now() < deadline {
+                    self.wait_for_room(stream.slot(), Some(deadline));
+                }
+                stream.close(&mut self.port);
+            }
+        }
+        self.port.finish(layout::CONTROL);
+        self.port.tell_host();
+    }
+}

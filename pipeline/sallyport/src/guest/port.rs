@@ -1,0 +1,305 @@
+//! The guest half's side of the block: streams by slot, and waiting for news.
+//!
+//! Everything the host publishes is copied once and checked; what cannot be is an attack, and the Keep ends rather
+//! than go on with it.
+
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use crate::block::{Block, Half};
+use crate::errno::Errno;
+use crate::layout::{slot as word, state};
+use crate::ring::{Impossible, Positions};
+
+/// Looks taken before going to sleep: about as long as a wake-up through the kernel would take.
+const SPINS: u32 = 200;
+
+/// One slot as the guest knows it.
+#[derive(Default, Clone)]
+struct Stream {
+    generation: u32,
+    open: bool,
+    incoming: Positions,
+    outgoing: Positions,
+    state: u32,
+    ended: bool,
+    error: u32,
+}
+
+/// See the module.
+pub struct Port {
+    block: Block,
+    doorbell: OwnedFd,
+    streams: Vec<Stream>,
+    marks: Vec<u32>,
+    told_host: bool,
+}
+
+/// Something that happened to a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum News {
+    /// A stream of entry `file` was opened.
+    Opened {
+        /// The slot.
+        slot: u32,
+        /// Index in the manifest's `files`.
+        file: u32,
+    },
+    /// Bytes, room, an end or an error came.
+    Changed {
+        /// The slot.
+        slot: u32,
+    },
+}
+
+impl Port {
+    /// The guest half of `block`; `doorbell` wakes the host.
+    pub fn new(block: Block, doorbell: OwnedFd) -> Self {
+        let streams = vec![Stream::default(); block.slots() as usize];
+        Self {
+            block,
+            doorbell,
+            streams,
+            marks: Vec::new(),
+            told_host: false,
+        }
+    }
+
+    /// Number of slots.
+    pub fn slots(&self) -> u32 {
+        self.block.slots()
+    }
+
+    /// Bytes of one ring.
+    pub fn ring_bytes(&self) -> usize {
+        self.block.ring() as usize
+    }
+
+    /// Take the host's marks and say what they mean. Never waits.
+    pub fn news(&mut self, into: &mut Vec<News>) {
+        if !self.block.is_marked(Half::Guest) {
+            return;
+        }
+        let mut marks = std::mem::take(&mut self.marks);
+        self.block.take_marks(Half::Guest, &mut marks);
+        for slot in marks.drain(..) {
+            if let Some(file) = self.adopt(slot) {
+                into.push(News::Opened { slot, file });
+            }
+            into.push(News::Changed { slot });
+        }
+        self.marks = marks;
+    }
+
+    /// If the host has opened the slot anew, start with an empty line of our own. Answers the entry it belongs to.
+    fn adopt(&mut self, slot: u32) -> Option<u32> {
+        let generation = self.block.peek(slot, word::HOST_GENERATION);
+        let known = &self.streams[slot as usize];
+        if generation == known.generation || known.open {
+            return None;
+        }
+        let file = self.block.peek(slot, word::FILE);
+        self.streams[slot as usize] = Stream {
+            generation,
+            open: true,
+            file,
+            ..Stream::default()
+        };
+        self.block.publish(slot, word::IN_HEAD, 0);
+        self.block.publish(slot, word::OUT_TAIL, 0);
+        self.block.publish(slot, word::GUEST_STATE, 0);
+        self.block.publish(slot, word::GUEST_GENERATION, generation);
+        Some(file)
+    }
+
+    /// Sleep until the host marks something, at most until `deadline`. A short spin first: most answers are near.
+    pub fn wait(&mut self, deadline: Option<Instant>) {
+        self.tell_host();
+        for _ in 0..SPINS {
+            if self.block.is_marked(Half::Guest) {
+                return;
+            }
+            std::hint::spin_loop();
+        }
+        let limit = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        if limit != Some(Duration::ZERO) {
+            self.block.guest_sleep(limit);
+        }
+    }
+
+    /// Ring the doorbell if the host sleeps and was marked since. To be called before the guest computes on.
+    pub fn tell_host(&mut self) {
+        if self.told_host && self.block.host_needs_bell() {
+            let _ = rustix::io::write(&self.doorbell, &1u64.to_ne_bytes());
+        }
+        self.told_host = false;
+    }
+
+    fn mark_host(&mut self, slot: u32) {
+        self.block.mark(Half::Host, slot);
+        self.told_host = true;
+    }
+
+    /// Whether the slot has an open stream.
+    pub fn is_open(&self, slot: u32) -> bool {
+        self.streams.get(slot as usize).is_some_and(|stream| stream.open)
+    }
+
+    /// Bytes that can be read now.
+    pub fn available(&mut self, slot: u32) -> u32 {
+        self.look(slot);
+        self.streams[slot as usize].incoming.filled()
+    }
+
+    /// Bytes that can be written now.
+    pub fn room(&mut self, slot: u32) -> u32 {
+        self.look(slot);
+        self.streams[slot as usize].outgoing.room(self.block.ring())
+    }
+
+    /// Whether nothing more will come and all that came was read.
+    pub fn is_at_end(&mut self, slot: u32) -> bool {
+        self.look(slot);
+        let stream = &self.streams[slot as usize];
+        (stream.ended || stream.error != 0) && stream.incoming.filled() == 0
+    }
+
+    /// The fault that ended the stream, if one did. Bytes that came before it can still be read.
+    pub fn fault(&mut self, slot: u32) -> Option<Errno> {
+        self.look(slot);
+        match self.streams[slot as usize].error {
+            0 => None,
+            error => Some(
+                u16::try_from(error)
+                    .ok()
+                    .filter(|code| *code <= 76)
+                    .map_or(Errno::IO, Errno),
+            ),
+        }
+    }
+
+    /// Copy the host's line, then check it. The state is read before the tail: what was put before the end is seen.
+    #[inline]
+    fn look(&mut self, slot: u32) {
+        let stream = &mut self.streams[slot as usize];
+        if !stream.open {
+            return;
+        }
+        let state = self.block.peek(slot, word::HOST_STATE);
+        let tail = self.block.peek(slot, word::IN_TAIL);
+        let head = self.block.peek(slot, word::OUT_HEAD);
+        stream.ended |= state & state::FIN != 0;
+        stream.error = self.block.peek(slot, word::ERROR);
+        let seen = stream
+            .incoming
+            .see_tail(tail, self.block.ring())
+            .and(stream.outgoing.see_head(head));
+        if let Err(Impossible) = seen {
+            attacked(slot);
+        }
+    }
+
+    /// Take up to `into.len()` bytes; 0 if there are none.
+    pub fn read(&mut self, slot: u32, into: &mut [u8]) -> usize {
+        let taken = self.peek_bytes(slot, into);
+        if taken > 0 {
+            self.streams[slot as usize].incoming.take(taken as u32);
+            self.publish_taken(slot);
+        }
+        taken
+    }
+
+    /// As [`Port::read`], but the bytes stay.
+    pub fn peek_bytes(&mut self, slot: u32, into: &mut [u8]) -> usize {
+        self.look(slot);
+        let ranges = self.streams[slot as usize]
+            .incoming
+            .filled_ranges(self.block.in_ring(slot), self.block.ring());
+        let mut copied = 0;
+        for (offset, len) in ranges {
+            let len = len.min(into.len() - copied);
+            self.block.mapping().copy_out(offset, &mut into[copied..copied + len]);
+            copied += len;
+        }
+        copied
+    }
+
+    /// Tell the host of room where it waits for some, once at least half of the ring is free.
+    fn publish_taken(&mut self, slot: u32) {
+        let incoming = self.streams[slot as usize].incoming;
+        self.block.publish(slot, word::IN_HEAD, incoming.head());
+        let waits = self.block.peek(slot, word::HOST_STATE) & state::WANTS_ROOM != 0;
+        if waits && incoming.filled() <= self.block.ring() / 2 {
+            self.mark_host(slot);
+        }
+    }
+
+    /// Put up to `from.len()` bytes; 0 if there is no room.
+    pub fn write(&mut self, slot: u32, from: &[u8]) -> usize {
+        self.look(slot);
+        let stream = &mut self.streams[slot as usize];
+        if !stream.open || stream.state & state::FIN != 0 {
+            return 0;
+        }
+        let ranges = stream
+            .outgoing
+            .free_ranges(self.block.out_ring(slot), self.block.ring());
+        let mut copied = 0;
+        for (offset, len) in ranges {
+            let len = len.min(from.len() - copied);
+            self.block.mapping().copy_in(offset, &from[copied..copied + len]);
+            copied += len;
+        }
+        if copied > 0 {
+            stream.outgoing.put(copied as u32, self.block.ring());
+            let tail = stream.outgoing.tail();
+            self.block.publish(slot, word::OUT_TAIL, tail);
+            self.mark_host(slot);
+        }
+        copied
+    }
+
+    /// Ask the host to mark the slot when it has taken something. Look at the room once more before waiting: what
+    /// was taken before the host saw the question is not told.
+    pub fn ask_for_room(&mut self, slot: u32) {
+        self.set_state(slot, |state| state | state::WANTS_ROOM);
+    }
+
+    /// Stop asking for room.
+    pub fn has_room(&mut self, slot: u32) {
+        if self.streams[slot as usize].state & state::WANTS_ROOM != 0 {
+            self.set_state(slot, |state| state & !state::WANTS_ROOM);
+        }
+    }
+
+    /// Nothing more will be written: the peer sees an end of file when all is delivered.
+    pub fn finish(&mut self, slot: u32) {
+        if self.is_open(slot) {
+            self.set_state(slot, |state| state | state::FIN);
+            self.mark_host(slot);
+        }
+    }
+
+    /// Done with the stream; what was written is still delivered.
+    pub fn release(&mut self, slot: u32) {
+        if self.is_open(slot) {
+            self.set_state(slot, |state| state | state::FIN | state::RELEASED);
+            self.streams[slot as usize].open = false;
+            self.mark_host(slot);
+        }
+    }
+
+    fn set_state(&mut self, slot: u32, change: impl Fn(u32) -> u32) {
+        let stream = &mut self.streams[slot as usize];
+        if stream.open {
+            stream.state = change(stream.state);
+            self.block.publish(slot, word::GUEST_STATE, stream.state);
+        }
+    }
+}
+
+/// The host broke the protocol. Nothing it says can be believed any more, so nothing is asked: the Keep ends.
+fn attacked(slot: u32) -> ! {
+    eprintln!("sallyport: slot {slot}: the host published an impossible position; the Keep ends");
+    std::process::abort();
+}

@@ -1,0 +1,283 @@
+//! TLS 1.3 on top of a slot's rings. Nothing here waits: what cannot go on answers `EAGAIN`.
+
+use std::io::{self, IoSlice, Read, Write};
+use std::sync::Arc;
+
+use rustls::client::ClientConfig;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::server::{NoServerSessionStorage, ServerConfig};
+use rustls::version::TLS13;
+use rustls::{ClientConnection, Connection, RootCertStore, ServerConnection};
+
+use super::identity::Identity;
+use super::port::Port;
+use crate::errno::Errno;
+
+/// Bytes of one record beside its plaintext: header 5, content type 1, tag 16 (RFC 8446, section 5.2).
+const RECORD_OVERHEAD: usize = 22;
+/// Most plaintext in one record (RFC 8446, section 5.1).
+const RECORD_PLAINTEXT: usize = 16_384;
+/// Room kept in the ring for an alert, so that an end can always be told.
+const ALERT_RESERVE: usize = 64;
+/// Most plaintext given to rustls at once; the rings' room is the real limit.
+const BUFFER_LIMIT: usize = 1 << 20;
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(aws_lc_rs::default_provider())
+}
+
+/// How a listening socket answers: TLS 1.3 only, no client certificate asked for, and no session resumption, since
+/// a resumed handshake would skip the look at the certificate.
+pub fn server_config(identity: &Identity, chain: Vec<Vec<u8>>) -> Result<Arc<ServerConfig>, String> {
+    let chain = chain.into_iter().map(CertificateDer::from).collect();
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&TLS13])
+        .map_err(|fault| format!("TLS: {fault}"))?
+        .with_no_client_auth()
+        .with_single_cert(chain, identity.private_key())
+        .map_err(|fault| format!("certificate: {fault}"))?;
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    Ok(Arc::new(config))
+}
+
+/// How a connecting socket asks: TLS 1.3 only; the peer must chain to one of `roots`; the Keep's certificate is
+/// shown if the peer asks for one and the Keep has one.
+pub fn client_config(
+    roots: RootCertStore,
+    identity: Option<(&Identity, Vec<Vec<u8>>)>,
+) -> Result<Arc<ClientConfig>, String> {
+    let builder = ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&TLS13])
+        .map_err(|fault| format!("TLS: {fault}"))?
+        .with_root_certificates(roots);
+    let mut config = match identity {
+        None => builder.with_no_client_auth(),
+        Some((identity, chain)) => builder
+            .with_client_auth_cert(
+                chain.into_iter().map(CertificateDer::from).collect(),
+                identity.private_key(),
+            )
+            .map_err(|fault| format!("certificate: {fault}"))?,
+    };
+    config.resumption = rustls::client::Resumption::disabled();
+    Ok(Arc::new(config))
+}
+
+/// The roots that browsers trust, as compiled in.
+pub fn system_roots() -> RootCertStore {
+    RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned())
+}
+
+/// One TLS session on one slot.
+pub struct Session {
+    connection: Connection,
+    slot: u32,
+    fault: Option<Errno>,
+    /// What rustls said of the fault.
+    reason: Option<rustls::Error>,
+    told_end: bool,
+    closed: bool,
+}
+
+impl Session {
+    /// Answer a client.
+    pub fn server(slot: u32, config: Arc<ServerConfig>) -> Result<Self, String> {
+        let connection = ServerConnection::new(config).map_err(|fault| format!("TLS: {fault}"))?;
+        Ok(Self::new(slot, connection.into()))
+    }
+
+    /// Ask a server that must prove to be `name`.
+    pub fn client(slot: u32, config: Arc<ClientConfig>, name: &str) -> Result<Self, String> {
+        let name = ServerName::try_from(name.to_owned()).map_err(|_| format!("{name:?} is not a server name"))?;
+        let connection = ClientConnection::new(config, name).map_err(|fault| format!("TLS: {fault}"))?;
+        Ok(Self::new(slot, connection.into()))
+    }
+
+    fn new(slot: u32, mut connection: Connection) -> Self {
+        connection.set_buffer_limit(Some(BUFFER_LIMIT));
+        Self {
+            connection,
+            slot,
+            fault: None,
+            reason: None,
+            told_end: false,
+            closed: false,
+        }
+    }
+
+    /// The slot it runs on.
+    pub fn slot(&self) -> u32 {
+        self.slot
+    }
+
+    /// Go on with the handshake: `EAGAIN` while it lasts.
+    pub fn handshake(&mut self, port: &mut Port) -> Result<(), Errno> {
+        self.pump(port);
+        match self.fault {
+            Some(fault) => Err(fault),
+            None if !self.connection.is_handshaking() => Ok(()),
+            None if self.told_end => Err(Errno::CONNRESET),
+            None => Err(Errno::AGAIN),
+        }
+    }
+
+    /// Take in what has come, and send what is ready.
+    pub fn pump(&mut self, port: &mut Port) {
+        while self.fault.is_none() && self.connection.wants_read() && port.available(self.slot) > 0 {
+            self.take_records(port);
+        }
+        if self.fault.is_none() && !self.told_end && self.connection.wants_read() && port.is_at_end(self.slot) {
+            self.told_end = true;
+            let _ = self.connection.read_tls(&mut io::empty());
+            let _ = self.connection.process_new_packets();
+        }
+        self.flush(port);
+    }
+
+    fn take_records(&mut self, port: &mut Port) {
+        let mut source = Source { port, slot: self.slot };
+        if self.connection.read_tls(&mut source).is_err() {
+            self.fault = Some(Errno::IO);
+        } else if let Err(reason) = self.connection.process_new_packets() {
+            self.fault = Some(Errno::PROTO);
+            self.reason = Some(reason);
+        }
+    }
+
+    /// A fault in words.
+    pub fn why(&self, fault: Errno) -> String {
+        self.reason
+            .as_ref()
+            .map_or_else(|| fault.to_string(), ToString::to_string)
+    }
+
+    /// Send what is ready, as far as there is room.
+    pub fn flush(&mut self, port: &mut Port) {
+        while self.connection.wants_write() {
+            let mut sink = Sink { port, slot: self.slot };
+            if self.connection.write_tls(&mut sink).is_err() {
+                break;
+            }
+        }
+    }
+
+    /// Whether something is ready that found no room yet.
+    pub fn has_unsent(&self) -> bool {
+        self.connection.wants_write()
+    }
+
+    /// Take plaintext: 0 at the end, which the peer has told with close_notify; an end without it is a fault,
+    /// because it may be an attacker's.
+    pub fn read(&mut self, port: &mut Port, into: &mut [u8]) -> Result<usize, Errno> {
+        let mut done = 0;
+        while done < into.len() {
+            self.pump(port);
+            match self.connection.reader().read(&mut into[done..]) {
+                Ok(0) => break,
+                Ok(read) => done += read,
+                Err(_) if done > 0 => break,
+                Err(fault) if fault.kind() == io::ErrorKind::WouldBlock => {
+                    return Err(self.fault.or_else(|| port.fault(self.slot)).unwrap_or(Errno::AGAIN));
+                }
+                Err(_) => return Err(self.fault.unwrap_or(Errno::CONNRESET)),
+            }
+        }
+        Ok(done)
+    }
+
+    /// Give plaintext; only as much as finds room in the ring, so that nothing stays behind here.
+    pub fn write(&mut self, port: &mut Port, from: &[u8]) -> Result<usize, Errno> {
+        if let Some(fault) = self.fault.or_else(|| port.fault(self.slot)) {
+            return Err(fault);
+        }
+        if self.closed {
+            return Err(Errno::PIPE);
+        }
+        self.flush(port);
+        let len = from.len().min(self.plaintext_room(port));
+        if len == 0 && !from.is_empty() {
+            return Err(Errno::AGAIN);
+        }
+        let written = self.connection.writer().write(&from[..len]).map_err(|_| Errno::IO)?;
+        self.flush(port);
+        Ok(written)
+    }
+
+    /// Bytes of plaintext whose records find room now.
+    pub fn plaintext_room(&self, port: &mut Port) -> usize {
+        if self.connection.wants_write() {
+            return 0;
+        }
+        let room = (port.room(self.slot) as usize).saturating_sub(ALERT_RESERVE);
+        let records = room.div_ceil(RECORD_PLAINTEXT + RECORD_OVERHEAD);
+        room.saturating_sub(records * RECORD_OVERHEAD)
+    }
+
+    /// Whether a read would answer at once, and with how many bytes.
+    pub fn readable(&mut self, port: &mut Port) -> Option<u64> {
+        self.pump(port);
+        let state = self.connection.process_new_packets();
+        let plaintext = state.as_ref().map_or(0, rustls::IoState::plaintext_bytes_to_read);
+        let ended = self.told_end || state.map_or(true, |state| state.peer_has_closed());
+        (plaintext > 0 || ended || self.fault.is_some() || port.fault(self.slot).is_some()).then_some(plaintext as u64)
+    }
+
+    /// Tell the peer that nothing more will come.
+    pub fn close_write(&mut self, port: &mut Port) {
+        if !self.closed {
+            self.closed = true;
+            self.connection.send_close_notify();
+            self.flush(port);
+        }
+    }
+}
+
+struct Source<'a> {
+    port: &'a mut Port,
+    slot: u32,
+}
+
+impl Read for Source<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        match self.port.read(self.slot, into) {
+            0 => Err(io::ErrorKind::WouldBlock.into()),
+            read => Ok(read),
+        }
+    }
+}
+
+struct Sink<'a> {
+    port: &'a mut Port,
+    slot: u32,
+}
+
+impl Write for Sink<'_> {
+    fn write(&mut self, from: &[u8]) -> io::Result<usize> {
+        match self.port.write(self.slot, from) {
+            0 => Err(io::ErrorKind::WouldBlock.into()),
+            written => Ok(written),
+        }
+    }
+
+    fn write_vectored(&mut self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+        let mut done = 0;
+        for part in parts {
+            let written = self.port.write(self.slot, part);
+            done += written;
+            if written < part.len() {
+                break;
+            }
+        }
+        if done == 0 {
+            Err(io::ErrorKind::WouldBlock.into())
+        } else {
+            Ok(done)
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

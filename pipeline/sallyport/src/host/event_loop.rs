@@ -1,0 +1,332 @@
+//! The loop of the host half: waits for descriptors and for the doorbell, and serves the slots that have news.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use rustix::buffer::spare_capacity;
+use rustix::event::Timespec;
+use rustix::event::epoll::{self, CreateFlags, Event, EventData, EventFlags};
+use rustix::io::Errno;
+use rustix::net::{SocketFlags, accept_with, sockopt};
+
+use super::stream::{Ends, Moved, Served, Stream};
+use super::{Counters, Orders};
+use crate::block::{Block, BlockError, Half};
+
+/// Names in epoll data: below are slots' inputs, then slots' outputs, then listeners, and the doorbell.
+const OUTPUT: u64 = 1 << 32;
+const LISTENER: u64 = 2 << 32;
+const DOORBELL: u64 = 3 << 32;
+
+/// How long a peer that reads nothing may keep a slot whose workload has closed it.
+const LINGER: Duration = Duration::from_secs(30);
+
+/// Connections taken from one listener before the other slots get their turn.
+const ACCEPT_BATCH: usize = 64;
+
+/// How often things that no descriptor announces are looked at, while there are any.
+const TICK: Duration = Duration::from_millis(250);
+
+struct Listener {
+    fd: OwnedFd,
+    file: u32,
+    waiting: bool,
+}
+
+/// See the module.
+pub struct EventLoop {
+    block: Block,
+    epoll: OwnedFd,
+    doorbell: OwnedFd,
+    streams: Vec<Option<Stream>>,
+    listeners: Vec<Listener>,
+    free: Vec<u32>,
+    first_connection: u32,
+    lingering: Vec<u32>,
+    orders: Arc<Orders>,
+    counters: Arc<Counters>,
+    moved: Moved,
+}
+
+impl EventLoop {
+    pub fn new(
+        block: Block,
+        doorbell: OwnedFd,
+        files: u32,
+        orders: Arc<Orders>,
+        counters: Arc<Counters>,
+    ) -> Result<Self, BlockError> {
+        let epoll = epoll::create(CreateFlags::CLOEXEC)?;
+        epoll::add(
+            &epoll,
+            &doorbell,
+            EventData::new_u64(DOORBELL),
+            EventFlags::IN | EventFlags::ET,
+        )?;
+        let first_connection = files + 1;
+        let free = (first_connection..block.slots()).rev().collect();
+        let streams = (0..block.slots()).map(|_| None).collect();
+        Ok(Self {
+            block,
+            epoll,
+            doorbell,
+            streams,
+            listeners: Vec::new(),
+            free,
+            first_connection,
+            lingering: Vec::new(),
+            orders,
+            counters,
+            moved: Moved::default(),
+        })
+    }
+
+    /// Open `slot` for the descriptors; entry `slot - 1` of the manifest.
+    pub fn attach(&mut self, slot: u32, ends: Ends) -> Result<(), BlockError> {
+        if slot >= self.first_connection || self.streams[slot as usize].is_some() {
+            return Err(BlockError::Unusable(format!("slot {slot} is not free to attach to")));
+        }
+        self.open(slot, slot.wrapping_sub(1), ends)?;
+        Ok(())
+    }
+
+    /// Accept connections on `fd` for entry `file` of the manifest.
+    pub fn listen(&mut self, file: u32, fd: OwnedFd) -> Result<(), BlockError> {
+        rustix::io::ioctl_fionbio(&fd, true)?;
+        let name = LISTENER | self.listeners.len() as u64;
+        epoll::add(
+            &self.epoll,
+            &fd,
+            EventData::new_u64(name),
+            EventFlags::IN | EventFlags::ET,
+        )?;
+        self.listeners.push(Listener {
+            fd,
+            file,
+            waiting: true,
+        });
+        Ok(())
+    }
+
+    fn open(&mut self, slot: u32, file: u32, ends: Ends) -> Result<(), Errno> {
+        let watch = EventFlags::ET | EventFlags::RDHUP;
+        let watched = [
+            (ends.input.as_ref(), EventFlags::IN, u64::from(slot)),
+            (ends.output.as_ref(), EventFlags::OUT, OUTPUT | u64::from(slot)),
+        ];
+        for (fd, flag, name) in watched {
+            let Some(fd) = fd else { continue };
+            match epoll::add(&self.epoll, fd, EventData::new_u64(name), watch | flag) {
+                // A regular file is always ready, and epoll will not watch it.
+                Ok(()) | Err(Errno::PERM) => {}
+                Err(fault) => return Err(fault),
+            }
+        }
+        self.streams[slot as usize] = Some(Stream::open(&self.block, slot, file, ends));
+        Ok(())
+    }
+
+    /// Run until the Keep has ended and all is delivered. An error says how the guest broke the protocol.
+    pub fn run(mut self) -> Result<(), String> {
+        let mut events = Vec::with_capacity(256);
+        let mut work: Vec<u32> = (0..self.first_connection).collect();
+        loop {
+            self.accept_all();
+            self.serve_all(&mut work)?;
+            self.block.wake_guest();
+            self.publish_counters();
+            if self.is_finished() {
+                return Ok(());
+            }
+            self.wait(&mut events)?;
+            self.note_events(&mut events, &mut work);
+            self.block.take_marks(Half::Host, &mut work);
+            self.note_orders(&mut work);
+        }
+    }
+
+    fn serve_all(&mut self, work: &mut Vec<u32>) -> Result<(), String> {
+        for slot in work.drain(..) {
+            self.serve(slot)?;
+        }
+        Ok(())
+    }
+
+    fn serve(&mut self, slot: u32) -> Result<(), String> {
+        let Some(stream) = &mut self.streams[slot as usize] else {
+            return Ok(());
+        };
+        let served = stream.serve(&self.block, &mut self.moved);
+        match served.map_err(|_| format!("slot {slot}: the guest published an impossible position"))? {
+            Served::Done => self.close(slot),
+            Served::Lingers if stream.released_at.is_none() => {
+                stream.released_at = Some(Instant::now());
+                self.lingering.push(slot);
+            }
+            Served::Open | Served::Lingers => {}
+        }
+        Ok(())
+    }
+
+    fn close(&mut self, slot: u32) {
+        let Some(stream) = self.streams[slot as usize].take() else {
+            return;
+        };
+        stream.close(&self.block);
+        if slot >= self.first_connection {
+            self.free.push(slot);
+            self.counters.open.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    fn accept_all(&mut self) {
+        for index in 0..self.listeners.len() {
+            for _ in 0..ACCEPT_BATCH {
+                if !self.listeners[index].waiting || self.free.is_empty() {
+                    break;
+                }
+                self.accept_one(index);
+            }
+        }
+    }
+
+    fn accept_one(&mut self, index: usize) {
+        let listener = &mut self.listeners[index];
+        let file = listener.file;
+        match accept_with(&listener.fd, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+            Ok(socket) => self.open_connection(socket, file),
+            Err(Errno::INTR | Errno::CONNABORTED) => {}
+            // AGAIN: none left. MFILE and its like: tried again with the next connection, which epoll announces.
+            Err(_) => listener.waiting = false,
+        }
+    }
+
+    /// A connection that cannot be opened is dropped, which its peer sees as a reset.
+    fn open_connection(&mut self, socket: OwnedFd, file: u32) {
+        let _ = sockopt::set_tcp_nodelay(&socket, true);
+        let Some(slot) = self.free.pop() else { return };
+        let opened = Ends::socket(socket).and_then(|ends| self.open(slot, file, ends));
+        if opened.is_err() {
+            self.free.push(slot);
+            return;
+        }
+        self.counters.accepted.fetch_add(1, Ordering::Relaxed);
+        self.counters.open.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn wait(&mut self, events: &mut Vec<Event>) -> Result<(), String> {
+        let more_to_accept = self.listeners.iter().any(|listener| listener.waiting) && !self.free.is_empty();
+        let may_sleep = !more_to_accept && self.block.host_may_sleep();
+        let limit = if !may_sleep {
+            Some(Duration::ZERO)
+        } else if self.has_timed_work() {
+            Some(TICK)
+        } else {
+            None
+        };
+        let limit = limit.map(|limit| Timespec {
+            tv_sec: 0,
+            tv_nsec: i64::from(limit.subsec_nanos()) as _,
+        });
+        let waited = epoll::wait(&self.epoll, spare_capacity(events), limit.as_ref());
+        self.block.host_is_awake();
+        match waited {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(fault) => Err(format!("epoll: {fault}")),
+        }
+    }
+
+    fn note_events(&mut self, events: &mut Vec<Event>, work: &mut Vec<u32>) {
+        for event in events.drain(..) {
+            let (name, flags) = (event.data.u64(), event.flags);
+            match name & !0xffff_ffff {
+                DOORBELL => drain_eventfd(&self.doorbell),
+                LISTENER => self.listeners[(name & 0xffff_ffff) as usize].waiting = true,
+                side => {
+                    let slot = (name & 0xffff_ffff) as u32;
+                    let Some(stream) = &mut self.streams[slot as usize] else {
+                        continue;
+                    };
+                    note_readiness(stream, side == OUTPUT, flags);
+                    work.push(slot);
+                }
+            }
+        }
+    }
+
+    fn note_orders(&mut self, work: &mut Vec<u32>) {
+        if self.orders.stop_accepting.load(Ordering::SeqCst) {
+            self.listeners.clear();
+        }
+        if self.orders.keep_ended.load(Ordering::SeqCst) {
+            self.listeners.clear();
+            for slot in 0..self.block.slots() {
+                if let Some(stream) = &mut self.streams[slot as usize] {
+                    // What it wrote before it died counts; so its line is read once more before the end is noted.
+                    let _ = stream.serve(&self.block, &mut self.moved);
+                    stream.keep_has_ended();
+                    work.push(slot);
+                }
+            }
+        }
+        self.drop_lingering();
+    }
+
+    /// Slots whose workload is done but whose peer takes nothing are given up after a while.
+    fn drop_lingering(&mut self) {
+        let lingering = std::mem::take(&mut self.lingering);
+        for slot in lingering {
+            let released = self.streams[slot as usize]
+                .as_ref()
+                .and_then(|stream| stream.released_at);
+            match released {
+                Some(since) if since.elapsed() > LINGER => self.close(slot),
+                Some(_) => self.lingering.push(slot),
+                None => {}
+            }
+        }
+    }
+
+    fn has_timed_work(&self) -> bool {
+        !self.lingering.is_empty() || self.orders.keep_ended.load(Ordering::SeqCst)
+    }
+
+    fn is_finished(&self) -> bool {
+        if !self.orders.keep_ended.load(Ordering::SeqCst) {
+            return false;
+        }
+        let by = *self
+            .orders
+            .finish_by
+            .lock()
+            .expect("nothing panics while it holds this");
+        self.streams.iter().all(Option::is_none) || by.is_some_and(|by| Instant::now() >= by)
+    }
+
+    fn publish_counters(&mut self) {
+        let moved = std::mem::take(&mut self.moved);
+        if moved.into_keep != 0 {
+            self.counters.bytes_in.fetch_add(moved.into_keep, Ordering::Relaxed);
+        }
+        if moved.out_of_keep != 0 {
+            self.counters.bytes_out.fetch_add(moved.out_of_keep, Ordering::Relaxed);
+        }
+    }
+}
+
+fn note_readiness(stream: &mut Stream, is_output: bool, flags: EventFlags) {
+    let broken = flags.intersects(EventFlags::ERR | EventFlags::HUP);
+    if is_output {
+        stream.writable |= broken || flags.contains(EventFlags::OUT);
+    } else {
+        stream.hung_up |= broken || flags.contains(EventFlags::RDHUP);
+        stream.readable |= stream.hung_up || flags.contains(EventFlags::IN);
+    }
+}
+
+fn drain_eventfd(fd: &OwnedFd) {
+    let mut count = [0u8; 8];
+    let _ = rustix::io::read(fd, &mut count);
+}

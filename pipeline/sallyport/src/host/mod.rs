@@ -1,0 +1,181 @@
+//! The host half: moves bytes between descriptors and rings, and opens nothing by itself.
+//!
+//! One thread runs [`event_loop::EventLoop`]; this module is its handle. Everything that a Keep can reach was attached
+//! before the Keep was started, so the guest can name slots but never addresses or files.
+
+mod event_loop;
+mod faults;
+mod stream;
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+use crate::block::{Block, BlockError};
+use crate::layout;
+use event_loop::EventLoop;
+use stream::Ends;
+
+/// What the loop has done so far, for metrics; says nothing about plaintext.
+#[derive(Default)]
+pub struct Counters {
+    /// Connections accepted.
+    pub accepted: AtomicU64,
+    /// Accepted connections that are open now.
+    pub open: AtomicU64,
+    /// Bytes moved into the Keep.
+    pub bytes_in: AtomicU64,
+    /// Bytes moved out of the Keep.
+    pub bytes_out: AtomicU64,
+}
+
+/// What the handle asks of the loop.
+#[derive(Default)]
+pub(crate) struct Orders {
+    stop_accepting: AtomicBool,
+    keep_ended: AtomicBool,
+    finish_by: Mutex<Option<Instant>>,
+}
+
+/// The host half of one Keep.
+pub struct Host {
+    event_loop: Option<EventLoop>,
+    thread: Option<JoinHandle<Option<String>>>,
+    orders: Arc<Orders>,
+    counters: Arc<Counters>,
+    broken: Arc<Mutex<Option<String>>>,
+    block_fd: OwnedFd,
+    doorbell: OwnedFd,
+    control: OwnedFd,
+}
+
+impl Host {
+    /// Make the block, with slots for `files` entries of the manifest, the control stream, and `connections`
+    /// accepted connections.
+    pub fn new(files: u32, connections: u32, ring: u32) -> Result<Self, BlockError> {
+        let slots = files.saturating_add(1).saturating_add(connections);
+        let (block, block_fd) = Block::create(slots, ring)?;
+        let doorbell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        let (control, inner) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+        rustix::io::ioctl_fionbio(&inner, true)?;
+        let orders = Arc::new(Orders::default());
+        let counters = Arc::new(Counters::default());
+        let doorbell_end = doorbell.try_clone().map_err(|_| rustix::io::Errno::MFILE)?;
+        let mut event_loop = EventLoop::new(block, doorbell_end, files, orders.clone(), counters.clone())?;
+        event_loop.attach(layout::CONTROL, Ends::socket(inner)?)?;
+        Ok(Self {
+            event_loop: Some(event_loop),
+            thread: None,
+            orders,
+            counters,
+            broken: Arc::default(),
+            block_fd,
+            doorbell,
+            control,
+        })
+    }
+
+    fn not_started(&mut self) -> Result<&mut EventLoop, BlockError> {
+        self.event_loop
+            .as_mut()
+            .ok_or_else(|| BlockError::Unusable("the host half has been started".into()))
+    }
+
+    /// Attach a connected socket as entry `file` of the manifest.
+    pub fn attach_socket(&mut self, file: u32, fd: OwnedFd) -> Result<(), BlockError> {
+        self.not_started()?.attach(file + 1, Ends::socket(fd)?)
+    }
+
+    /// Attach something to read from (the workload's standard input) as entry `file`.
+    pub fn attach_source(&mut self, file: u32, fd: OwnedFd) -> Result<(), BlockError> {
+        self.not_started()?.attach(file + 1, Ends::source(fd)?)
+    }
+
+    /// Attach something to write to (the workload's standard output) as entry `file`.
+    pub fn attach_sink(&mut self, file: u32, fd: OwnedFd) -> Result<(), BlockError> {
+        self.not_started()?.attach(file + 1, Ends::sink(fd)?)
+    }
+
+    /// Attach a listening socket as entry `file`; its connections become streams of that entry.
+    pub fn attach_listener(&mut self, file: u32, fd: OwnedFd) -> Result<(), BlockError> {
+        self.not_started()?.listen(file, fd)
+    }
+
+    /// Start moving bytes, on a thread of its own.
+    pub fn start(&mut self) -> Result<(), BlockError> {
+        let event_loop = self.event_loop.take();
+        let event_loop = event_loop.ok_or_else(|| BlockError::Unusable("the host half has been started".into()))?;
+        let broken = self.broken.clone();
+        let run = move || {
+            let fault = event_loop.run().err();
+            *broken.lock().expect("nothing panics while it holds this") = fault.clone();
+            fault
+        };
+        let thread = std::thread::Builder::new().name("sallyport-host".into()).spawn(run);
+        self.thread = Some(thread.map_err(|_| rustix::io::Errno::AGAIN)?);
+        Ok(())
+    }
+
+    /// Accept nothing more; connections that are open go on.
+    pub fn stop_accepting(&self) {
+        self.orders.stop_accepting.store(true, Ordering::SeqCst);
+        self.ring_own_bell();
+    }
+
+    /// The Keep has ended: deliver what it wrote, for at most `limit`, then end. Returns the fault that broke the
+    /// block, if one did.
+    pub fn finish(&mut self, limit: Duration) -> Option<String> {
+        *self
+            .orders
+            .finish_by
+            .lock()
+            .expect("nothing panics while it holds this") = Some(Instant::now() + limit);
+        self.orders.keep_ended.store(true, Ordering::SeqCst);
+        self.ring_own_bell();
+        self.thread
+            .take()
+            .and_then(|thread| thread.join().unwrap_or_else(|_| Some("the host half panicked".into())))
+    }
+
+    /// Why the loop gave up while the Keep was alive, if it did: the guest broke the protocol.
+    pub fn broken(&self) -> Option<String> {
+        self.broken.lock().expect("nothing panics while it holds this").clone()
+    }
+
+    /// What was moved so far.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// The block, to be inherited by the Keep.
+    pub fn block_fd(&self) -> RawFd {
+        self.block_fd.as_raw_fd()
+    }
+
+    /// The doorbell, to be inherited by the Keep.
+    pub fn doorbell_fd(&self) -> RawFd {
+        self.doorbell.as_raw_fd()
+    }
+
+    /// Our end of the control stream.
+    pub fn control_fd(&self) -> RawFd {
+        self.control.as_raw_fd()
+    }
+
+    fn ring_own_bell(&self) {
+        let _ = rustix::io::write(self.doorbell.as_fd(), &1u64.to_ne_bytes());
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        if self.thread.is_some() {
+            self.finish(Duration::ZERO);
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! The gate between a Keep and its host.
+//!
+//! - [`layout`], [`shared`], [`ring`], [`block`]: the shared memory, and what may be believed of it
+//! - [`host`]: the host half, which moves bytes between descriptors and rings
+//! - [`guest`]: the guest half, which is the workload's descriptors, with TLS ending inside
+//! - [`fs`], [`errno`]: the private file system
+//! - [`wasi`]: WASI preview 1 over the guest half
+//! - [`engine`]: the functions' way into wasmtime
+//! - `python`: the face towards Python
+//!
+//! `unsafe` is in [`shared`] (the block's memory), [`engine`] (wasmtime's C API) and one call of `python`; all else
+//! is denied it.
+
+pub mod block;
+pub mod engine;
+pub mod errno;
+pub mod fs;
+pub mod guest;
+pub mod host;
+pub mod layout;
+mod python;
+pub mod ring;
+pub mod shared;
+pub mod wasi;

@@ -1,0 +1,259 @@
+//! The face towards Python: two classes, `Host` and `Guest`. `enarx_sallyport` documents them.
+
+use std::os::fd::RawFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict};
+
+use crate::block::{Block, BlockError};
+use crate::fs::Access;
+use crate::guest::port::Port;
+use crate::guest::{ConnectTls, FileKind};
+use crate::shared;
+use crate::{engine, guest, host};
+
+impl From<BlockError> for PyErr {
+    fn from(error: BlockError) -> Self {
+        match error {
+            BlockError::System(errno) => PyOSError::new_err((errno.raw_os_error(), error.to_string())),
+            BlockError::Unusable(_) => PyRuntimeError::new_err(error.to_string()),
+        }
+    }
+}
+
+fn system(errno: rustix::io::Errno) -> PyErr {
+    BlockError::System(errno).into()
+}
+
+fn seconds(seconds: f64) -> PyResult<Duration> {
+    Duration::try_from_secs_f64(seconds).map_err(|_| PyValueError::new_err(format!("{seconds}: not a duration")))
+}
+
+#[pyclass]
+struct Host(host::Host);
+
+#[pymethods]
+impl Host {
+    #[new]
+    #[pyo3(signature = (*, files, connections, ring_bytes))]
+    fn new(files: u32, connections: u32, ring_bytes: u32) -> PyResult<Self> {
+        Ok(Self(host::Host::new(files, connections, ring_bytes)?))
+    }
+
+    #[getter]
+    fn block_fd(&self) -> RawFd {
+        self.0.block_fd()
+    }
+
+    #[getter]
+    fn doorbell_fd(&self) -> RawFd {
+        self.0.doorbell_fd()
+    }
+
+    #[getter]
+    fn control_fd(&self) -> RawFd {
+        self.0.control_fd()
+    }
+
+    fn attach_socket(&mut self, file: u32, fd: RawFd) -> PyResult<()> {
+        Ok(self.0.attach_socket(file, shared::duplicate(fd).map_err(system)?)?)
+    }
+
+    fn attach_source(&mut self, file: u32, fd: RawFd) -> PyResult<()> {
+        Ok(self.0.attach_source(file, shared::duplicate(fd).map_err(system)?)?)
+    }
+
+    fn attach_sink(&mut self, file: u32, fd: RawFd) -> PyResult<()> {
+        Ok(self.0.attach_sink(file, shared::duplicate(fd).map_err(system)?)?)
+    }
+
+    fn attach_listener(&mut self, file: u32, fd: RawFd) -> PyResult<()> {
+        Ok(self.0.attach_listener(file, shared::duplicate(fd).map_err(system)?)?)
+    }
+
+    fn start(&mut self) -> PyResult<()> {
+        Ok(self.0.start()?)
+    }
+
+    fn stop_accepting(&self) {
+        self.0.stop_accepting();
+    }
+
+    fn finish(&mut self, py: Python<'_>, limit: f64) -> PyResult<Option<String>> {
+        let limit = seconds(limit)?;
+        Ok(py.detach(|| self.0.finish(limit)))
+    }
+
+    #[getter]
+    fn broken(&self) -> Option<String> {
+        self.0.broken()
+    }
+
+    fn counters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let counters = self.0.counters();
+        let dict = PyDict::new(py);
+        dict.set_item("accepted", counters.accepted.load(Relaxed))?;
+        dict.set_item("open", counters.open.load(Relaxed))?;
+        dict.set_item("bytes_in", counters.bytes_in.load(Relaxed))?;
+        dict.set_item("bytes_out", counters.bytes_out.load(Relaxed))?;
+        Ok(dict)
+    }
+}
+
+/// Owned by a raw pointer, because the linker's callbacks use it while Python waits for the workload; it lives
+/// until the process ends.
+#[pyclass(unsendable)]
+struct Guest(&'static mut guest::Guest);
+
+#[pymethods]
+impl Guest {
+    #[new]
+    fn new(block_fd: RawFd, doorbell_fd: RawFd) -> PyResult<Self> {
+        let block_file = shared::adopt(block_fd).map_err(system)?;
+        let doorbell = shared::adopt(doorbell_fd).map_err(system)?;
+        let port = Port::new(Block::open(&block_file)?, doorbell);
+        let guest = guest::Guest::new(port).map_err(|fault| PyRuntimeError::new_err(fault.to_string()))?;
+        Ok(Self(Box::leak(Box::new(guest))))
+    }
+
+    fn control_read<'py>(&mut self, py: Python<'py>, most: usize) -> Bound<'py, PyBytes> {
+        let bytes = self.0.control_read(most);
+        PyBytes::new(py, &bytes)
+    }
+
+    fn control_write(&mut self, bytes: &[u8]) -> PyResult<()> {
+        self.0
+            .control_write(bytes)
+            .map_err(|fault| PyRuntimeError::new_err(format!("control stream: {fault}")))
+    }
+
+    fn generate_identity<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let public = self.0.generate_identity().map_err(PyRuntimeError::new_err)?;
+        Ok(PyBytes::new(py, &public))
+    }
+
+    fn certificate_request<'py>(
+        &self,
+        py: Python<'py>,
+        extensions: Vec<(Vec<u64>, Vec<u8>)>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let request = self
+            .0
+            .certificate_request(&extensions)
+            .map_err(PyRuntimeError::new_err)?;
+        Ok(PyBytes::new(py, &request))
+    }
+
+    fn install_certificate(&mut self, chain: Vec<Vec<u8>>, root: &[u8]) -> PyResult<()> {
+        self.0.install_certificate(chain, root).map_err(PyRuntimeError::new_err)
+    }
+
+    fn limit_filesystem(&mut self, bytes: u64) -> PyResult<()> {
+        self.0
+            .limit_filesystem(bytes)
+            .map_err(|fault| PyRuntimeError::new_err(format!("file system: {fault}")))
+    }
+
+    fn set_program(&mut self, args: Vec<Vec<u8>>, env: Vec<Vec<u8>>) {
+        self.0.args = args;
+        self.0.env = env;
+    }
+
+    fn add_null(&mut self) -> PyResult<u32> {
+        self.add(FileKind::Null)
+    }
+
+    fn add_stdio(&mut self) -> PyResult<u32> {
+        self.add(FileKind::Stdio)
+    }
+
+    fn add_listener(&mut self, handshake_timeout: Option<f64>) -> PyResult<u32> {
+        let limit = handshake_timeout.map(seconds).transpose()?;
+        self.add(FileKind::Listen(limit))
+    }
+
+    fn add_connection(&mut self) -> PyResult<u32> {
+        self.add(FileKind::ConnectTcp)
+    }
+
+    #[pyo3(signature = (server_name, *, system_roots, roots, timeout))]
+    fn add_tls_connection(
+        &mut self,
+        server_name: String,
+        system_roots: bool,
+        roots: Vec<Vec<u8>>,
+        timeout: f64,
+    ) -> PyResult<u32> {
+        let timeout = seconds(timeout)?;
+        self.add(FileKind::ConnectTls(ConnectTls {
+            server_name,
+            system_roots,
+            roots,
+            timeout,
+        }))
+    }
+
+    #[pyo3(signature = (path, content, *, writable))]
+    fn insert_file(&mut self, path: &[u8], content: &[u8], writable: bool) -> PyResult<()> {
+        let access = access(writable);
+        let inserted = self.0.tree.insert_file(path, Arc::from(content), access, 0);
+        inserted.map_err(|fault| mount_error(path, fault))
+    }
+
+    #[pyo3(signature = (path, *, writable))]
+    fn insert_directory(&mut self, path: &[u8], writable: bool) -> PyResult<()> {
+        let inserted = self.0.tree.insert_directory(path, access(writable), 0);
+        inserted.map_err(|fault| mount_error(path, fault))
+    }
+
+    fn add_preopen(&mut self, path: &[u8]) -> PyResult<u32> {
+        self.0.add_preopen(path).map_err(|fault| mount_error(path, fault))
+    }
+
+    fn link(&mut self, linker: usize, library: &str) -> PyResult<()> {
+        let guest: *mut guest::Guest = self.0;
+        // SAFETY: the face passes the address of a live linker and the path of the library it is of. The guest was
+        // leaked, so it stays; the class is not sendable and its methods are not called while the workload runs.
+        #[allow(unsafe_code)]
+        let defined = unsafe { engine::define_all(linker as *mut _, library, guest) };
+        defined.map_err(PyRuntimeError::new_err)
+    }
+
+    #[getter]
+    fn exit_code(&self) -> Option<u32> {
+        self.0.exit
+    }
+
+    fn finish(&mut self) {
+        self.0.finish();
+    }
+}
+
+impl Guest {
+    fn add(&mut self, kind: FileKind) -> PyResult<u32> {
+        self.0.add_file(kind).map_err(PyRuntimeError::new_err)
+    }
+}
+
+fn access(writable: bool) -> Access {
+    if writable {
+        Access::CopyOnWrite
+    } else {
+        Access::ReadOnly
+    }
+}
+
+fn mount_error(path: &[u8], fault: crate::errno::Errno) -> PyErr {
+    PyRuntimeError::new_err(format!("{}: {fault}", String::from_utf8_lossy(path)))
+}
+
+#[pymodule]
+fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<Host>()?;
+    module.add_class::<Guest>()?;
+    Ok(())
+}

@@ -1,0 +1,143 @@
+//! The only module that touches the block's memory, and that takes descriptors given as numbers.
+//!
+//! The other half may write any byte of the block at any time. So words are atomics, each read once into a private
+//! copy before it is checked, and bytes are copied out before anyone looks at them: no reference into the block ever
+//! leaves this module, which makes a double fetch impossible elsewhere.
+#![allow(unsafe_code)]
+
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, AtomicU64};
+
+use rustix::fd::{AsFd, BorrowedFd};
+use rustix::io::Errno;
+use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+
+/// A shared mapping of the whole block.
+pub struct Mapping {
+    base: NonNull<u8>,
+    len: usize,
+}
+
+// SAFETY: the mapping is plain shared memory that lives until drop; all access goes through atomics or raw copies,
+// which do not depend on the thread.
+unsafe impl Send for Mapping {}
+// SAFETY: as above; the methods take `&self` and tolerate concurrent writers by design.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    /// Map `len` bytes of `file`. The caller has checked that the file is that long.
+    pub fn new(file: impl AsFd, len: usize) -> Result<Self, Errno> {
+        // SAFETY: a fresh mapping at an address of the kernel's choice aliases nothing of ours.
+        let base = unsafe {
+            mmap(
+                std::ptr::null_mut(),
+                len,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::SHARED,
+                file,
+                0,
+            )?
+        };
+        let base = NonNull::new(base.cast()).ok_or(Errno::FAULT)?;
+        Ok(Self { base, len })
+    }
+
+    /// Bytes of the mapping.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The 32-bit word at `offset`.
+    ///
+    /// # Panics
+    /// If the word is not aligned or not inside: offsets come from the layout, never from the other half.
+    #[inline]
+    pub fn u32_at(&self, offset: usize) -> &AtomicU32 {
+        assert!(offset.is_multiple_of(4) && offset + 4 <= self.len);
+        // SAFETY: inside the mapping and aligned (just checked; the base is page-aligned); an atomic may be written
+        // by another process at any time.
+        unsafe { &*self.base.as_ptr().add(offset).cast::<AtomicU32>() }
+    }
+
+    /// The 64-bit word at `offset`; panics as [`Mapping::u32_at`].
+    #[inline]
+    pub fn u64_at(&self, offset: usize) -> &AtomicU64 {
+        assert!(offset.is_multiple_of(8) && offset + 8 <= self.len);
+        // SAFETY: as in `u32_at`.
+        unsafe { &*self.base.as_ptr().add(offset).cast::<AtomicU64>() }
+    }
+
+    /// Copy bytes out of the block.
+    ///
+    /// # Panics
+    /// If the range is not inside.
+    #[inline]
+    pub fn copy_out(&self, offset: usize, into: &mut [u8]) {
+        assert!(into.len() <= self.len && offset <= self.len - into.len());
+        // SAFETY: the source is inside the mapping (just checked) and cannot overlap `into`, which is private memory.
+        // The other half may write meanwhile; then the copy holds a mixture of bytes, which is as good as any other
+        // hostile bytes, and they are not looked at again in the block.
+        unsafe { std::ptr::copy_nonoverlapping(self.base.as_ptr().add(offset), into.as_mut_ptr(), into.len()) }
+    }
+
+    /// Copy bytes into the block; panics as [`Mapping::copy_out`].
+    #[inline]
+    pub fn copy_in(&self, offset: usize, from: &[u8]) {
+        assert!(from.len() <= self.len && offset <= self.len - from.len());
+        // SAFETY: as in `copy_out`, in the other direction.
+        unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), self.base.as_ptr().add(offset), from.len()) }
+    }
+
+    /// Let the kernel read from `fd` straight into up to two ranges of the block. Used by the host, which never
+    /// looks at the bytes.
+    pub fn read_from(&self, fd: BorrowedFd<'_>, ranges: [(usize, usize); 2]) -> Result<usize, Errno> {
+        let mut parts = ranges.map(|range| rustix::io::IoSliceMut::new(self.kernel_range(range)));
+        let used = if ranges[1].1 == 0 { 1 } else { 2 };
+        rustix::io::readv(fd, &mut parts[..used])
+    }
+
+    /// Let the kernel write to `fd` straight from up to two ranges of the block.
+    pub fn write_to(&self, fd: BorrowedFd<'_>, ranges: [(usize, usize); 2]) -> Result<usize, Errno> {
+        let parts = ranges.map(|range| rustix::io::IoSlice::new(self.kernel_range(range)));
+        let used = if ranges[1].1 == 0 { 1 } else { 2 };
+        rustix::io::writev(fd, &parts[..used])
+    }
+
+    /// A range as the slice that the system-call wrappers want.
+    #[expect(
+        clippy::mut_from_ref,
+        reason = "never dereferenced by us: the slice only names a range to the kernel"
+    )]
+    fn kernel_range(&self, (offset, len): (usize, usize)) -> &mut [u8] {
+        assert!(len <= self.len && offset <= self.len - len);
+        // SAFETY: inside the mapping (just checked). The slice goes to readv or writev alone, which treat it as an
+        // address range; no Rust code reads or writes through it.
+        unsafe { std::slice::from_raw_parts_mut(self.base.as_ptr().add(offset), len) }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: the range is ours, and no reference into it outlives `self`.
+        let _ = unsafe { munmap(self.base.as_ptr().cast(), self.len) };
+    }
+}
+
+/// A descriptor of our own for what `fd` names; the given one stays the caller's.
+pub fn duplicate(fd: RawFd) -> Result<OwnedFd, Errno> {
+    if fd < 0 {
+        return Err(Errno::BADF);
+    }
+    // SAFETY: borrowed only for the length of this call; fcntl answers EBADF if it is not open.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+    rustix::io::fcntl_dupfd_cloexec(borrowed, 3)
+}
+
+/// Take over a descriptor that was inherited for this purpose.
+pub fn adopt(fd: RawFd) -> Result<OwnedFd, Errno> {
+    let own = duplicate(fd)?;
+    // SAFETY: `duplicate` has shown that it is open, and the caller hands it over.
+    drop(unsafe { OwnedFd::from_raw_fd(fd) });
+    Ok(own)
+}
