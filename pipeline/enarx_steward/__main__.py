@@ -1,0 +1,73 @@
+"""`python -m enarx_steward`: a Steward and nothing else, for a machine or a Keep of its own."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from . import background, state
+from .errors import StewardFault
+from .record import Running
+from .server import LOOPBACK, Options, parse_listen, serve
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run it; returns the exit status: 0 when it was asked to end, 1 when it could not start."""
+    given = _parser().parse_args(arguments)
+    try:
+        _serve(given)
+    except StewardFault as fault:
+        print(f"enarx_steward: {fault}", *([f"  hint: {fault.hint}"] if fault.hint else []), sep="\n", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _serve(given: argparse.Namespace) -> None:
+    directory: Path = given.state.absolute()
+    host, port = parse_listen(given.listen) if given.listen else (LOOPBACK, None)
+    options = Options(state=directory, policy=given.policy and given.policy.absolute(), host=host, port=port)
+    if given.own_policy:
+        state.prepare(directory)
+        state.write_policy(directory, written_by="enarx-deploy")
+    if not given.detach:
+        serve(options, _announce)
+        return
+    tell = -1
+
+    def go_to_background() -> None:
+        nonlocal tell
+        tell = background.detach(directory / state.LOG)
+
+    def ready(running: Running) -> None:
+        _announce(running)
+        os.write(tell, b"1")
+        os.close(tell)
+
+    serve(options, ready, before_serving=go_to_background)
+
+
+def _announce(running: Running) -> None:
+    print(f"Steward at {running.url}, root certificate {running.root_pem_path}", flush=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m enarx_steward",
+        description="Appraise evidence of Keeps under a policy, and issue certificates on it.",
+        epilog="The state directory holds the key (ca.key), the root (root.pem) and the policy (steward.toml).",
+    )
+    parser.add_argument("--state", type=Path, required=True, metavar="DIR", help="where key, root and policy are")
+    parser.add_argument("--policy", type=Path, metavar="FILE", help="the policy, if not DIR/steward.toml")
+    parser.add_argument("--listen", metavar="HOST:PORT", help="default: 127.0.0.1 and the last port, or any free one")
+    parser.add_argument(
+        "--own-policy", action="store_true", help="if there is no policy, write the one of a user's own machine"
+    )
+    parser.add_argument("--detach", action="store_true", help="go to the background once it serves")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,242 @@
+"""The Steward over HTTP: Enarx's protocol at `/`, and the v1 protocol below `/v1`.
+
+    GET  /                200, empty: it is alive
+    POST /                Enarx's protocol, see `enarx_protocol`: 200, or 400, 401, 413 and 500 with an empty body
+    GET  /v1/info         {"audience", "root_pem", "policy_sha256", "accepts"}
+    POST /v1/nonce        {"nonce", "expires"}; the nonce answers once, within two minutes
+    POST /v1/certificate  {"csr", "nonce", "evidence": {"kind", "data"}}
+                          -> {"chain": [leaf, …, root], "appraisal": {"ok", "kind", "status", "claims", "checks"}}
+
+Bytes in JSON are base64, certificates and requests are DER. What goes wrong below `/v1` is answered as RFC 9457 has it,
+`application/problem+json`, with a stable `code` and, for a refusal (403), the ids of the failed checks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection, Mapping
+from datetime import timedelta
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from .csr import MAX_SIZE as MAX_CSR
+from .enarx_protocol import HANDLERS, MAX_BODY, MEDIA_TYPE_OUT
+from .errors import MalformedRequest, Overloaded, Refused, StewardFault, Unattested
+from .issuance import Steward
+
+MAX_EVIDENCE: Final = 1 << 20
+"""Most bytes of evidence."""
+BODY_TIMEOUT: Final = timedelta(seconds=30)
+"""Within which a body must have come."""
+RETRY_AFTER: Final = timedelta(seconds=30)
+
+_log = logging.getLogger("enarx_steward")
+
+_PROBLEMS: Final[Mapping[type[StewardFault], tuple[int, str, str]]] = {
+    MalformedRequest: (400, "malformed", "The request cannot be read"),
+    Refused: (403, "refused", "The evidence was appraised and refused"),
+    Overloaded: (503, "overloaded", "Too many challenges are open"),
+}
+_HTTP_PROBLEMS: Final = {
+    404: ("not-found", "There is nothing here"),
+    405: ("method", "This is not how it is asked"),
+    408: ("timeout", "The body did not come in time"),
+    413: ("too-large", "The body is too large"),
+    415: ("media-type", "The body is not application/json"),
+    421: ("host", "This Steward is not known by that name"),
+    500: ("internal", "The Steward failed"),
+}
+_ENARX_STATUS: Final[Mapping[type[StewardFault], int]] = {MalformedRequest: 400, Unattested: 401, Refused: 400}
+
+
+class EvidenceField(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Evidence as it travels."""
+
+    kind: Annotated[str, msgspec.Meta(min_length=1, max_length=32)]
+    data: Annotated[bytes, msgspec.Meta(max_length=MAX_EVIDENCE)]
+
+
+class CertificateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is posted to `/v1/certificate`."""
+
+    csr: Annotated[bytes, msgspec.Meta(min_length=1, max_length=MAX_CSR)]
+    nonce: Annotated[bytes, msgspec.Meta(min_length=16, max_length=64)]
+    evidence: EvidenceField
+
+
+_certificate_body = msgspec.json.Decoder(CertificateBody)
+
+
+def make_app(steward: Steward, *, hosts: Collection[str] | None = None) -> Starlette:
+    """The ASGI application. With `hosts`, a request whose Host header names another host is refused (421)."""
+    routes = [
+        Route("/", _alive, methods=["GET"]),
+        Route("/", _enarx, methods=["POST"]),
+        Route("/v1/info", _info, methods=["GET"]),
+        Route("/v1/nonce", _nonce, methods=["POST"]),
+        Route("/v1/certificate", _certificate, methods=["POST"]),
+    ]
+    app = Starlette(
+        routes=routes,
+        middleware=[] if hosts is None else [Middleware(KnownHosts, hosts=frozenset(hosts))],
+        exception_handlers={HTTPException: _http_error, StewardFault: _fault, Exception: _failed},
+    )
+    app.state.steward = steward
+    return app
+
+
+class KnownHosts:
+    """Refuses requests for other hosts.
+
+    A web page can have its own name resolve to this machine, and then a browser here takes a Steward on the loopback
+    interface for a part of that page; but it says in the Host header which name it used.
+    """
+
+    def __init__(self, app: ASGIApp, hosts: frozenset[str]) -> None:
+        self._app = app
+        self._hosts = hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or _host(scope) in self._hosts:
+            await self._app(scope, receive, send)
+        else:
+            await _http_problem(scope["path"], 421)(scope, receive, send)
+
+
+async def _alive(request: Request) -> Response:  # noqa: ARG001 — starlette's shape
+    return Response()
+
+
+async def _enarx(request: Request) -> Response:
+    handler = HANDLERS.get(request.headers.get("content-type", "").strip().lower())
+    if handler is None:
+        return Response(status_code=400)
+    body = await _body(request)
+    answer = await run_in_threadpool(handler, _steward(request), body)
+    return Response(answer, media_type=MEDIA_TYPE_OUT)
+
+
+async def _info(request: Request) -> Response:
+    steward = _steward(request)
+    return _json(
+        {
+            "audience": steward.audience,
+            "root_pem": steward.authority.root_pem,
+            "policy_sha256": steward.policy.sha256,
+            "accepts": sorted(steward.policy.grants),
+        }
+    )
+
+
+async def _nonce(request: Request) -> Response:
+    challenge = _steward(request).challenge()
+    return _json({"nonce": challenge.nonce, "expires": challenge.expires})
+
+
+async def _certificate(request: Request) -> Response:
+    # A browser asks first before it sends this type across sites, and is not answered.
+    if request.headers.get("content-type", "").strip().lower() != "application/json":
+        raise HTTPException(415)
+    try:
+        asked = _certificate_body.decode(await _body(request))
+    except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
+        raise MalformedRequest(f"the body is not as it should be: {exc}") from exc
+    steward = _steward(request)
+    certified = await run_in_threadpool(
+        steward.certify, request=asked.csr, nonce=asked.nonce, kind=asked.evidence.kind, evidence=asked.evidence.data
+    )
+    chain = [certified.certificate, steward.authority.root_der]
+    return _json({"chain": chain, "appraisal": certified.appraisal})
+
+
+async def _body(request: Request) -> bytes:
+    """The body, at most 2 MiB, within 30 seconds."""
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT.total_seconds()):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > MAX_BODY:
+                    raise HTTPException(413)
+    except TimeoutError:
+        raise HTTPException(408) from None
+    except ClientDisconnect:
+        raise HTTPException(400) from None
+    return bytes(body)
+
+
+async def _fault(request: Request, exc: Exception) -> Response:
+    assert isinstance(exc, StewardFault)  # noqa: S101 — starlette's shape
+    _log.info("%s %s: %s", request.method, request.url.path, exc)
+    if not _speaks_json(request.url.path):
+        return Response(status_code=_ENARX_STATUS.get(type(exc), 500))
+    status, code, title = _PROBLEMS[type(exc)]
+    more: dict[str, Any] = {"hint": exc.hint} if exc.hint else {}
+    if isinstance(exc, Refused):
+        more |= {"checks": exc.failed, "appraisal": exc.appraisal or {"ok": False, "checks": exc.checks}}
+    headers = {"Retry-After": str(int(RETRY_AFTER.total_seconds()))} if isinstance(exc, Overloaded) else {}
+    return _problem(status, code, title, str(exc), more, headers)
+
+
+async def _http_error(request: Request, exc: Exception) -> Response:
+    assert isinstance(exc, HTTPException)  # noqa: S101 — starlette's shape
+    return _http_problem(request.url.path, exc.status_code, dict(exc.headers or {}))
+
+
+async def _failed(request: Request, exc: Exception) -> Response:  # noqa: ARG001 — uvicorn logs it
+    return _http_problem(request.url.path, 500)
+
+
+def _http_problem(path: str, status: int, headers: Mapping[str, str] | None = None) -> Response:
+    if not _speaks_json(path):
+        return Response(status_code=status, headers=headers)
+    code, title = _HTTP_PROBLEMS.get(status, ("http", f"HTTP status {status}"))
+    return _problem(status, code, title, f"{path}: {title[0].lower()}{title[1:]}", {}, headers or {})
+
+
+def _problem(
+    status: int, code: str, title: str, detail: str, more: Mapping[str, Any], headers: Mapping[str, str]
+) -> Response:
+    record = {"type": "about:blank", "title": title, "status": status, "detail": detail, "code": code, **more}
+    return _json(record, status=status, media_type="application/problem+json", headers=headers)
+
+
+def _json(
+    record: object,
+    *,
+    status: int = 200,
+    media_type: Literal["application/json", "application/problem+json"] = "application/json",
+    headers: Mapping[str, str] | None = None,
+) -> Response:
+    return Response(
+        msgspec.json.encode(record),
+        status_code=status,
+        media_type=media_type,
+        headers={"Cache-Control": "no-store", **(headers or {})},
+    )
+
+
+def _steward(request: Request) -> Steward:
+    steward: Steward = request.app.state.steward
+    return steward
+
+
+def _speaks_json(path: str) -> bool:
+    return path.startswith("/v1/")
+
+
+def _host(scope: Scope) -> str:
+    """The host of the Host header, without its port; empty if there is none or more than one."""
+    values = [value for name, value in scope["headers"] if name == b"host"]
+    text = values[0].decode("latin-1").lower() if len(values) == 1 else ""
+    return text.partition("]")[0].lstrip("[") if text.startswith("[") else text.partition(":")[0]

@@ -1,0 +1,143 @@
+"""The Steward that a user's machine keeps running by itself: found, started once, stopped.
+
+Nothing here needs the process that started it: the state directory says whether a Steward serves from it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from . import state
+from .errors import ConfigurationError
+from .record import Running, find
+
+START_SECONDS: Final = 30
+STOP_SECONDS: Final = 10
+MAX_LOG: Final = 1 << 20
+"""Bytes beyond which the log is put aside (one old one is kept) when a Steward starts."""
+
+_START_LOCK: Final = "start.lock"
+_ENVIRONMENT: Final = (
+    "HOME", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "PATH", "PYTHONHOME", "PYTHONPATH", "PYTHONWARNINGS",
+    "TMPDIR", "TZ", "VIRTUAL_ENV",
+)  # fmt: skip
+"""What a process that outlives a session is given of its environment, where tokens may be that it has no use for."""
+
+
+def ensure(directory: Path) -> Running:
+    """The Steward of a directory; started in the background if there is none. Its policy is written on first use.
+
+    Two that ask at the same time get the same one. Raises `ConfigurationError` with what a failed start said.
+    """
+    state.prepare(directory)
+    with _only_one(directory):
+        running = find(directory)
+        if running is None:
+            _start(directory)
+            running = find(directory)
+    if running is None:
+        raise ConfigurationError("the Steward ended as soon as it had started", hint=f"see {directory / state.LOG}")
+    return running
+
+
+def stop(directory: Path) -> Running | None:
+    """End the Steward of a directory: ask, wait, then kill. Returns the one that was ended, or None."""
+    running = find(directory) if directory.is_dir() else None
+    if running is None:
+        return None
+    with contextlib.suppress(ProcessLookupError), _process(running.pid) as process:
+        # Looked up again under the handle: from here on, the id cannot pass to another process.
+        if find(directory) == running:
+            for number in (signal.SIGTERM, signal.SIGKILL):
+                signal.pidfd_send_signal(process, number)
+                if select.select([process], [], [], STOP_SECONDS)[0]:
+                    break
+    if find(directory) == running:
+        raise ConfigurationError(f"the Steward, process {running.pid}, does not end")
+    return running
+
+
+def detach(log: Path) -> int:
+    """Go on in a new process, in the background; the old one ends when the new one writes to the returned descriptor.
+
+    Output goes to `log`, input is empty, the working directory is let go of. Call it before any thread is started.
+    """
+    told, tell = os.pipe()
+    if os.fork():
+        os.close(tell)
+        os._exit(0 if os.read(told, 1) else 1)
+    os.close(told)
+    os.chdir("/")
+    _redirect(log)
+    return tell
+
+
+def _start(directory: Path) -> None:
+    words = [sys.executable, "-P", "-m", "enarx_steward", "--state", str(directory), "--own-policy", "--detach"]
+    try:
+        done = subprocess.run(
+            words,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=START_SECONDS,
+            env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
+            start_new_session=True,  # a Ctrl-C meant for whoever asked must not reach it
+            check=False,
+        )
+    except subprocess.TimeoutExpired as exc:
+        raise ConfigurationError(
+            f"the Steward did not start within {START_SECONDS} seconds", hint=f"see {directory / state.LOG}"
+        ) from exc
+    if done.returncode:
+        said = done.stderr.strip().splitlines() or [f"it ended with status {done.returncode}"]
+        raise ConfigurationError(f"the Steward did not start: {said[0]}", hint=" ".join(said[1:2]).strip())
+
+
+@contextlib.contextmanager
+def _only_one(directory: Path) -> Iterator[None]:
+    deadline = time.monotonic() + 2 * START_SECONDS
+    with (directory / _START_LOCK).open("ab") as file:
+        while True:
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            if time.monotonic() > deadline:
+                raise ConfigurationError("another process is starting the Steward and does not get on")
+            time.sleep(0.02)
+        yield
+
+
+@contextlib.contextmanager
+def _process(pid: int) -> Iterator[int]:
+    descriptor = os.pidfd_open(pid)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _redirect(log: Path) -> None:
+    if log.exists() and log.stat().st_size > MAX_LOG:
+        log.replace(log.with_suffix(".log.1"))
+    sys.stdout.flush()
+    sys.stderr.flush()
+    for name, flags, descriptors in (
+        (os.devnull, os.O_RDONLY, (0,)),
+        (str(log), os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, (1, 2)),
+    ):
+        opened = os.open(name, flags, 0o600)
+        for descriptor in descriptors:
+            os.dup2(opened, descriptor)
+        os.close(opened)

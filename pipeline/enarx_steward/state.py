@@ -1,0 +1,120 @@
+"""The directory in which a Steward keeps what must outlive it: its key, its root, its policy, and who is running.
+
+ca.key         the private key, mode 0600
+root.pem       the root certificate, for clients to pin
+steward.toml   the policy
+server.json    where the running Steward listens; locked as long as it runs
+steward.log    what the one in the background says
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+from .ca import Authority, new_key_pem, new_root_pem
+from .errors import ConfigurationError
+from .policy import for_this_machine
+
+KEY: Final = "ca.key"
+ROOT: Final = "root.pem"
+POLICY: Final = "steward.toml"
+RECORD: Final = "server.json"
+LOG: Final = "steward.log"
+_SETUP_LOCK: Final = "setup.lock"
+_MAX_FILE: Final = 65_536
+
+
+def prepare(directory: Path) -> None:
+    """Make the directory with mode 0700, or check it. Raises `ConfigurationError` if others can enter it."""
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = directory.lstat()
+    except OSError as exc:
+        raise ConfigurationError(f"{directory}: {exc.strerror}") from exc
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+        raise ConfigurationError(f"{directory}: not a directory of yours", hint="name another with --state DIR")
+    if status.st_mode & 0o077:
+        raise ConfigurationError(f"{directory}: others can enter it", hint=f"chmod 700 {directory}")
+
+
+def write_policy(directory: Path, *, written_by: str) -> bool:
+    """Write the policy of a user's own machine, unless there is one. Returns whether it was written."""
+    with _only_one(directory):
+        if (directory / POLICY).exists():
+            return False
+        _write(directory / POLICY, for_this_machine(written_by=written_by).encode(), 0o600)
+        return True
+
+
+def load_authority(directory: Path, now: datetime) -> Authority:
+    """The directory's authority; made if there is none. Raises `ConfigurationError`."""
+    with _only_one(directory):
+        key, root = directory / KEY, directory / ROOT
+        if not key.exists():
+            if root.exists():
+                raise ConfigurationError(
+                    f"{root} is there, but its key {KEY} is gone",
+                    hint="bring the key back; or move the root away too, and have every client pin the new one",
+                )
+            _write(key, new_key_pem(), 0o600)
+        key_pem = _read_secret(key)
+        if not root.exists():
+            _write(root, new_root_pem(key_pem, now), 0o644)
+        return Authority.from_pem(key_pem, root.read_bytes(), now)
+
+
+@contextlib.contextmanager
+def _only_one(directory: Path) -> Iterator[None]:
+    with (directory / _SETUP_LOCK).open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _read_secret(path: Path) -> bytes:
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as exc:
+        raise ConfigurationError(f"{path}: {exc.strerror}") from exc
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if status.st_uid != os.geteuid():
+            raise ConfigurationError(f"{path}: the key is not yours")
+        if status.st_mode & 0o077:
+            raise ConfigurationError(
+                f"{path}: others could read the key (mode {stat.S_IMODE(status.st_mode):04o})",
+                hint="who may have read it can issue certificates: move key and root away and pin the new root; "
+                f"if nobody did, chmod 600 {path}",
+            )
+        return file.read(_MAX_FILE)
+
+
+def _write(path: Path, data: bytes, mode: int) -> None:
+    """Write a file that is there whole or not at all; it is born with `mode`, so that a secret is never open."""
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            os.fchmod(descriptor, mode)
+            file.write(data)
+            file.flush()
+            os.fsync(descriptor)
+        Path(temporary).replace(path)
+        _flush_directory(path.parent)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _flush_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
