@@ -21,6 +21,9 @@ from .errors import (
     PolicyError,
     UnknownKind,
 )
+from .intel import IntelClaims, SgxClaims, TdxClaims
+from .intel_collateral import Endorsements, IntelCollateral, endorse
+from .intel_policy import SgxPolicy, TdxPolicy
 from .kinds import KINDS, Kind
 from .model import Binding, Claims, Collateral, Evidence, Verdict
 from .nil import NilPolicy
@@ -39,7 +42,10 @@ __all__ = [
     "Check",
     "Claims",
     "Collateral",
+    "Endorsements",
     "Evidence",
+    "IntelClaims",
+    "IntelCollateral",
     "InvalidArgument",
     "Kind",
     "MalformedCollateral",
@@ -49,13 +55,18 @@ __all__ = [
     "Policy",
     "PolicyError",
     "Rule",
+    "SgxClaims",
+    "SgxPolicy",
     "Sheet",
     "SnpClaims",
     "SnpCollateral",
     "SnpPolicy",
+    "TdxClaims",
+    "TdxPolicy",
     "UnknownKind",
     "Verdict",
     "appraise",
+    "endorse",
     "legacy_report_data",
     "load_policy",
     "parse",

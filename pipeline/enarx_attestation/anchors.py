@@ -6,9 +6,9 @@ from typing import Final
 
 import msgspec
 
-from . import amd_roots
+from . import amd_roots, intel_roots
 from .errors import MalformedCollateral
-from .x509 import Certificate, PublicKey, public_key, read_certificate, signed_by
+from .x509 import Algorithm, Certificate, PublicKey, public_key, read_certificate, signed_by
 
 
 class Authority(msgspec.Struct, frozen=True):
@@ -39,8 +39,8 @@ class Anchors(msgspec.Struct, frozen=True, kw_only=True):
     """The roots that a verification may end in. A root that is not here is not trusted, whatever its name."""
 
     amd: tuple[AmdAnchor, ...] = ()
-    intel_roots: frozenset[str] = frozenset()
-    """SHA-256 (hexadecimal) of Intel SGX root certificates in DER."""
+    intel: tuple[Authority, ...] = ()
+    """Intel SGX roots; make them with `root_anchor`."""
     nitro_roots: frozenset[str] = frozenset()
     """SHA-256 (hexadecimal) of AWS Nitro Enclaves root certificates in DER."""
     cca_platform_keys: frozenset[str] = frozenset()
@@ -62,6 +62,16 @@ def amd_anchor(line: str, ark: bytes, *, vcek_issuers: tuple[bytes, ...], vlek_i
         if not sound or not signed_by(certificate, root.key, "rsa-pss-sha384"):
             raise MalformedCollateral(f"the anchor {line!r} is not a chain of its root")
     return anchor
+
+
+def root_anchor(data: bytes, algorithm: Algorithm) -> Authority:
+    """An anchor of one DER certificate that signs itself, else `MalformedCollateral`."""
+    root = _authority(data)
+    certificate = root.certificate
+    sound = certificate.issuer == certificate.subject and certificate.is_authority and certificate.may_sign()
+    if not sound or not signed_by(certificate, root.key, algorithm):
+        raise MalformedCollateral("the anchor is not a root")
+    return root
 
 
 def _authority(data: bytes) -> Authority:
@@ -94,7 +104,7 @@ VENDOR_ANCHORS: Final = Anchors(
             vlek_issuers=(amd_roots.ASVK_TURIN,),
         ),
     ),
-    intel_roots=frozenset({"44a0196b2b99f889b8e149e95b807a350e7424964399e885a7cbb8ccfab674d3"}),
+    intel=(root_anchor(intel_roots.SGX_ROOT, "ecdsa-sha256"),),
     nitro_roots=frozenset({"641a0321a3e244efe456463195d606317ed7cdcc3c1756e09893f3c68f79bb5b"}),
 )
 """The vendors' production roots."""

@@ -5,6 +5,7 @@ An endorsements directory, as a mapping of file name to bytes, holds what endors
     vcek.der or vlek.der     AMD: the endorsement key's certificate
     ca_chain.pem             AMD: intermediate and root; optional, as they are pinned
     crl*.der                 AMD: revocation lists; optional if the policy says so
+    collateral.json          Intel: TCB info, enclave identity, chains and revocation lists
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from . import snp
+from . import intel_collateral, snp
 from .errors import MalformedCollateral
 from .model import Collateral
 
@@ -36,4 +37,10 @@ def _snp(files: Mapping[str, bytes]) -> Collateral:
     return snp.read_collateral(files[keys[0]], chain=files.get("ca_chain.pem"), crls=crls)
 
 
-_LOADERS: Final[dict[str, Callable[[Mapping[str, bytes]], Collateral]]] = {"snp": _snp}
+def _intel(files: Mapping[str, bytes]) -> Collateral:
+    if "collateral.json" not in files:
+        raise MalformedCollateral("expected collateral.json among the endorsements")
+    return intel_collateral.read_collateral(files["collateral.json"])
+
+
+_LOADERS: Final[dict[str, Callable[[Mapping[str, bytes]], Collateral]]] = {"snp": _snp, "sgx": _intel, "tdx": _intel}

@@ -12,7 +12,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Final
 
-from . import nil, snp, snp_policy, snp_report
+from . import intel, intel_policy, intel_quote, nil, snp, snp_policy, snp_report
 from .anchors import Anchors
 from .checks import Rule, Sheet
 from .model import Claims, Collateral, Evidence
@@ -53,6 +53,26 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
                 snp_policy.appraise,
                 {**snp.RULES, **snp_policy.RULES},
                 snp.REQUIRED,
+            ),
+            Kind(
+                "sgx",
+                intel_quote.MAX_SIZE,
+                intel_quote.recognise_sgx,
+                intel_quote.parse_sgx,
+                intel.verify_sgx,
+                intel_policy.appraise_sgx,
+                {**intel.RULES["sgx"], **intel_policy.RULES["sgx"]},
+                intel.REQUIRED["sgx"],
+            ),
+            Kind(
+                "tdx",
+                intel_quote.MAX_SIZE,
+                intel_quote.recognise_tdx,
+                intel_quote.parse_tdx,
+                intel.verify_tdx,
+                intel_policy.appraise_tdx,
+                {**intel.RULES["tdx"], **intel_policy.RULES["tdx"]},
+                intel.REQUIRED["tdx"],
             ),
         )
     }

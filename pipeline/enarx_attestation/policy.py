@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from .errors import PolicyError
+from .intel_policy import SgxPolicy, TdxPolicy
 from .nil import NilPolicy
 from .section import Section
 from .snp_policy import SnpPolicy
@@ -19,6 +20,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     nil: NilPolicy | None = None
     kvm: NilPolicy | None = None
     snp: SnpPolicy | None = None
+    sgx: SgxPolicy | None = None
+    tdx: TdxPolicy | None = None
 
     def section(self, kind: str) -> Section | None:
         """The section for a kind of evidence."""

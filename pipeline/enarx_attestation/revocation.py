@@ -18,27 +18,27 @@ Mode = Literal["require", "prefer", "off"]
 list names is refused in every mode: a revocation that was seen is never forgotten."""
 
 
-def state(
-    certificates: Iterable[Certificate],
-    issuer: Authority,
-    lists: Iterable[RevocationList],
-    algorithm: Algorithm,
-    at: datetime,
-) -> State:
-    """Where `certificates`, all issued by `issuer`, stand at the time `at` by the lists that `issuer` signed."""
-    authentic = [
+def authentic(issuer: Authority, lists: Iterable[RevocationList], algorithm: Algorithm) -> tuple[RevocationList, ...]:
+    """The lists that `issuer` signed."""
+    if not issuer.certificate.may_sign(6):
+        return ()
+    return tuple(
         found
         for found in lists
         if found.issuer == issuer.certificate.subject
         and not found.unknown_critical
-        and issuer.certificate.may_sign(6)
         and signed_by(found, issuer.key, algorithm)
-    ]
-    if any(certificate.serial in found.serials for certificate in certificates for found in authentic):
+    )
+
+
+def state(certificates: Iterable[Certificate], lists: Iterable[RevocationList], at: datetime) -> State:
+    """Where `certificates` stand at the time `at` by authentic `lists` of their common issuer."""
+    lists = tuple(lists)
+    if any(certificate.serial in found.serials for certificate in certificates for found in lists):
         return "revoked"
-    if any(found.current_at(at) for found in authentic):
+    if any(found.current_at(at) for found in lists):
         return "good"
-    return "stale" if authentic else "absent"
+    return "stale" if lists else "absent"
 
 
 def worst(states: Iterable[State]) -> State:

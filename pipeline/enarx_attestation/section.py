@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
 
 import msgspec
 
 from .errors import PolicyError
+
+Bit = Literal["any", "forbid", "require"]
+"""What a policy says about a bit: it may be either, must be clear, or must be set."""
 
 _PACKAGE = re.compile(r"sha256:[0-9a-f]{64}")
 _HEX = re.compile(r"[0-9a-f]*")
@@ -36,7 +40,7 @@ def digests(name: str, values: Iterable[str]) -> None:
             raise PolicyError(f"`{name}`: {value!r} is not sha256: and 64 lower-case hexadecimal digits")
 
 
-def hexadecimal(section: Section, sizes: dict[str, tuple[int, ...]]) -> None:
+def hexadecimal(section: Section, sizes: Mapping[str, tuple[int, ...]]) -> None:
     """Raise `PolicyError` unless the values of each named field are hexadecimal of one of its sizes (in bytes)."""
     for name, allowed in sizes.items():
         for value in getattr(section, name):
@@ -60,3 +64,8 @@ def constrained(section: Section, *names: str) -> None:
         raise PolicyError(f"the section constrains no workload: give {wanted}, or `any_workload = true` to accept any")
     if given and section.any_workload:
         raise PolicyError(f"`any_workload` and `{given[0]}` contradict each other")
+
+
+def misplaced(values: Mapping[str, tuple[str, Sequence[str]]]) -> list[str]:
+    """Of values with their allow-lists, by name, those that a list which is not empty does not hold."""
+    return [f"{name} {value}" for name, (value, allowed) in values.items() if allowed and value not in allowed]

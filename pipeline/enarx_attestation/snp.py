@@ -218,7 +218,7 @@ def _check_chain(
         issuer.certificate,
         *(found for found in strangers if found.issuer == anchor.ark.certificate.subject),
     ]
-    state = revocation.state(intermediates, anchor.ark, collateral.crls, "rsa-pss-sha384", at)
+    state = revocation.state(intermediates, revocation.authentic(anchor.ark, collateral.crls, "rsa-pss-sha384"), at)
     sheet.check("snp.certificate.revoked", state != "revoked", "not revoked", state)
     return state
 

@@ -13,12 +13,9 @@ from .amd_products import LINES, Tcb, at_least, show
 from .checks import Rule, Sheet
 from .errors import InvalidArgument, PolicyError
 from .model import Claims
-from .section import Section, constrained, disjoint, hexadecimal
+from .section import Bit, Section, constrained, disjoint, hexadecimal
 from .snp import SnpClaims
 from .snp_report import VERSIONS
-
-Bit = Literal["any", "forbid", "require"]
-"""What a policy says about a bit: it may be either, must be clear, or must be set."""
 
 _VERSION = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3}){0,2}")
 _ABI = "AMD 56860 (SEV-SNP ABI), "

@@ -99,7 +99,10 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
         usage = self.extensions.get(KEY_USAGE)
         if usage is None:
             return True
-        content = der.whole(usage.value, der.BIT_STRING).content
+        try:
+            content = der.whole(usage.value, der.BIT_STRING).content
+        except DerError:
+            return False
         return len(content) > 1 + bit // 8 and bool(content[1 + bit // 8] & 0x80 >> bit % 8)
 
     @property
@@ -108,8 +111,11 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
         constraints = self.extensions.get(BASIC_CONSTRAINTS)
         if constraints is None:
             return False
-        first = next(der.children(der.whole(constraints.value, der.SEQUENCE)), None)
-        return first is not None and first.tag == der.BOOLEAN and der.boolean(first)
+        try:
+            first = next(der.children(der.whole(constraints.value, der.SEQUENCE)), None)
+            return first is not None and first.tag == der.BOOLEAN and der.boolean(first)
+        except DerError:
+            return False
 
 
 class RevocationList(msgspec.Struct, frozen=True, kw_only=True):
@@ -139,17 +145,22 @@ def read_certificate(data: bytes) -> Certificate:
         raise MalformedCollateral(f"not a certificate: {exc}") from exc
 
 
-def read_pem(data: bytes, most: int = MAX_CHAIN) -> list[Certificate]:
-    """Read the certificates of a PEM bundle, in its order. Raises `MalformedCollateral` if there are none."""
-    if len(data) > 2 * most * MAX_CERTIFICATE:
+def read_pem(data: bytes, known: Iterable[Certificate] = ()) -> list[Certificate]:
+    """Read the certificates of a PEM bundle, in its order. Raises `MalformedCollateral` if there are none.
+
+    Certificates that are in `known`, byte for byte, are not read again.
+    """
+    if len(data) > 2 * MAX_CHAIN * MAX_CERTIFICATE:
         raise MalformedCollateral("the PEM bundle is too long")
     blocks = _PEM.findall(data)
-    if not 1 <= len(blocks) <= most or data.count(b"-----BEGIN") != len(blocks):
-        raise MalformedCollateral(f"expected 1 to {most} certificates in PEM")
+    if not 1 <= len(blocks) <= MAX_CHAIN or data.count(b"-----BEGIN") != len(blocks):
+        raise MalformedCollateral(f"expected 1 to {MAX_CHAIN} certificates in PEM")
+    already = {certificate.raw: certificate for certificate in known}
     try:
-        return [read_certificate(base64.b64decode(b"".join(block.split()), validate=True)) for block in blocks]
+        ders = [base64.b64decode(b"".join(block.split()), validate=True) for block in blocks]
     except binascii.Error as exc:
         raise MalformedCollateral(f"not PEM: {exc}") from exc
+    return [already.get(found) or read_certificate(found) for found in ders]
 
 
 def read_crl(data: bytes) -> RevocationList:

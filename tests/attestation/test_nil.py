@@ -6,6 +6,7 @@ import hashlib
 from datetime import UTC, datetime
 
 import pytest
+
 from enarx_attestation import (
     PURPOSE_TLS,
     VENDOR_ANCHORS,

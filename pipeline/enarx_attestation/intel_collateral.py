@@ -1,0 +1,214 @@
+"""What endorses an Intel quote: certificates, revocation lists, TCB info and enclave identity, and what of it is sound.
+
+Everything that does not depend on a quote or on the time is checked once, by `endorse`, so that a verifier which sees
+many quotes under one collateral pays for it once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime
+from typing import Final
+
+import msgspec
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
+
+from .anchors import Anchors, Authority
+from .errors import MalformedCollateral
+from .intel_tcb import EnclaveIdentity, TcbInfo, read_enclave_identity, read_tcb_info
+from .model import Collateral
+from .revocation import authentic
+from .x509 import (
+    Certificate,
+    PublicKey,
+    RevocationList,
+    names,
+    public_key,
+    read_crl,
+    read_pem,
+    signature_valid,
+    signed_by,
+)
+
+MAX_SIZE: Final = 8 << 20
+"""Most bytes of a collateral document."""
+INTEL: Final = "Intel Corporation"
+PCK_AUTHORITIES: Final = frozenset({"Intel SGX PCK Platform CA", "Intel SGX PCK Processor CA"})
+TCB_SIGNER: Final = "Intel SGX TCB Signing"
+PCK: Final = "Intel SGX PCK Certificate"
+ROOT: Final = "Intel SGX Root CA"
+
+
+class Document(msgspec.Struct, frozen=True):
+    """The JSON form in which collateral travels: PEM chains, hexadecimal lists and signatures, and the signed text."""
+
+    pck_crl_issuer_chain: str
+    root_ca_crl: str
+    pck_crl: str
+    tcb_info_issuer_chain: str
+    tcb_info: str
+    tcb_info_signature: str
+    qe_identity_issuer_chain: str
+    qe_identity: str
+    qe_identity_signature: str
+    pck_certificate_chain: str | None = None
+
+
+class IntelCollateral(Collateral, frozen=True, kw_only=True):
+    """Collateral that was read; nothing about it is verified."""
+
+    sha256: str
+    """Of the document, to tell one collateral from another."""
+    pck_crl_chain: tuple[Certificate, ...]
+    root_crl: RevocationList
+    pck_crl: RevocationList
+    tcb_info_chain: tuple[Certificate, ...]
+    tcb_info_signed: bytes
+    tcb_info_signature: bytes
+    tcb_info: TcbInfo
+    qe_identity_chain: tuple[Certificate, ...]
+    qe_identity_signed: bytes
+    qe_identity_signature: bytes
+    qe_identity: EnclaveIdentity
+    pck_chain: tuple[Certificate, ...] = ()
+    """The platform's certificate, where the quote does not carry it."""
+
+
+class Endorsements(Collateral, frozen=True, kw_only=True):
+    """Collateral together with what was found of it under certain anchors; made by `endorse` only."""
+
+    collateral: IntelCollateral
+    anchors: Anchors
+    pinned: bool
+    """Every chain ends in a pinned root, and no other root is in it."""
+    tcb_info_signed: bool
+    qe_identity_signed: bool
+    root: Authority | None
+    pck_authority: Authority | None
+    """The CA of the revocation list's chain, verified."""
+    root_lists: tuple[RevocationList, ...]
+    """Authentic revocation lists of the root."""
+    pck_lists: tuple[RevocationList, ...]
+    """Authentic revocation lists of `pck_authority`."""
+    signers: tuple[Certificate, ...]
+    """All verified certificates that are not roots; their validity is looked at when a quote is verified."""
+
+
+def read_collateral(data: bytes) -> IntelCollateral:
+    """Read a collateral document. Raises `MalformedCollateral`."""
+    if len(data) > MAX_SIZE:
+        raise MalformedCollateral(f"collateral has at most {MAX_SIZE} bytes, not {len(data)}")
+    try:
+        document = msgspec.json.decode(data, type=Document)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
+        raise MalformedCollateral(f"not Intel collateral: {exc}") from exc
+    tcb_info, identity = document.tcb_info.encode(), document.qe_identity.encode()
+    return IntelCollateral(
+        sha256=hashlib.sha256(data).hexdigest(),
+        pck_crl_chain=_chain(document.pck_crl_issuer_chain),
+        root_crl=read_crl(_bytes(document.root_ca_crl)),
+        pck_crl=read_crl(_bytes(document.pck_crl)),
+        tcb_info_chain=_chain(document.tcb_info_issuer_chain),
+        tcb_info_signed=tcb_info,
+        tcb_info_signature=_signature(document.tcb_info_signature),
+        tcb_info=read_tcb_info(tcb_info),
+        qe_identity_chain=_chain(document.qe_identity_issuer_chain),
+        qe_identity_signed=identity,
+        qe_identity_signature=_signature(document.qe_identity_signature),
+        qe_identity=read_enclave_identity(identity),
+        pck_chain=_chain(document.pck_certificate_chain) if document.pck_certificate_chain else (),
+    )
+
+
+def endorse(collateral: IntelCollateral, anchors: Anchors) -> Endorsements:
+    """Check all that depends on the collateral and the anchors alone: chains, and the signatures over statements."""
+    tcb_root, tcb_signer = _signer(collateral.tcb_info_chain, anchors)
+    qe_root, qe_signer = _signer(collateral.qe_identity_chain, anchors)
+    pck_root, authority = pck_authority(collateral.pck_crl_chain, anchors)
+    chains = (collateral.tcb_info_chain, collateral.qe_identity_chain, collateral.pck_crl_chain)
+    return Endorsements(
+        collateral=collateral,
+        anchors=anchors,
+        pinned=None not in (tcb_root, qe_root, pck_root) and all(only_pinned(chain, anchors) for chain in chains),
+        tcb_info_signed=_signed(tcb_signer, collateral.tcb_info_signature, collateral.tcb_info_signed),
+        qe_identity_signed=_signed(qe_signer, collateral.qe_identity_signature, collateral.qe_identity_signed),
+        root=tcb_root,
+        pck_authority=authority,
+        root_lists=() if tcb_root is None else authentic(tcb_root, (collateral.root_crl,), "ecdsa-sha256"),
+        pck_lists=() if authority is None else authentic(authority, (collateral.pck_crl,), "ecdsa-sha256"),
+        signers=tuple(found.certificate for found in (tcb_signer, qe_signer, authority) if found is not None),
+    )
+
+
+def only_pinned(chain: tuple[Certificate, ...], anchors: Anchors) -> bool:
+    """Whether every root in the chain is a pinned one, byte for byte."""
+    pinned = {root.certificate.raw for root in anchors.intel}
+    return all(found.raw in pinned for found in chain if found.issuer == found.subject)
+
+
+def pck_authority(chain: tuple[Certificate, ...], anchors: Anchors) -> tuple[Authority | None, Authority | None]:
+    """The pinned root and the PCK CA of a chain in any order; None where there is none, or more than one."""
+    return _issued(chain, PCK_AUTHORITIES, anchors, authority=True)
+
+
+def is_intel(certificate: Certificate, common_names: frozenset[str]) -> bool:
+    """Whether the subject is one of these names of Intel's."""
+    common_name, organisation = names(certificate.subject)
+    return common_name in common_names and organisation == INTEL
+
+
+def raw_signature(signature: bytes) -> bytes:
+    """A signature of 64 bytes, r and s big-endian, in DER."""
+    return encode_dss_signature(int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big"))
+
+
+def _signer(chain: tuple[Certificate, ...], anchors: Anchors) -> tuple[Authority | None, Authority | None]:
+    """The pinned root and Intel's TCB signing certificate of a chain; not just any certificate under the root."""
+    return _issued(chain, frozenset({TCB_SIGNER}), anchors, authority=False)
+
+
+def _issued(
+    chain: tuple[Certificate, ...], common_names: frozenset[str], anchors: Anchors, *, authority: bool
+) -> tuple[Authority | None, Authority | None]:
+    found = [certificate for certificate in chain if is_intel(certificate, common_names)]
+    if len(found) != 1:
+        return None, None
+    certificate = found[0]
+    root = next((anchor for anchor in anchors.intel if anchor.certificate.subject == certificate.issuer), None)
+    key: PublicKey | None = public_key(certificate)
+    sound = certificate.is_authority == authority and not certificate.unknown_critical
+    sound = sound and certificate.may_sign(5 if authority else 0)
+    if root is None or key is None or not sound or not signed_by(certificate, root.key, "ecdsa-sha256"):
+        return root, None
+    return root, Authority(certificate, key)
+
+
+def _signed(signer: Authority | None, signature: bytes, message: bytes) -> bool:
+    return signer is not None and signature_valid(signer.key, "ecdsa-sha256", raw_signature(signature), message)
+
+
+def windows(collateral: IntelCollateral) -> dict[str, tuple[datetime, datetime]]:
+    """From when to when each statement holds."""
+    info, identity = collateral.tcb_info, collateral.qe_identity
+    return {
+        "TCB info": (info.issueDate, info.nextUpdate),
+        "QE identity": (identity.issueDate, identity.nextUpdate),
+    }
+
+
+def _chain(text: str) -> tuple[Certificate, ...]:
+    return tuple(read_pem(text.encode()))
+
+
+def _bytes(text: str) -> bytes:
+    try:
+        return bytes.fromhex(text)
+    except ValueError as exc:
+        raise MalformedCollateral("a revocation list or signature is not hexadecimal") from exc
+
+
+def _signature(text: str) -> bytes:
+    signature = _bytes(text)
+    if len(signature) != 64:
+        raise MalformedCollateral(f"a signature has 64 bytes, not {len(signature)}")
+    return signature
