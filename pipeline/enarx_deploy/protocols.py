@@ -148,15 +148,22 @@ class Issuer(Protocol):
 
 
 class IssuerLocation(msgspec.Struct, frozen=True):
-    """An issuer that can be used: its URL ("" where it has none) and its root certificate (PEM), which the Keep pins."""
+    """An issuer that can be used: its URL ("" where it has none) and its root certificate (PEM), which the Keep pins.
+
+    `root_pem_path` is "" where the root is in no file. `protocol` is how evidence is bound, as `[attest]` says.
+    """
 
     url: str
     root_pem: str
     root_pem_path: str
+    protocol: Literal["v1", "enarx"] = "v1"
 
 
 class Challenge(msgspec.Struct, frozen=True):
-    """What the evidence must answer: the issuer's nonce, and the audience it is meant for."""
+    """What the evidence must answer: the issuer's nonce, and the audience it is meant for.
+
+    An empty nonce stands for Enarx's protocol, which has none: the evidence is then bound to the key alone.
+    """
 
     nonce: bytes
     audience: str
