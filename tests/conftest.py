@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +15,25 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 _KEPT = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "TMPDIR", "CARGO_HOME", "RUSTUP_HOME")
+
+SHELF_MANIFEST = """\
+[[files]]
+kind = "stdout"
+
+[[files]]
+kind = "listen"
+name = "web"
+prot = "tls"
+port = 4433
+
+[attest]
+issuer = "shelf"
+
+[deploy.default]
+target = "shelf"
+backend = "shelf"
+name = "oak-shelf"
+"""
 
 
 @dataclass
@@ -23,32 +43,38 @@ class Program:
     directory: Path
     environment: dict[str, str]
     paths: list[Path] = field(default_factory=list)  # where installed plugins are found
+    started: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def __call__(
         self, *words: str, env: Mapping[str, str] | None = None, cwd: Path | None = None, timeout: float = 120
     ) -> subprocess.CompletedProcess[str]:
         """Run to the end; nothing is checked."""
-        with self.start(*words, env=env, cwd=cwd) as process:
-            try:
-                out, err = process.communicate(timeout=timeout)
-            except BaseException:
-                process.kill()
-                raise
+        process = self.start(*words, env=env, cwd=cwd)
+        out, err = process.communicate(timeout=timeout)
         return subprocess.CompletedProcess(words, process.returncode, out, err)
 
     def start(
         self, *words: str, env: Mapping[str, str] | None = None, cwd: Path | None = None
     ) -> subprocess.Popen[str]:
         """Start, with pipes for its output."""
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "enarx_deploy", *words],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-            text=True,
+            encoding="utf-8",
+            errors="surrogateescape",
             cwd=cwd or self.directory,
             env=self._environment() | dict(env or {}),
         )
+        self.started.append(process)
+        return process
+
+    def end(self) -> None:
+        """End what is still running."""
+        for process in self.started:
+            process.kill()
+            process.communicate()
 
     def _environment(self) -> dict[str, str]:
         known = [str(path) for path in self.paths] + self.environment.get("PYTHONPATH", "").split(os.pathsep)
@@ -56,7 +82,7 @@ class Program:
 
 
 @pytest.fixture
-def enarx_deploy(tmp_path: Path) -> Program:
+def enarx_deploy(tmp_path: Path) -> Iterator[Program]:
     """The program, in an empty directory."""
     kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
     home = tmp_path / "home"
@@ -69,7 +95,9 @@ def enarx_deploy(tmp_path: Path) -> Program:
         "ENARX_DEPLOY_CACHE_DIR": str(home / "cache"),
         "PYTHONWARNINGS": "error",
     }
-    return Program(directory, kept | places)
+    program = Program(directory, kept | places)
+    yield program
+    program.end()
 
 
 @pytest.fixture
@@ -91,6 +119,15 @@ def install_plugin(enarx_deploy: Program, tmp_path: Path) -> Callable[..., Path]
     return install
 
 
+@pytest.fixture
+def shelf(enarx_deploy: Program, install_plugin: Callable[..., Path]) -> Path:
+    """A project whose providers are those of `plugins/shelf.py`; returns the directory where its Keeps are files."""
+    install_plugin("shelf", (ROOT / "tests" / "plugins" / "shelf.py").read_text())
+    (enarx_deploy.directory / "main.shelf").write_text("oak")
+    (enarx_deploy.directory / "Enarx.toml").write_text(SHELF_MANIFEST)
+    return Path(enarx_deploy.environment["ENARX_DEPLOY_STATE_DIR"]) / "shelf"
+
+
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The wheel of this project, built once: a minute, mostly of the Rust compiler's."""
@@ -102,3 +139,46 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     (built,) = place.glob("*.whl")
     return built
+
+
+@pytest.fixture(scope="session")
+def zig_cache(request: pytest.FixtureRequest) -> Path:
+    """zig's cache, kept between sessions: filling it takes half a minute. As `ZIG_GLOBAL_CACHE_DIR` it is used."""
+    return Path(request.config.cache.mkdir("zig"))
+
+
+@pytest.fixture(scope="session")
+def program(
+    request: pytest.FixtureRequest, zig_cache: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Path]:
+    """The module of a program of `tests/wasm_programs`, by its name; built once for each state of its sources."""
+    built = Path(request.config.cache.mkdir("wasm_programs"))
+    sources = ROOT / "tests" / "wasm_programs"
+
+    def build(name: str) -> Path:
+        from enarx_deploy.project import load_project
+        from enarx_deploy.protocols import MissingTool
+        from enarx_languages.c import C
+        from enarx_languages.wat import Wat
+
+        toolchain = Wat() if (sources / f"{name}.wat").exists() else C()
+        tool = toolchain.find()
+        if isinstance(tool, MissingTool):
+            pytest.fail(f"the programs need {tool.name}: {tool.install}")
+        source = sources / f"{name}.{toolchain.name}"
+        read = [source, *sorted(sources.glob("*.h"))]
+        state = hashlib.sha256(b"".join([tool.version.encode(), *(path.read_bytes() for path in read)])).hexdigest()
+        module = built / f"{name}-{state[:16]}.wasm"
+        if not module.exists():
+            folder = tmp_path_factory.mktemp(name)
+            for path in read:
+                shutil.copy(path, folder)
+            project = load_project(folder)
+            project.work_dir.mkdir()
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("ZIG_GLOBAL_CACHE_DIR", str(zig_cache))
+                toolchain.build(project, tool, folder / "main.wasm", print)
+            (folder / "main.wasm").replace(module)
+        return module
+
+    return build

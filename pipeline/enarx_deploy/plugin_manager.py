@@ -223,24 +223,24 @@ class PluginManager:
         try:
             module = import_module(plugin.module)
             self._pluggy.register(module, name=plugin.name)
-            hooks = [caller.name for caller in self._pluggy.get_hookcallers(module) or ()]
-            self._refuse_unknown_hooks(hooks)
         except Exception as error:  # noqa: BLE001  # whatever a stranger's module raises is its own failure, not ours
-            if self._pluggy.has_plugin(plugin.name):
-                self._pluggy.unregister(name=plugin.name)
             _mark_failed(plugin, error)
+            return
+        hooks = sorted(caller.name for caller in self._pluggy.get_hookcallers(module) or ())
+        unknown = [hook for hook in hooks if not self._has_spec(hook)]
+        if unknown:
+            self._pluggy.unregister(module)
+            _mark_failed(plugin, self._no_such_hook(unknown[0]))
         else:
-            plugin.state, plugin.hooks = "loaded", tuple(sorted(hooks))
+            plugin.state, plugin.hooks = "loaded", tuple(hooks)
 
-    def _refuse_unknown_hooks(self, hooks: Sequence[str]) -> None:
+    def _no_such_hook(self, hook: str) -> PluginError:
         known = [name for name in vars(hookspecs) if self._has_spec(name)]
-        for hook in hooks:
-            if hook not in known:
-                raise PluginError(f"it implements a hook {hook!r} that does not exist{_nearest(hook, known)}")
+        return PluginError(f"it implements a hook {hook!r} that does not exist{_nearest(hook, known)}")
 
     def _has_spec(self, hook: str) -> bool:
         caller = getattr(self._pluggy.hook, hook, None)
-        return caller is not None and caller.has_spec()
+        return isinstance(caller, pluggy.HookCaller) and caller.has_spec()
 
     def _collect(self, hook: str, strangers: bool, name_of: Callable[[object], str]) -> list[Registered]:
         self.load(strangers=strangers)
@@ -265,12 +265,17 @@ class PluginManager:
 
     def _unknown(self, kind: Kind, name: str) -> UsageError:
         known = [registered.name for registered in self.registered(kind)]
-        suspects = [plugin for plugin in self.failures if plugin.name == name] or self.failures
-        failed = "".join(f"; {plugin} failed to load: {plugin.error}" for plugin in suspects)
         return UsageError(
-            f"{kind} {name!r} is not known{_nearest(name, known)}{failed}",
+            f"{kind} {name!r} is not known{_nearest(name, known)}{self.suspicion(name)}",
             hint=f"known: {', '.join(known) or 'none'}; `enarx-deploy plugins` shows where each comes from",
         )
+
+    def suspicion(self, name: str) -> str:
+        """The end of a message that something of this name is not known: which failed plugin may have brought it."""
+        suspects = [plugin for plugin in self.failures if plugin.name == name] or self.failures
+        if len(suspects) == 1:
+            return f"; {suspects[0]} failed to load: {suspects[0].error}"
+        return f"; plugins that failed to load: {', '.join(plugin.name for plugin in suspects)}" if suspects else ""
 
     def _culprit(self, error: BaseException) -> Plugin | None:
         """The plugin whose code is innermost in the traceback: by its own module, else by its import package."""

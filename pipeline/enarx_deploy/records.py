@@ -55,9 +55,8 @@ def save(work_dir: Path, record: Record) -> str:
     data = _canonical(record)
     digest = digest_of(data)
     path = _record_path(work_dir, digest)
-    if not path.exists():
-        path.parent.mkdir(exist_ok=True)
-        paths.write_atomically(path, data)
+    path.parent.mkdir(exist_ok=True)
+    paths.write_atomically(path, data)
     return digest
 
 

@@ -92,8 +92,8 @@ def _no_such_command(ctx: click.Context, name: str) -> UsageError:
     plugins = ctx.ensure_object(Context).plugins
     close = difflib.get_close_matches(name, [*COMMANDS, *_plugin_commands(ctx)], n=1)
     meant = f"; did you mean {close[0]!r}?" if close else ""
-    failed = "".join(f"; {plugin} failed to load: {plugin.error}" for plugin in plugins.failures)
-    return UsageError(f"there is no command {name!r}{meant}{failed}", hint=f"`{PROGRAM} --help` lists the commands")
+    message = f"there is no command {name!r}{meant}{plugins.suspicion(name)}"
+    return UsageError(message, hint=f"`{PROGRAM} --help` lists the commands")
 
 
 @click.group(
