@@ -71,25 +71,6 @@ WASI_PREVIEW1: dict[str, str] = {
 One letter is one value: `i` i32, `I` i64, `f` f32, `F` f64, `v` v128, `r` a reference.
 """
 
-_WITHOUT_MEMORY = frozenset(
-    {
-        "fd_advise",
-        "fd_allocate",
-        "fd_close",
-        "fd_datasync",
-        "fd_fdstat_set_flags",
-        "fd_fdstat_set_rights",
-        "fd_filestat_set_size",
-        "fd_filestat_set_times",
-        "fd_renumber",
-        "fd_sync",
-        "proc_exit",
-        "proc_raise",
-        "sched_yield",
-        "sock_shutdown",
-    }
-)
-
 # First match wins. The pattern is matched against `module.name kind`.
 _CURES: tuple[tuple[str, str], ...] = (
     (r".* memory$", "a Keep's module brings its own memory: build without --import-memory"),
@@ -280,7 +261,11 @@ def _require_no_parameters(sections: Sections, index: int, entry: str, name: str
 def _memory(sections: Sections, name: str) -> Limits | None:
     indices = [index for export, index in sections.exports if export == Export("memory", "memory")]
     if not indices:
-        _require_none_needed(sections, name)
+        if sections.imports:
+            raise ModuleError(
+                f"{name} exports no memory named `memory`, which WASI's functions read and write",
+                hint='in WAT write (memory (export "memory") 1); with a linker drop --no-export-memory',
+            )
         return None
     if indices[0] >= len(sections.memories):
         raise ModuleError(f"{name} is damaged: the export `memory` names no memory", hint="rebuild it")
@@ -295,15 +280,6 @@ def _memory(sections: Sections, name: str) -> Limits | None:
             hint="build without -pthread, for wasm32-wasip1 and not wasm32-wasip1-threads",
         )
     return Limits(memory.minimum, memory.maximum)
-
-
-def _require_none_needed(sections: Sections, name: str) -> None:
-    needing = [imported for imported, _ in sections.imports if imported.name not in _WITHOUT_MEMORY]
-    if needing:
-        raise ModuleError(
-            f"{name} exports no memory named `memory`, which {_shown(needing[0])} reads or writes",
-            hint='in WAT write (memory (export "memory") 1); with a linker drop --no-export-memory',
-        )
 
 
 def _spelled(signature: str) -> str:

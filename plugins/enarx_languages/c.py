@@ -16,7 +16,6 @@ from enarx_deploy import paths
 from enarx_deploy.errors import BuildError
 from enarx_deploy.hookspecs import hookimpl
 from enarx_deploy.protocols import MissingTool, Progress, Tool, Toolchain
-
 from enarx_languages import command
 
 if TYPE_CHECKING:
@@ -119,10 +118,10 @@ def _keep_dependencies(project: Project, written: Iterable[Path]) -> None:
 def _environment(tool: Tool, progress: Progress) -> dict[str, str]:
     if not tool.version.startswith("zig"):
         return {}
-    cache = paths.cache_dir("zig")
-    if not (cache / "o").exists():
+    cache = os.environ.get("ZIG_GLOBAL_CACHE_DIR") or str(paths.cache_dir("zig"))
+    if not Path(cache, "o").exists():
         progress("the first build with zig builds the C library too: about 30 seconds, this once")
-    return {"ZIG_GLOBAL_CACHE_DIR": str(cache), "ZIG_LOCAL_CACHE_DIR": str(cache)}
+    return {"ZIG_GLOBAL_CACHE_DIR": cache, "ZIG_LOCAL_CACHE_DIR": cache}
 
 
 def _ziglang() -> Tool | None:

@@ -1,0 +1,2 @@
+(module
+  (memory (export "") 1))
