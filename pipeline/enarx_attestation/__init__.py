@@ -21,6 +21,7 @@ from .errors import (
     PolicyError,
     UnknownKind,
 )
+from .files import appraise_files, load_endorsements, policy_for
 from .intel import IntelClaims, SgxClaims, TdxClaims
 from .intel_collateral import Endorsements, IntelCollateral, endorse
 from .intel_policy import SgxPolicy, TdxPolicy
@@ -66,10 +67,13 @@ __all__ = [
     "UnknownKind",
     "Verdict",
     "appraise",
+    "appraise_files",
     "endorse",
     "legacy_report_data",
+    "load_endorsements",
     "load_policy",
     "parse",
+    "policy_for",
     "report_data",
     "verify",
 ]

@@ -11,14 +11,76 @@ An endorsements directory, as a mapping of file name to bytes, holds what endors
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final
+from datetime import datetime
+from typing import Any, Final, Literal
+
+from msgspec.structs import replace
 
 from . import intel_collateral, snp
-from .errors import MalformedCollateral
-from .model import Collateral
+from .anchors import VENDOR_ANCHORS, Anchors
+from .checks import Rule, Sheet
+from .errors import MalformedCollateral, MalformedEvidence
+from .model import Binding, Claims, Collateral, Verdict
+from .policy import Policy, load_policy
+from .verdict import appraise, parse, verify
 
 MAX_FILES: Final = 64
 """Most files that are looked at."""
+
+
+RULES: Final = {
+    "evidence.malformed": Rule("Give the evidence as the platform made it, whole.", "the format of its kind"),
+    "collateral.malformed": Rule("Fetch the endorsements anew, or give the missing ones.", "the format of their kind"),
+}
+
+
+def appraise_files(
+    data: bytes,
+    files: Mapping[str, bytes],
+    policy: Policy,
+    *,
+    kind: str | None,
+    at: datetime,
+    expected: Binding | bytes | None,
+    anchors: Anchors = VENDOR_ANCHORS,
+) -> Verdict:
+    """Parse, load endorsements, verify and appraise. What cannot be read is a refusal like any other.
+
+    Raises `UnknownKind`, `PolicyError` and `InvalidArgument`, which are the caller's mistakes.
+    """
+    claims = Claims(kind=kind or "", hardware=False, status="Unverified", evidence_sha256="", report_data="")
+    sheet = Sheet(RULES)
+    try:
+        evidence = parse(data, kind)
+        claims = replace(claims, kind=evidence.kind, evidence_sha256=evidence.sha256)
+        verified = verify(evidence, load_endorsements(evidence.kind, files), anchors, at)
+    except MalformedEvidence as exc:
+        sheet.check("evidence.malformed", False, "well-formed evidence", exc)
+    except MalformedCollateral as exc:
+        sheet.check("collateral.malformed", False, "well-formed endorsements", exc)
+    else:
+        return appraise(verified, policy, expected=expected)
+    return Verdict(kind=claims.kind, status=claims.status, claims=claims, checks=sheet.done())
+
+
+def policy_for(
+    kind: str,
+    data: Mapping[str, Any] | None = None,
+    *,
+    any_workload: bool = False,
+    revocation: Literal["require", "prefer", "off"] | None = None,
+) -> Policy:
+    """The policy of a file's values, with a command line's options laid over the section of `kind`.
+
+    Without a file, the section holds the options alone. Raises `PolicyError`, also if no workload is constrained.
+    """
+    tables = dict(data or {})
+    section = dict(tables.get(kind.replace("-", "_"), {}))
+    if any_workload:
+        section["any_workload"] = True
+    if revocation is not None:
+        section["revocation"] = revocation
+    return load_policy({**tables, kind.replace("-", "_"): section})
 
 
 def load_endorsements(kind: str, files: Mapping[str, bytes]) -> Collateral:

@@ -149,6 +149,7 @@ class TdxClaims(IntelClaims, frozen=True, kw_only=True):
     mrowner: str
     mrownerconfig: str
     mrservicetd: str | None
+    service_td_hashes: tuple[str, ...]
     td_attributes: str
     xfam: str
 
@@ -466,6 +467,7 @@ def _domain(report: TdReport) -> dict[str, Any]:
         "mrowner": report.mrowner.hex(),
         "mrownerconfig": report.mrownerconfig.hex(),
         "mrservicetd": report.mrservicetd.hex() if report.mrservicetd is not None else None,
+        "service_td_hashes": tuple(found.hex() for found in report.service_td_hashes),
         "td_attributes": report.td_attributes.hex(),
         "xfam": report.xfam.hex(),
     }

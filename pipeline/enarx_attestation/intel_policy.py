@@ -238,9 +238,9 @@ def appraise_tdx(claims: Claims, policy: TdxPolicy, sheet: Sheet) -> None:
     if unknown and policy.unknown_attributes == "forbid":
         wrong.append(f"reserved bits are set ({unknown:#x})")
     sheet.check("tdx.policy.attributes", not wrong, "no attribute against the policy", "; ".join(wrong) or "none")
-    bound = claims.mrservicetd is not None and any(bytes.fromhex(claims.mrservicetd))
+    bound = [found for found in (claims.mrservicetd, *claims.service_td_hashes) if found and set(found) != {"0"}]
     service = not bound or policy.service_td == "any"
-    sheet.check("tdx.policy.service-td", service, "MRSERVICETD is zero", claims.mrservicetd or "absent")
+    sheet.check("tdx.policy.service-td", service, "no service domain", ", ".join(bound) or "none")
     xfam = int.from_bytes(bytes.fromhex(claims.xfam), "little")
     fitting = claims.xfam in policy.xfams if policy.xfams else not xfam & ~XFAM_KNOWN
     legal = fitting and xfam & XFAM_FIXED_1 == XFAM_FIXED_1

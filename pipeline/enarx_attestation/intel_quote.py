@@ -18,13 +18,19 @@ HEADER: Final = 48
 SGX_REPORT: Final = 384
 TD_REPORT_10: Final = 584
 TD_REPORT_15: Final = 648
+TD_REPORT_15_EX: Final = 885
 ECDSA_P256: Final = 2
 TEE_SGX: Final = 0
 TEE_TDX: Final = 0x81
 PCK_CHAIN: Final = 5
 """Certification data: the PCK certificate's chain in PEM. Types 1 to 4 name the platform without certificates."""
 _QE_REPORT_DATA: Final = 6
-_BODIES: Final = {1: (TEE_SGX, SGX_REPORT), 2: (TEE_TDX, TD_REPORT_10), 3: (TEE_TDX, TD_REPORT_15)}
+_BODIES: Final = {
+    1: (TEE_SGX, SGX_REPORT),
+    2: (TEE_TDX, TD_REPORT_10),
+    3: (TEE_TDX, TD_REPORT_15),
+    4: (TEE_TDX, TD_REPORT_15_EX),
+}
 """Body types of version 5: the kind of Keep, and bytes."""
 
 
@@ -46,7 +52,7 @@ class SgxReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TdReport(msgspec.Struct, frozen=True, kw_only=True):
-    """A domain's report body, 1.0 or 1.5; the latter has the last two fields."""
+    """A domain's report body: 1.0, 1.5, or 1.5 with what migration adds; the last fields are not in the former ones."""
 
     tee_tcb_svn: bytes
     mrseam: bytes
@@ -63,6 +69,8 @@ class TdReport(msgspec.Struct, frozen=True, kw_only=True):
     tee_tcb_svn2: bytes | None
     """TCB of the module that runs now, where the domain outlived an update of it."""
     mrservicetd: bytes | None
+    service_td_hashes: tuple[bytes, ...]
+    """Service domains at the start and now, of a domain that can be migrated."""
 
 
 class Quote(Evidence, frozen=True, kw_only=True):
@@ -213,7 +221,7 @@ def _sgx_report(data: bytes) -> SgxReport:
 
 
 def _td_report(data: bytes) -> TdReport:
-    extended = len(data) == TD_REPORT_15
+    extended = len(data) >= TD_REPORT_15
     return TdReport(
         tee_tcb_svn=data[:16],
         mrseam=data[16:64],
@@ -229,4 +237,5 @@ def _td_report(data: bytes) -> TdReport:
         report_data=data[520:584],
         tee_tcb_svn2=data[584:600] if extended else None,
         mrservicetd=data[600:648] if extended else None,
+        service_td_hashes=(data[729:777], data[829:877]) if len(data) == TD_REPORT_15_EX else (),
     )
