@@ -51,10 +51,8 @@ class Manifest:
 
     @property
     def needs_certificate(self) -> bool:
-        """Whether a socket serves TLS, or may show a client certificate."""
-        return any(file.tls and file.kind == "listen" for file in self.files) or any(
-            "steward" in file.roots for file in self.files if file.tls
-        )
+        """Whether a socket speaks TLS: one that listens serves the certificate, one that connects can show it."""
+        return any(file.tls for file in self.files)
 
     def argv(self) -> list[str]:
         """The arguments, the program's name first."""

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from enarx_sallyport._native import Guest, Host
+from enarx_sallyport._native import Guest, Host, end_with_parent
 
 if TYPE_CHECKING:
     import wasmtime
 
-__all__ = ["WASMTIME_MINOR", "Guest", "Host", "WrongWasmtime", "link"]
+__all__ = ["WASMTIME_MINOR", "Guest", "Host", "WrongWasmtime", "end_with_parent", "link"]
 
 WASMTIME_MINOR = "50.0"
 """The minor version of the PyPI package wasmtime whose C API the guest half is written for."""

@@ -90,3 +90,6 @@ class Guest:
         """What the workload called `proc_exit` with, if it did."""
     def finish(self) -> None:
         """The workload has ended: close its descriptors, after what was written has left."""
+
+def end_with_parent() -> None:
+    """Have the kernel end this process when the thread that started it ends. Raises OSError."""

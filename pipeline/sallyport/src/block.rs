@@ -262,8 +262,8 @@ mod tests {
         let (made, file) = Block::create(64, 4096).unwrap();
         let opened = Block::open(&file).unwrap();
         assert_eq!(
-            (opened.slots(), opened.ring(), opened.mapping().len()),
-            (64, 4096, made.mapping().len())
+            (opened.slots(), opened.ring(), opened.mapping().size()),
+            (64, 4096, made.mapping().size())
         );
     }
 

@@ -80,6 +80,10 @@ unsafe extern "C" {
 
 impl Api {
     /// Look the functions up in the library at `path`, which must be loaded already.
+    #[expect(
+        clippy::missing_transmute_annotations,
+        reason = "the type of the field that it goes to says it"
+    )]
     fn load(path: &str) -> Result<Self, String> {
         let name = CString::new(path).map_err(|_| format!("{path:?}: not a path"))?;
         // SAFETY: a valid C string; NOLOAD runs no initialiser.

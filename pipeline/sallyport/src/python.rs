@@ -215,6 +215,7 @@ impl Guest {
     }
 
     fn link(&mut self, linker: usize, library: &str) -> PyResult<()> {
+        self.0.open_for_business();
         let guest: *mut guest::Guest = self.0;
         // SAFETY: the face passes the address of a live linker and the path of the library it is of. The guest was
         // leaked, so it stays; the class is not sendable and its methods are not called while the workload runs.
@@ -251,9 +252,16 @@ fn mount_error(path: &[u8], fault: crate::errno::Errno) -> PyErr {
     PyRuntimeError::new_err(format!("{}: {fault}", String::from_utf8_lossy(path)))
 }
 
+/// Have the kernel end this process when the one that started it ends.
+#[pyfunction]
+fn end_with_parent() -> PyResult<()> {
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL)).map_err(system)
+}
+
 #[pymodule]
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Host>()?;
     module.add_class::<Guest>()?;
+    module.add_function(wrap_pyfunction!(end_with_parent, module)?)?;
     Ok(())
 }

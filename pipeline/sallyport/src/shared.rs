@@ -44,7 +44,7 @@ impl Mapping {
     }
 
     /// Bytes of the mapping.
-    pub fn len(&self) -> usize {
+    pub fn size(&self) -> usize {
         self.len
     }
 

@@ -52,6 +52,8 @@ pub struct Guest {
     chain: Vec<Vec<u8>>,
     server: Option<Arc<ServerConfig>>,
     news: Vec<News>,
+    /// Streams that were opened before the descriptors were made ready: slot and entry. `None` once they are.
+    early: Option<Vec<(u32, u32)>>,
 }
 
 impl Guest {
@@ -77,6 +79,7 @@ impl Guest {
             chain: Vec::new(),
             server: None,
             news: Vec::new(),
+            early: Some(Vec::new()),
         })
     }
 
@@ -114,8 +117,20 @@ impl Guest {
         self.expire_handshakes();
     }
 
+    /// All descriptors are there: take the connections that have come meanwhile.
+    pub fn open_for_business(&mut self) {
+        for (slot, file) in self.early.take().unwrap_or_default() {
+            self.stream_opened(slot, file);
+            self.stream_changed(slot);
+        }
+    }
+
     /// Streams of the manifest's entries are there from the start; others are connections of a listener.
     fn stream_opened(&mut self, slot: u32, file: u32) {
+        if let Some(early) = &mut self.early {
+            early.push((slot, file));
+            return;
+        }
         if slot == layout::CONTROL || slot <= self.files {
             return;
         }

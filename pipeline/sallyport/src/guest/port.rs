@@ -102,7 +102,6 @@ impl Port {
         self.streams[slot as usize] = Stream {
             generation,
             open: true,
-            file,
             ..Stream::default()
         };
         self.block.publish(slot, word::IN_HEAD, 0);

@@ -1,0 +1,101 @@
+"""`enarx-deploy run`: try a program in a Keep, here and now."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from enarx_deploy.cli.context import Context, common_options
+from enarx_deploy.cli.progress import reporter
+from enarx_deploy.errors import UsageError
+
+if TYPE_CHECKING:
+    from enarx_deploy.host.session import Outcome, Session
+    from enarx_deploy.project import Project
+
+
+@click.command()
+@common_options("manifest", "backend")
+@click.option("--env", "env", multiple=True, metavar="NAME=VALUE", help="Add to the workload's environment.")
+@click.option(
+    "--dir", "directories", multiple=True, metavar="HOST::GUEST", help="Copy a directory into the Keep's file system."
+)
+@click.option("--wasmcfgfile", metavar="FILE", type=click.Path(path_type=Path), help="As --manifest; Enarx's name.")
+@click.argument("program")
+@click.argument("args", nargs=-1, metavar="[-- ARGS]...")
+def command(
+    context: Context,
+    program: str,
+    args: tuple[str, ...],
+    env: tuple[str, ...],
+    directories: tuple[str, ...],
+    wasmcfgfile: Path | None,
+) -> int:
+    """Run PROGRAM in a Keep: a .wasm file, a project, a package's directory, or a package in a registry.
+
+    The workload has this command's standard input and output, and its exit status becomes this command's. A module
+    without --manifest gets standard input, output and error, and nothing else.
+
+    \b
+    Examples:
+      enarx-deploy run hello.wasm
+      enarx-deploy run tool.wasm --dir ./data::/data --env LEVEL=debug -- --input /data/a.csv
+      enarx-deploy run my-echo --set files.echo.port=0
+    """
+    from enarx_deploy.host import try_out
+    from enarx_deploy.host.session import Grants
+
+    if wasmcfgfile:
+        context.manifest_file = wasmcfgfile
+    grants = Grants(args=args or None, env=_environment(env), mounts=[_mount(one) for one in directories])
+    project = _project(context, program)
+    note = context.note if context.verbosity else _say_nothing
+    with try_out.Program(program, project, context.plugins) as made:
+        with reporter(context) as shown:
+            made.prepare(shown)
+        outcome, session = try_out.run(made, project, context.plugins, grants, note)
+    return _answer(context, outcome, session)
+
+
+def _project(context: Context, program: str) -> Project:
+    """The manifest that is meant: of the directory where one is named, else as given, else Enarx's default."""
+    if Path(program).is_dir():
+        context.directory = Path(program)
+        return context.project()
+    with tempfile.TemporaryDirectory(prefix="enarx-run.") as empty:
+        context.directory = Path(empty)
+        return context.project()
+
+
+def _environment(pairs: tuple[str, ...]) -> dict[str, str]:
+    for pair in pairs:
+        if not pair.partition("=")[0] or "=" not in pair:
+            raise UsageError(f"--env {pair}: not NAME=VALUE", hint="for example --env LEVEL=debug")
+    return {name: value for name, _, value in (pair.partition("=") for pair in pairs)}
+
+
+def _mount(pair: str) -> tuple[Path, str]:
+    host, separator, guest = pair.partition("::")
+    if not separator or not guest.startswith("/"):
+        raise UsageError(f"--dir {pair}: not HOST::GUEST", hint="for example --dir ./data::/data")
+    if not Path(host).is_dir():
+        raise UsageError(f"--dir {pair}: {host} is not a directory", hint="name a directory of this machine")
+    return Path(host), guest
+
+
+def _say_nothing(line: str) -> None:
+    """For what only `-v` wants to hear."""
+
+
+def _answer(context: Context, outcome: Outcome, session: Session) -> int:
+    """The workload has standard output to itself, so what there is to say goes to standard error."""
+    if context.json:
+        record = {"outcome": outcome.kind, "code": outcome.code, "message": outcome.message, "phases": session.phases}
+        click.echo(json.dumps(record), err=True)
+    elif outcome.explanation:
+        click.echo(f"enarx-deploy: {outcome.explanation}", err=True)
+    return outcome.exit_status

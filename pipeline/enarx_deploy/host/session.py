@@ -1,0 +1,299 @@
+"""One Keep, from start to end, as its host process holds it.
+
+    session = Session(package, manifest, backend, stdio)
+    session.start()                          # opens what the manifest lists, starts the Keep, sends it the package
+    if session.needs_certificate:
+        request = session.certify(challenge)
+        session.install(chain, root)
+    outcome = session.wait()
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+import queue
+import socket
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from enarx_deploy.errors import KeepError
+from enarx_deploy.host import delivery, sockets
+from enarx_deploy.manifest import Connect, Listen, Stderr, Stdin, Stdout
+from enarx_deploy.models import Endpoint
+from enarx_deploy.protocols import CertificateRequest, Challenge, KeepProcess, Launch
+from enarx_keep.channel import Message, Reader, encode
+from enarx_keep.errors import BadMessage
+from enarx_sallyport import Host
+
+if TYPE_CHECKING:
+    from enarx_deploy.manifest import File, Manifest
+    from enarx_deploy.models import Package
+    from enarx_deploy.protocols import Backend
+
+RING_BYTES = 64 * 1024
+"""Size of each ring: a socket's worth of data, so that neither half waits while the other has work."""
+DELIVERY_LIMIT = 30.0
+"""Seconds that what a Keep wrote before its end has to reach those it was written to."""
+
+_LARGEST_STATUS = 255
+
+
+@dataclass(frozen=True)
+class Stdio:
+    """Descriptors that `stdin`, `stdout` and `stderr` of a manifest stand for, and where the Keep itself complains."""
+
+    stdin: int
+    stdout: int
+    stderr: int
+    complaints: int
+
+
+@dataclass(frozen=True)
+class Grants:
+    """What `run` adds to the manifest. A Keep that is attested refuses any of it."""
+
+    args: Sequence[str] | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    mounts: Sequence[tuple[Path, str]] = ()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a Keep ended: `exit` (with the workload's code), `trap`, `error` before it ran, `killed`, or `died`."""
+
+    kind: str
+    code: int = 0
+    message: str = ""
+
+    @property
+    def exit_status(self) -> int:
+        """The status for our own process: the workload's where a process can return it, else 1."""
+        return self.code if self.kind == "exit" and 0 <= self.code <= _LARGEST_STATUS else 1
+
+    @property
+    def explanation(self) -> str:
+        """One line or more for the user, or nothing where the exit status says it all."""
+        if self.kind == "exit" and self.code > _LARGEST_STATUS:
+            return f"the workload exited with {self.code}, which no process can return"
+        return self.message
+
+
+class Session:
+    """See the module. One thread uses it, except for `stop` and `counters`, which any may call."""
+
+    def __init__(
+        self,
+        package: Package,
+        manifest: Manifest,
+        backend: Backend,
+        stdio: Stdio,
+        *,
+        grants: Grants | None = None,
+        delivery_limit: float = DELIVERY_LIMIT,
+    ) -> None:
+        self._package = package
+        self._manifest = manifest
+        self._backend = backend
+        self._stdio = stdio
+        self._grants = grants or Grants()
+        self._delivery_limit = delivery_limit
+        listens = any(isinstance(entry, Listen) for entry in manifest.files)
+        connections = manifest.resources.connections if listens else 0
+        self._host = Host(files=len(manifest.files), connections=connections, ring_bytes=RING_BYTES)
+        self._control = socket.socket(fileno=os.dup(self._host.control_fd))
+        self._messages: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
+        self._process: KeepProcess | None = None
+        self._fault = ""
+        self._stopping = False
+        self._outcome: Outcome | None = None
+        self.endpoints: list[Endpoint] = []
+        self.needs_certificate = False
+        self.phases: dict[str, float] = {}
+
+    def start(self) -> None:
+        """Start the Keep. Returns when its workload runs, or waits for a certificate. Raises KeepError."""
+        self._open_files()
+        self._host.start()
+        launch = Launch(
+            block_fd=self._host.block_fd,
+            doorbell_fd=self._host.doorbell_fd,
+            stderr_fd=self._stdio.complaints,
+            package_digest=self._package.digest,
+        )
+        self._process = self._backend.start(launch)
+        threading.Thread(target=self._watch, args=(self._process,), name="keep-watch", daemon=True).start()
+        threading.Thread(target=self._listen, name="keep-control", daemon=True).start()
+        self._send_boot()
+        self.needs_certificate = self._await("ready", "running")["type"] == "ready"
+
+    def certify(self, challenge: Challenge) -> CertificateRequest:
+        """The Keep's answer to a challenge. Raises KeepError."""
+        nonce = base64.b64encode(challenge.nonce).decode()
+        self._send(encode({"type": "challenge", "nonce": nonce, "audience": challenge.audience}))
+        answer = self._await("request")
+        return CertificateRequest(
+            csr=base64.b64decode(answer["csr"]),
+            evidence_kind=answer["kind"],
+            evidence=base64.b64decode(answer["evidence"]),
+        )
+
+    def install(self, chain: Sequence[bytes], root: bytes) -> None:
+        """Hand the Keep its certificate (DER, leaf first) and the root it leads to; returns when the workload runs.
+
+        Raises KeepError, also if the Keep refuses the certificate.
+        """
+        encoded = [base64.b64encode(one).decode() for one in chain]
+        self._send(encode({"type": "certificate", "chain": encoded, "root": base64.b64encode(root).decode()}))
+        self._await("running")
+
+    def wait(self) -> Outcome:
+        """How the Keep ended; waits for it."""
+        while self._outcome is None:
+            self._take()
+        return self._outcome
+
+    def stop(self, grace: float) -> None:
+        """Accept nothing more, give open connections `grace` seconds, then end the Keep."""
+        self._stopping = True
+        self._host.stop_accepting()
+        until = time.monotonic() + grace
+        while time.monotonic() < until and self._host.counters()["open"] and self._is_alive():
+            time.sleep(0.02)
+        self.kill()
+
+    def kill(self) -> None:
+        """End the Keep at once."""
+        self._stopping = True
+        if self._process is not None:
+            self._process.kill()
+
+    def counters(self) -> dict[str, int]:
+        """Connections and bytes so far."""
+        return self._host.counters()
+
+    def _is_alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def _open_files(self) -> None:
+        for index, entry in enumerate(self._manifest.files):
+            self._open_file(index, entry)
+
+    def _open_file(self, index: int, entry: File) -> None:
+        match entry:
+            case Stdin():
+                self._host.attach_source(index, self._stdio.stdin)
+            case Stdout():
+                self._host.attach_sink(index, self._stdio.stdout)
+            case Stderr():
+                self._host.attach_sink(index, self._stdio.stderr)
+            case Connect():
+                with sockets.connect(entry) as connection:
+                    self._host.attach_socket(index, connection.fileno())
+            case Listen():
+                with sockets.listen(entry) as listener:
+                    self._host.attach_listener(index, listener.fileno())
+                    address, port = listener.getsockname()[:2]
+                self.endpoints.append(Endpoint(name=entry.name, host=_reachable(address), port=port, prot=entry.prot))
+
+    def _send_boot(self) -> None:
+        grants = self._grants
+        boot = {
+            "type": "boot",
+            "package": self._package.digest,
+            "evidence": self._backend.evidence,
+            "args": None if grants.args is None else list(grants.args),
+            "env": dict(grants.env),
+            "mounts": len(grants.mounts),
+        }
+        self._send(encode(boot))
+        for piece in delivery.messages(self._package):
+            self._send(piece)
+        for host_path, guest_path in grants.mounts:
+            for piece in delivery.mount(host_path, guest_path):
+                self._send(piece)
+
+    def _send(self, data: bytes) -> None:
+        # A Keep that has gone is told by the messages that it left behind.
+        with contextlib.suppress(OSError):
+            self._control.sendall(data)
+
+    def _watch(self, process: KeepProcess) -> None:
+        """Wait for the Keep's end, then let the host half deliver what it wrote: the control stream then ends."""
+        status = process.wait()
+        broken = self._host.finish(self._delivery_limit)
+        self._fault = broken or f"the Keep died ({_how(status)})"
+
+    def _listen(self) -> None:
+        reader = Reader(self._control.recv)
+        with contextlib.suppress(EOFError, OSError, BadMessage):
+            while True:
+                self._messages.put(reader.message())
+        if self._is_alive() and not self._stopping:
+            self._fault = self._host.broken or "the Keep broke the control protocol"
+            self.kill()
+        self._messages.put(None)
+
+    def _take(self) -> Message:
+        """The next message, after noting the end if it is one."""
+        message = self._messages.get()
+        if message is None:
+            self._messages.put(None)
+            kind = "killed" if self._stopping else "died"
+            self._outcome = self._outcome or Outcome(kind, message="stopped" if self._stopping else self._fault_text())
+            return {"type": "exit"}
+        if message["type"] == "exit":
+            self._outcome = _outcome(message)
+        if message["type"] == "running":
+            self.phases = {str(name): float(at) for name, at in message.get("phases", {}).items()}
+        return message
+
+    def _fault_text(self) -> str:
+        for _ in range(100):  # the watching thread is about to say
+            if self._fault:
+                break
+            time.sleep(0.01)
+        return self._fault or "the Keep died"
+
+    def _await(self, *kinds: str) -> Message:
+        """The next message, which must be of one of these kinds. The end of a Keep that ran is for `wait`."""
+        message = self._take()
+        if message["type"] in kinds:
+            return message
+        outcome = self._outcome
+        if outcome is not None and "running" in kinds and outcome.kind in ("exit", "trap"):
+            return message
+        self.kill()
+        what = outcome.explanation if outcome else f"it sent {message['type']!r}, not {' or '.join(kinds)}"
+        raise KeepError(f"the Keep did not start: {what}", hint="`enarx-deploy logs` shows what it wrote")
+
+
+def _outcome(message: Message) -> Outcome:
+    """What an `exit` message says, believing only its types."""
+    code, text = message.get("code", 0), message.get("message", "")
+    kind = str(message.get("kind"))
+    known = kind in ("exit", "trap", "error")
+    return Outcome(
+        kind if known else "error", code if isinstance(code, int) else 1, text if isinstance(text, str) else ""
+    )
+
+
+def _how(status: int) -> str:
+    if status >= 0:
+        return f"exit status {status}"
+    import signal
+
+    try:
+        return signal.Signals(-status).name
+    except ValueError:
+        return f"signal {-status}"
+
+
+def _reachable(address: Any) -> str:
+    """A name by which clients on this machine reach what listens on `address`."""
+    return "localhost" if address in ("::", "0.0.0.0", "::1", "127.0.0.1") else str(address)  # noqa: S104

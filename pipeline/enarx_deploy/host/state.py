@@ -1,0 +1,102 @@
+"""What is kept on disk of each Keep of this machine, and whether its host process lives.
+
+    STATE/keeps/ID/spec.json      what to run, written before the host process starts
+    STATE/keeps/ID/state.json     a KeepStatus, replaced atomically by the host process
+    STATE/keeps/ID/lock           held locked by the host process as long as it lives
+    STATE/keeps/ID/control.sock   where the host process takes requests
+    STATE/keeps/ID/*.log          stdout and stderr of the workload, and what the host process says
+
+A host process that has gone without saying so still has `running` in its state; that its lock is free tells.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from enarx_deploy import paths
+from enarx_deploy.models import KeepStatus, Record
+
+LOGS = {"stdout": "stdout.log", "stderr": "stderr.log", "host": "host.log"}
+LIVE = ("starting", "running", "stopping")
+
+
+class KeepSpec(Record):
+    """What a host process is to run: a package, on a backend, with this name."""
+
+    id: str
+    name: str
+    target: str
+    backend: str
+    package: str
+    package_root: str
+    created: str
+
+
+def keeps_dir() -> Path:
+    """Where the Keeps' directories are."""
+    return paths.state_dir("keeps")
+
+
+def keep_dir(keep: str) -> Path:
+    """The directory of a Keep."""
+    return keeps_dir() / keep
+
+
+def write_spec(directory: Path, spec: KeepSpec) -> None:
+    """Write what is to be run."""
+    paths.write_atomically(directory / "spec.json", msgspec.json.encode(spec))
+
+
+def read_spec(directory: Path) -> KeepSpec:
+    """What is to be run."""
+    return msgspec.json.decode((directory / "spec.json").read_bytes(), type=KeepSpec)
+
+
+def write_status(directory: Path, status: KeepStatus) -> None:
+    """Replace what is known of a Keep."""
+    paths.write_atomically(directory / "state.json", msgspec.json.encode(status))
+
+
+def read_status(directory: Path) -> KeepStatus | None:
+    """What is known of a Keep, with `crashed` where its host process has gone; None if there is none."""
+    try:
+        status = msgspec.json.decode((directory / "state.json").read_bytes(), type=KeepStatus)
+    except (OSError, msgspec.DecodeError):
+        return None
+    if status.state in LIVE and not is_held(directory):
+        reason = "its host process has gone without a word: killed, or the machine was restarted"
+        return msgspec.structs.replace(status, state="crashed", pid=0, reason=reason)
+    return status
+
+
+def all_status() -> Iterator[KeepStatus]:
+    """What is known of every Keep, oldest first."""
+    found = (read_status(directory) for directory in keeps_dir().iterdir() if directory.is_dir())
+    yield from sorted((status for status in found if status), key=lambda status: (status.created, status.id))
+
+
+def hold(directory: Path) -> int:
+    """Lock a Keep's directory for this process's life. Raises BlockingIOError if another holds it."""
+    descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return descriptor
+
+
+def is_held(directory: Path) -> bool:
+    """Whether a host process holds the directory."""
+    try:
+        descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False

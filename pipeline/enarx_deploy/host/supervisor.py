@@ -1,0 +1,199 @@
+"""The background process that watches over one Keep: starts it, takes requests, and writes down how it ended."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from enarx_deploy.errors import EnarxDeployError
+from enarx_deploy.host import requests, state
+from enarx_deploy.host.session import Outcome, Session, Stdio
+from enarx_deploy.models import KeepStatus
+from enarx_deploy.protocols import Challenge
+
+DEFAULT_GRACE = 5.0
+"""Seconds that open connections have when the process is asked to end by a signal."""
+
+
+def supervise(directory: Path, ready_fd: int) -> None:
+    """Run the Keep of `directory` to its end. One JSON line on `ready_fd` says that it is up, or why it is not."""
+    lock = state.hold(directory)
+    keep = _Supervisor(directory)
+    try:
+        keep.start()
+    except EnarxDeployError as error:
+        keep.note("failed", reason=str(error))
+        _report(ready_fd, {"error": str(error), "hint": error.hint})
+        return
+    _report(ready_fd, {})
+    keep.run()
+    os.close(lock)
+
+
+def _report(ready_fd: int, message: dict[str, str]) -> None:
+    with os.fdopen(ready_fd, "w") as ready:
+        json.dump(message, ready)
+
+
+class _Supervisor:
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        spec = state.read_spec(directory)
+        self._spec = spec
+        self._status = KeepStatus(
+            id=spec.id,
+            name=spec.name,
+            state="starting",
+            backend=spec.backend,
+            target=spec.target,
+            package=spec.package,
+            endpoints=[],
+            created=spec.created,
+            pid=os.getpid(),
+        )
+        self._session: Session | None = None
+        self._lock = threading.RLock()
+        self._ended = threading.Event()
+
+    def start(self) -> None:
+        """Start the Keep and begin to take requests. Raises EnarxDeployError."""
+        self.note("starting")
+        self._session = session = self._make_session()
+        session.start()
+        self._listener = requests.bind(self._directory)
+        threading.Thread(target=self._serve, name="requests", daemon=True).start()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: threading.Thread(target=self._stop, args=(DEFAULT_GRACE,)).start())
+        waits = session.needs_certificate
+        self.note("starting" if waits else "running", endpoints=session.endpoints)
+
+    def run(self) -> None:
+        """Wait for the Keep's end and write it down."""
+        session = self._the_session()
+        outcome = session.wait()
+        self._say(f"the Keep has ended: {outcome.kind} {outcome.code} {outcome.message}".rstrip())
+        self._note_end(outcome)
+        self._ended.set()
+        self._close_requests()
+
+    def note(self, keep_state: str, **changes: Any) -> None:
+        """Change what is known of the Keep."""
+        with self._lock:
+            self._status = msgspec.structs.replace(self._status, state=keep_state, **changes)
+            state.write_status(self._directory, self._status)
+        self._say(f"{keep_state} {changes.get('reason', '')}".rstrip())
+
+    def _say(self, line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    def _make_session(self) -> Session:
+        from enarx_deploy import package_tree
+        from enarx_deploy.manifest import parse
+        from enarx_deploy.plugin_manager import PluginManager
+
+        spec = self._spec
+        package = package_tree.read(Path(spec.package_root), spec.package)
+        text = (Path(package.root) / package_tree.MANIFEST).read_bytes()
+        manifest = parse(text, package_tree.MANIFEST).manifest
+        backend = PluginManager().get("backend", spec.backend)
+        return Session(package, manifest, backend, self._stdio())
+
+    def _stdio(self) -> Stdio:
+        """Nothing to read; what the workload writes goes to its logs."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+        logs = {name: os.open(self._directory / file, flags, 0o600) for name, file in state.LOGS.items()}
+        return Stdio(
+            stdin=os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC),
+            stdout=logs["stdout"],
+            stderr=logs["stderr"],
+            complaints=logs["host"],
+        )
+
+    def _note_end(self, outcome: Outcome) -> None:
+        ended_well = outcome.kind in ("exit", "killed")
+        status = outcome.code if outcome.kind == "exit" else None
+        self.note(
+            "exited" if ended_well else "failed", pid=0, exit_status=status, reason=outcome.explanation or outcome.kind
+        )
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
+
+    def _close_requests(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        (self._directory / requests.SOCKET).unlink(missing_ok=True)
+        for thread in threading.enumerate():  # an answer that is being sent is sent to its end
+            if thread.name.startswith("answer"):
+                thread.join(timeout=1)
+
+    def _answer(self, connection: socket.socket) -> None:
+        threading.current_thread().name = "answer"
+        with connection:
+            try:
+                connection.settimeout(10)
+                request = requests.receive(connection)
+                answer = self._do(request)
+            except EnarxDeployError as error:
+                answer = {"error": str(error), "hint": error.hint}
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                answer = {"error": f"the request cannot be understood ({error})"}
+            try:
+                connection.sendall(json.dumps(answer).encode())
+            except OSError:
+                self._say("a caller went away before its answer")
+
+    def _do(self, request: requests.Request) -> requests.Request:
+        match request["do"]:
+            case "certify":
+                return self._certify(request)
+            case "install":
+                return self._install(request)
+            case "stop":
+                self._stop(float(request["grace"]))
+                self._ended.wait()
+                return {}
+            case "counters":
+                return dict(self._the_session().counters())
+            case other:
+                raise ValueError(f"no request {other!r}")
+
+    def _certify(self, request: requests.Request) -> requests.Request:
+        challenge = Challenge(nonce=base64.b64decode(request["nonce"]), audience=request["audience"])
+        with self._lock:
+            answer = self._the_session().certify(challenge)
+        return {
+            "csr": base64.b64encode(answer.csr).decode(),
+            "kind": answer.evidence_kind,
+            "evidence": base64.b64encode(answer.evidence).decode(),
+        }
+
+    def _install(self, request: requests.Request) -> requests.Request:
+        chain = [base64.b64decode(one) for one in request["chain"]]
+        with self._lock:
+            self._the_session().install(chain, base64.b64decode(request["root"]))
+            self.note("running", certificate_not_after=str(request["not_after"]))
+        return {}
+
+    def _stop(self, grace: float) -> None:
+        self.note("stopping")
+        self._the_session().stop(grace)
+
+    def _the_session(self) -> Session:
+        if self._session is None:
+            raise ValueError("the Keep has not been started")
+        return self._session

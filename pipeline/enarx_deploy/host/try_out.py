@@ -1,0 +1,136 @@
+"""Run a program at once: a Keep in the foreground, on this process's own standard streams."""
+
+from __future__ import annotations
+
+import tempfile
+from contextlib import AbstractContextManager, ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from enarx_deploy import choice, package_tree, records
+from enarx_deploy.errors import UsageError
+from enarx_deploy.host.session import Grants, Outcome, Session, Stdio
+from enarx_deploy.manifest import parse
+from enarx_deploy.models import Module, Package
+from enarx_deploy.project import MANIFEST_NAME, Project
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from enarx_deploy.manifest import Manifest
+    from enarx_deploy.plugin_manager import PluginManager
+    from enarx_deploy.protocols import Issuer
+    from enarx_deploy.runner import Reporter
+
+PATIENCE = 86_400.0
+"""Seconds that whoever reads our standard output may take to read what the workload wrote."""
+
+
+class Program(AbstractContextManager["Program"]):
+    """A package made of what was named: a wasm file, a project, a package's tree, or a reference to a package."""
+
+    package: Package
+    manifest: Manifest
+
+    def __init__(self, named: str, project: Project, plugins: PluginManager) -> None:
+        self._named = named
+        self._project = project
+        self._plugins = plugins
+        self._stack = ExitStack()
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def prepare(self, reporter: Reporter) -> None:
+        """Make the package, or fetch it. Raises EnarxDeployError."""
+        self.package = self._package(reporter)
+        text = (Path(self.package.root) / package_tree.MANIFEST).read_bytes()
+        self.manifest = parse(text, f"{self._named}/{package_tree.MANIFEST}").manifest
+
+    def _package(self, reporter: Reporter) -> Package:
+        path = Path(self._named)
+        if path.is_file():
+            return self._of_module(path)
+        if (path / package_tree.MODULE).is_file():
+            return package_tree.copy(path, self._folder())
+        if path.is_dir():
+            return self._of_project(reporter)
+        return self._fetched()
+
+    def _folder(self) -> Path:
+        return Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="enarx-run.")))
+
+    def _of_module(self, path: Path) -> Package:
+        """The manifest beside a module is not read: as in Enarx, `--manifest` names one."""
+        from enarx_deploy import wasm
+
+        data = path.read_bytes()
+        facts = wasm.inspect(data, str(path))
+        module = Module(
+            path=str(path.absolute()),
+            sha256=records.digest_of(data),
+            size=len(data),
+            entry=facts.entry,
+            imports=list(facts.imports),
+            toolchain="prebuilt",
+            version="",
+        )
+        project = self._project
+        return package_tree.build(
+            Project(self._folder(), project.manifest, project.manifest_file, project.manifest_text), module
+        )
+
+    def _of_project(self, reporter: Reporter) -> Package:
+        """`project` was read from there."""
+        from enarx_deploy import runner
+
+        runs = runner.run(self._project, self._plugins, reporter, until="package")
+        package: Package = runs[-1].record
+        return package
+
+    def _fetched(self) -> Package:
+        for registry in self._plugins.all("registry"):
+            if self._named.startswith(tuple(registry.schemes)):
+                return registry.fetch(self._named, self._folder())
+        raise UsageError(
+            f"{self._named}: no such file or directory, and no registry knows it",
+            hint=f"name a .wasm file, a directory with an {MANIFEST_NAME}, or a package such as dir:DIR@sha256:DIGEST",
+        )
+
+
+def run(
+    program: Program, project: Project, plugins: PluginManager, grants: Grants, note: Callable[[str], None]
+) -> tuple[Outcome, Session]:
+    """Run a program to its end. Raises EnarxDeployError where it does not start."""
+    backend, why = choice.backend(project, plugins)
+    note(why)
+    stdio = Stdio(stdin=0, stdout=1, stderr=2, complaints=2)
+    session = Session(
+        program.package, program.manifest, backend, stdio, grants=grants, delivery_limit=PATIENCE
+    )
+    try:
+        session.start()
+        if session.needs_certificate:
+            _certify(session, program, plugins, note)
+        for endpoint in session.endpoints:
+            note(f"{endpoint.name}: {endpoint.prot} on {endpoint.host} port {endpoint.port}")
+        return session.wait(), session
+    except BaseException:
+        session.kill()
+        raise
+
+
+def _certify(session: Session, program: Program, plugins: PluginManager, note: Callable[[str], None]) -> None:
+    """Through the manifest's Steward if it names one, else by a throw-away CA that nobody vouches for."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    project = Project(Path(program.package.root), program.manifest, None, b"")
+    name = program.manifest.attest.issuer if program.manifest.steward else "selfsigned"
+    issuer: Issuer = plugins.get("issuer", name)
+    location = issuer.locate(project)
+    challenge = issuer.challenge(location)
+    issued = issuer.issue(location, challenge, session.certify(challenge))
+    root = x509.load_pem_x509_certificate(location.root_pem.encode())
+    session.install(issued.chain, root.public_bytes(Encoding.DER))
+    note(f"certificate issued by {name} {location.url}".rstrip())

@@ -1,0 +1,1 @@
+"""The kinds of Keeps. One module per hardware target."""

@@ -1,0 +1,103 @@
+"""The nil backend: a Keep that is a child process, with no hardware protection.
+
+It is for trying and testing: whoever controls the machine can read and change everything in it, and everything that
+comes from it says so.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterable
+
+from enarx_deploy import paths
+from enarx_deploy.errors import KeepError
+from enarx_deploy.hookspecs import hookimpl
+from enarx_deploy.models import Package, Probe, ProbeCheck, ReferenceValues
+from enarx_deploy.protocols import Backend, KeepProcess, Launch
+
+
+class NilProcess:
+    """The child process."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        self.pid = process.pid
+
+    def poll(self) -> int | None:
+        """See `KeepProcess`."""
+        return self._process.poll()
+
+    def wait(self, timeout: float | None = None) -> int:
+        """See `KeepProcess`."""
+        try:
+            return self._process.wait(timeout)
+        except subprocess.TimeoutExpired as error:
+            raise TimeoutError from error
+
+    def kill(self) -> None:
+        """See `KeepProcess`."""
+        self._process.kill()
+
+
+class Nil:
+    """A child process over a memfd."""
+
+    name = "nil"
+    aliases: tuple[str, ...] = ()
+    hardware = False
+    evidence = "nil"
+    strength = 0
+
+    def probe(self) -> Probe:
+        """Needs memfd_create, which every Linux since 3.17 has."""
+        supported = hasattr(os, "memfd_create")
+        check = ProbeCheck(
+            name="memfd",
+            ok=supported,
+            detail="memfd_create is there" if supported else "this system has no memfd_create",
+            hint="" if supported else "a Keep needs Linux",
+        )
+        return Probe(backend=self.name, available=supported, hardware=False, checks=[check])
+
+    def measure(self, package: Package) -> ReferenceValues:
+        """Nothing is measured; the package's digest is the Keep's own word."""
+        return ReferenceValues(
+            backend=self.name,
+            hardware=False,
+            package=package.digest,
+            measurements={},
+            policy={"nil": {"packages": [package.digest]}},
+        )
+
+    def start(self, launch: Launch) -> KeepProcess:
+        """Start the Keep's own program, with nothing but the block, the doorbell and a place for complaints."""
+        descriptors = (launch.block_fd, launch.doorbell_fd)
+        cache = paths.cache_dir("modules")
+        command = [sys.executable, *_isolation(), "-m", "enarx_keep", *map(str, descriptors), str(os.getpid()), str(cache)]
+        try:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=launch.stderr_fd,
+                stderr=launch.stderr_fd,
+                pass_fds=descriptors,
+                env={},
+                cwd="/",
+                process_group=0,
+            )
+        except OSError as error:
+            raise KeepError(f"cannot start the Keep's process: {error.strerror}") from error
+        return NilProcess(process)
+
+
+def _isolation() -> list[str]:
+    """No environment, no user site, no current directory in the path: what runs is what is installed."""
+    return ["-I", "-X", "frozen_modules=on"]
+
+
+@hookimpl
+def register_backends() -> Iterable[Backend]:
+    """The nil backend."""
+    return [Nil()]

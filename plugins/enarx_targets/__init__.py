@@ -1,0 +1,1 @@
+"""The places where Keeps are started. One module per target."""

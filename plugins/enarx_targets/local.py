@@ -1,0 +1,206 @@
+"""The local target: each Keep is watched over by a background process of this machine."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from enarx_deploy.errors import KeepError, UsageError
+from enarx_deploy.hookspecs import hookimpl
+from enarx_deploy.host import requests, sockets, state
+from enarx_deploy.models import Deployment, KeepStatus, Package, ReferenceValues
+from enarx_deploy.project import Project
+from enarx_deploy.protocols import Backend, CertificateRequest, Challenge, Issued, IssuerLocation, Target
+
+_KILL_AFTER = 5.0  # seconds that a host process has after the grace period, before it is killed
+_FOLLOW_EVERY = 0.1  # seconds
+
+
+class Local:
+    """Background processes of this machine, their state in the user's state directory."""
+
+    name = "local"
+
+    def check(self, project: Project, package: Package, backend: Backend) -> None:  # noqa: ARG002 - the protocol's
+        """Every port that the manifest asks for must be free."""
+        from enarx_deploy.manifest import Listen
+
+        for entry in project.manifest.files:
+            if isinstance(entry, Listen):
+                sockets.check_free(entry)
+
+    def start(self, project: Project, package: Package, values: ReferenceValues, backend: Backend) -> Deployment:
+        """Start a host process, which starts the Keep."""
+        directory, spec = _lay_out(project, package, backend)
+        try:
+            _start_host(directory)
+        except KeepError:
+            status = state.read_status(directory)
+            if status is None or status.state == "failed":
+                shutil.rmtree(directory, ignore_errors=True)
+            raise
+        status = _status(spec.id)
+        return Deployment(
+            id=spec.id,
+            name=spec.name,
+            backend=spec.backend,
+            target=self.name,
+            package=values.package,
+            endpoints=status.endpoints,
+            created=spec.created,
+        )
+
+    def request_certificate(self, deployment: Deployment, challenge: Challenge) -> CertificateRequest | None:
+        """Ask the Keep, unless it runs already and so serves no TLS."""
+        if _status(deployment.id).state != "starting":
+            return None
+        nonce = base64.b64encode(challenge.nonce).decode()
+        answer = requests.ask(
+            state.keep_dir(deployment.id), {"do": "certify", "nonce": nonce, "audience": challenge.audience}
+        )
+        return CertificateRequest(
+            csr=base64.b64decode(answer["csr"]),
+            evidence_kind=answer["kind"],
+            evidence=base64.b64decode(answer["evidence"]),
+        )
+
+    def install_certificate(self, deployment: Deployment, location: IssuerLocation, issued: Issued) -> None:
+        """Hand the certificate to the Keep through its host process; one that serves no TLS runs already."""
+        if not issued.chain:
+            return
+        from cryptography import x509
+        from cryptography.hazmat.primitives.serialization import Encoding
+
+        leaf = x509.load_der_x509_certificate(issued.chain[0])
+        root = x509.load_pem_x509_certificate(location.root_pem.encode())
+        requests.ask(
+            state.keep_dir(deployment.id),
+            {
+                "do": "install",
+                "chain": [base64.b64encode(one).decode() for one in issued.chain],
+                "root": base64.b64encode(root.public_bytes(Encoding.DER)).decode(),
+                "not_after": leaf.not_valid_after_utc.isoformat().replace("+00:00", "Z"),
+            },
+        )
+
+    def keeps(self) -> list[KeepStatus]:
+        """Every Keep of this user on this machine."""
+        return list(state.all_status())
+
+    def logs(self, keep: str, *, follow: bool, stream: Literal["stdout", "stderr", "host", "all"]) -> Iterator[bytes]:
+        """What the Keep wrote. Streams that are shown together are shown one after the other, then as they grow."""
+        directory = _directory(keep)
+        names = ["stdout", "stderr", "host"] if stream == "all" else [stream]
+        with contextlib.ExitStack() as stack:
+            logs = [directory / state.LOGS[name] for name in names]
+            files = [stack.enter_context(log.open("rb")) for log in logs if log.exists()]
+            while True:
+                ended = not state.is_held(directory)
+                for file in files:
+                    while piece := file.read(65536):
+                        yield piece
+                if ended or not follow:
+                    return
+                time.sleep(_FOLLOW_EVERY)
+
+    def stop(self, keep: str, *, grace: float) -> KeepStatus:
+        """Ask the host process; kill it if it does not answer in time."""
+        directory = _directory(keep)
+        if state.is_held(directory):
+            with contextlib.suppress(KeepError):
+                requests.ask(directory, {"do": "stop", "grace": grace}, timeout=grace + _KILL_AFTER)
+            _await_end(directory)
+        return _status(keep)
+
+
+def _lay_out(project: Project, package: Package, backend: Backend) -> tuple[Path, state.KeepSpec]:
+    """A Keep's directory, with a package of its own: the project's may be cleaned away while the Keep runs."""
+    from enarx_deploy import package_tree, paths
+
+    kept = package_tree.copy(Path(package.root), paths.state_dir("packages"), package.digest)
+    keep = secrets.token_hex(6)
+    directory = paths.state_dir("keeps", keep)
+    spec = state.KeepSpec(
+        id=keep,
+        name=project.name,
+        target=Local.name,
+        backend=backend.name,
+        package=package.digest,
+        package_root=kept.root,
+        created=datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+    )
+    state.write_spec(directory, spec)
+    return directory, spec
+
+
+def _start_host(directory: Path) -> None:
+    """Start the host process in a session of its own; returns when its Keep is up. Raises KeepError."""
+    ready, told = os.pipe()
+    with (directory / state.LOGS["host"]).open("ab", opener=_private) as log, os.fdopen(ready, "rb") as answer:
+        try:
+            subprocess.Popen(
+                [sys.executable, "-m", "enarx_deploy.host", str(directory), str(told)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=(told,),
+                cwd=directory,
+                start_new_session=True,
+            )
+        finally:
+            os.close(told)
+        said = answer.read()
+    message = msgspec.json.decode(said) if said else {"error": "the Keep's host process died while it started"}
+    if "error" in message:
+        last = (directory / state.LOGS["host"]).read_text(errors="replace").strip().rpartition("\n")[2]
+        raise KeepError(message["error"], hint=message.get("hint") or f"its last words: {last}")
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _directory(keep: str) -> Path:
+    directory = state.keep_dir(keep)
+    if not (directory / "spec.json").is_file():
+        raise UsageError(f"no Keep {keep!r}", hint="`enarx-deploy keeps` lists them")
+    return directory
+
+
+def _status(keep: str) -> KeepStatus:
+    status = state.read_status(_directory(keep))
+    if status is None:
+        raise KeepError(f"the state of Keep {keep} cannot be read", hint="remove its directory if it is not needed")
+    return status
+
+
+def _await_end(directory: Path) -> None:
+    """Wait for the host process to let go; kill it when it does not."""
+    deadline = time.monotonic() + _KILL_AFTER
+    while state.is_held(directory):
+        if time.monotonic() > deadline:
+            status = state.read_status(directory)
+            if status is not None and status.pid:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(status.pid, signal.SIGKILL)
+            deadline += _KILL_AFTER
+        time.sleep(0.02)
+
+
+@hookimpl
+def register_targets() -> Iterable[Target]:
+    """The local target."""
+    return [Local()]
