@@ -59,7 +59,8 @@ KINDS: tuple[Kind, ...] = tuple(_HOOK_OF_KIND)
 class Plugin:
     """A plugin as found: its entry point, where that comes from, and what became of it.
 
-    `state` is "found" until it is loaded. `error` says in one line why a plugin is "failed"; `cause` is the exception.
+    `state` is "found" until it is loaded. `providers` are the kind and the name of what it has registered so far.
+    `error` says in one line why a plugin is "failed"; `cause` is the exception.
     """
 
     name: str
@@ -68,7 +69,7 @@ class Plugin:
     version: str
     state: Literal["found", "loaded", "disabled", "failed"] = "found"
     hooks: tuple[str, ...] = ()
-    providers: list[tuple[Kind, str]] = field(default_factory=list)
+    providers: list[tuple[str, str]] = field(default_factory=list)
     error: str = ""
     cause: BaseException | None = None
 
@@ -178,16 +179,19 @@ class PluginManager:
 
     def registered(self, kind: Kind, *, strangers: bool = True) -> list[Registered]:
         """Every provider of a kind with the plugin it comes from. Raises PluginError where two have one name."""
-        found = self._collect(_HOOK_OF_KIND[kind], strangers, lambda value: _provider_name(kind, value))
-        for registered in found:
-            if (kind, registered.name) not in registered.plugin.providers:
-                registered.plugin.providers.append((kind, registered.name))
+        found = self._collect(kind, _HOOK_OF_KIND[kind], strangers, lambda value: _provider_name(kind, value))
         _refuse_duplicates(kind, found)
         return found
 
-    def commands(self) -> dict[str, click.Command]:
-        """The commands that plugins bring, by name."""
-        found = self._collect("register_commands", True, _command_name)
+    def commands(self, taken: Collection[str] = ()) -> dict[str, click.Command]:
+        """The commands that plugins bring, by name. Raises PluginError where two have one name, or it is `taken`."""
+        found = self._collect("command", "register_commands", True, _command_name)
+        for registered in found:
+            if registered.name in taken:
+                raise PluginError(
+                    f"command {registered.name!r} of {registered.plugin} has the name of a command of {DISTRIBUTION}",
+                    hint=f"uninstall {registered.plugin.distribution}, or leave it out with ENARX_DEPLOY_DISABLE",
+                )
         _refuse_duplicates("command", found)
         return {registered.name: cast("click.Command", registered.value) for registered in found}
 
@@ -242,15 +246,15 @@ class PluginManager:
         caller = getattr(self._pluggy.hook, hook, None)
         return isinstance(caller, pluggy.HookCaller) and caller.has_spec()
 
-    def _collect(self, hook: str, strangers: bool, name_of: Callable[[object], str]) -> list[Registered]:
+    def _collect(self, kind: str, hook: str, strangers: bool, name_of: Callable[[object], str]) -> list[Registered]:
         self.load(strangers=strangers)
         found: list[Registered] = []
         for plugin in self._plugins:
             if plugin.state == "loaded" and hook in plugin.hooks and (plugin.built_in or strangers):
-                found += self._collect_from(plugin, hook, name_of)
+                found += self._collect_from(plugin, kind, hook, name_of)
         return found
 
-    def _collect_from(self, plugin: Plugin, hook: str, name_of: Callable[[object], str]) -> list[Registered]:
+    def _collect_from(self, plugin: Plugin, kind: str, hook: str, name_of: Callable[[object], str]) -> list[Registered]:
         key = (plugin.name, hook)
         if key not in self._collected:
             others = [p for name, p in self._pluggy.list_name_plugin() if name != plugin.name and p is not None]
@@ -261,6 +265,7 @@ class PluginManager:
             except Exception as error:  # noqa: BLE001  # as in _load_one
                 _mark_failed(plugin, error, f"{hook}: ")
                 return []
+            plugin.providers += [(kind, registered.name) for registered in self._collected[key]]
         return self._collected[key]
 
     def _unknown(self, kind: Kind, name: str) -> UsageError:

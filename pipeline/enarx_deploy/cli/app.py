@@ -82,8 +82,7 @@ class CommandGroup(click.Group):
 
 
 def _plugin_commands(ctx: click.Context) -> dict[str, click.Command]:
-    found = ctx.ensure_object(Context).plugins.commands()
-    return {name: command for name, command in sorted(found.items()) if name not in COMMANDS}
+    return dict(sorted(ctx.ensure_object(Context).plugins.commands(taken=COMMANDS).items()))
 
 
 def _no_such_command(ctx: click.Context, name: str) -> UsageError:

@@ -205,6 +205,11 @@ def common_options(
     return decorate
 
 
+def common_environment() -> list[tuple[str, str]]:
+    """Each environment variable of a common option, with the option that it stands for."""
+    return [(variable, option.words[-1]) for option in _ALL for variable in option.environment]
+
+
 def group_options(function: Callable[P, R]) -> Callable[P, R]:
     """Give the command group every common option, and their environment variables."""
     return _attach(function, _ALL, before=True)
