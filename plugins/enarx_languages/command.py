@@ -13,6 +13,7 @@ from enarx_deploy.protocols import Progress
 
 _PLACED = re.compile(r"^\S.*?:\d+(:\d+)?: (fatal )?error: ")
 _ERROR = re.compile(r"\berror\b", re.IGNORECASE)
+_CONTROL_SEQUENCE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 
 
 def run(command: Sequence[str], *, cwd: Path, environment: Mapping[str, str], progress: Progress) -> None:
@@ -37,7 +38,7 @@ def run(command: Sequence[str], *, cwd: Path, environment: Mapping[str, str], pr
     with process:
         try:
             for line in process.stdout or ():
-                lines.append(line.rstrip())
+                lines.append(_plain(line.rstrip()))
                 progress(lines[-1])
         except BaseException:
             process.kill()
@@ -56,3 +57,9 @@ def first_error(lines: Sequence[str]) -> str:
             if pattern.search(line):
                 return line.strip()
     return lines[-1] if lines else ""
+
+
+def _plain(line: str) -> str:
+    """A line without colours; nothing that a source file smuggles into a message may steer the terminal."""
+    line = _CONTROL_SEQUENCE.sub("", line).expandtabs()
+    return "".join(c if c.isprintable() else "\ufffd" for c in line)

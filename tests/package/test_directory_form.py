@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from enarx_deploy.directory_form import DIRECTORY_TYPE, Entry, directory_json, entry_of, media_type
 
 DATA = Path(__file__).parent / "data"

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from enarx_deploy import package_tree
 from enarx_deploy.directory_form import DIRECTORY_TYPE, directory_json, entry_of, media_type
 from enarx_deploy.errors import PackageError
