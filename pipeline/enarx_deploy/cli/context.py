@@ -48,6 +48,7 @@ class Context:
     force: bool = False
     trace_hooks: bool = False
     given_before: dict[str, str] = field(default_factory=dict)  # field -> option, given before the command's name
+    answered: bool = False  # whether the command's answer is on stdout
 
     @functools.cached_property
     def plugins(self) -> PluginManager:
@@ -86,6 +87,7 @@ class Context:
             text = human if isinstance(human, str) else human()
         if text:
             click.echo(text)
+        self.answered = True
 
     def note(self, line: str) -> None:
         """A line that a user wants to see on stderr, unless quiet or a program is listening."""

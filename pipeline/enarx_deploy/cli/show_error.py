@@ -70,6 +70,8 @@ def _trace(context: Context, error: EnarxDeployError) -> None:
 
 
 def _answer(context: Context, error: EnarxDeployError, problems: list[dict[str, Any]]) -> None:
+    if context.answered:  # with an answer that tells of the error, such as a refused verification's
+        return
     record = _as_record(error) | {"exit_status": error.exit_status}
     if len(problems) > 1:
         record["problems"] = problems
