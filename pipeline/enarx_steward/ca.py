@@ -28,6 +28,7 @@ from .claims import KeepClaims
 from .errors import ConfigurationError
 from .policy import Grant
 
+ROOT_NAME: Final = "Steward root"
 ROOT_LIFETIME: Final = timedelta(days=3652)
 """Ten years. Clients pin the root by hand, so its end is a day on which all of them must act at once; what is
 short-lived is what the root signs."""
@@ -73,10 +74,10 @@ class Authority:
         self.root_pem = root.public_bytes(Encoding.PEM).decode()
 
     @classmethod
-    def create(cls, now: datetime) -> Authority:
-        """A new authority with a new key."""
+    def create(cls, now: datetime, *, name: str = ROOT_NAME) -> Authority:
+        """A new authority with a new key; `name` begins the root's common name, at most 40 characters."""
         key = ec.generate_private_key(ec.SECP256R1())
-        return cls(key, _make_root(key, now))
+        return cls(key, _make_root(key, now, name))
 
     @classmethod
     def from_pem(cls, key_pem: bytes, root_pem: bytes, now: datetime) -> Authority:
@@ -132,7 +133,7 @@ def new_key_pem() -> bytes:
 
 def new_root_pem(key_pem: bytes, now: datetime) -> bytes:
     """A new root certificate for a key, in PEM. Raises `ConfigurationError` if the key cannot be read."""
-    return _make_root(_read_key(key_pem), now).public_bytes(Encoding.PEM)
+    return _make_root(_read_key(key_pem), now, ROOT_NAME).public_bytes(Encoding.PEM)
 
 
 def spiffe_id(trust_domain: str, package: str) -> str:
@@ -145,14 +146,14 @@ def protection(keep: KeepClaims) -> str:
     return f"{keep.backend} Keep" if keep.hardware else f"{keep.backend} Keep: no hardware protection"
 
 
-def _make_root(key: ec.EllipticCurvePrivateKey, now: datetime) -> x509.Certificate:
+def _make_root(key: ec.EllipticCurvePrivateKey, now: datetime, name: str) -> x509.Certificate:
     """The self-signed root of a key. Its name holds the key's identifier, so that no two roots have one name."""
     identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"Steward root {identifier.digest.hex()[:16]}")])
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{name} {identifier.digest.hex()[:16]}")])
     return (
         x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
+        .subject_name(subject)
+        .issuer_name(subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - ROOT_BACKDATE)

@@ -138,7 +138,8 @@ def _ports(options: Options, held: Held) -> Sequence[int]:
 def _listen(options: Options, ports: Sequence[int]) -> socket.socket:
     family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
     for port in ports:
-        listener = socket.socket(family, socket.SOCK_STREAM)
+        # With the protocol named: asyncio switches Nagle's algorithm off for such sockets only.
+        listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind((options.host, port))

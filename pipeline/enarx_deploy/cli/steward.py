@@ -1,0 +1,131 @@
+"""`enarx-deploy steward`: the Steward alone, in the foreground; and the end of the one in the background."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from enarx_deploy.cli.context import Context, common_options
+from enarx_deploy.errors import EnarxDeployError, StewardError, UsageError
+
+if TYPE_CHECKING:
+    from enarx_steward.record import Running
+    from enarx_steward.server import Options
+
+
+@click.command(
+    epilog="""\b
+Files in the state directory:
+  ca.key        the private key of the authority (mode 0600)
+  root.pem      its root certificate: give it to clients, who pin it
+  steward.toml  the policy: what is accepted, and which names and lifetimes
+                certificates get. Without a policy no Steward starts.
+
+\b
+The Steward speaks plain HTTP on this machine's loopback interface. Other
+machines reach it through a TLS proxy, with its URL in the policy:
+  [ca]
+  audience = "https://steward.example.org"
+""",
+)
+@click.option("--listen", metavar="HOST:PORT", help="Default: 127.0.0.1, and the last port or any free one.")
+@click.option(
+    "--state",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Where key, root and policy are. Default: those of your own Steward, which `up` uses.",
+)
+@click.option("--policy", metavar="FILE", type=click.Path(path_type=Path), help="Default: steward.toml in DIR.")
+@click.option("--init", "initialise", is_flag=True, help="Make key, root and a policy that accepts nil Keeps, and end.")
+@click.option("--stop", "end", is_flag=True, help="End the Steward that runs from DIR, such as the one `up` started.")
+@common_options()
+def command(
+    context: Context, listen: str | None, state: Path | None, policy: Path | None, initialise: bool, end: bool
+) -> None:
+    """Run the Steward, which appraises the evidence of Keeps and issues their certificates.
+
+    It runs until it is interrupted. `enarx-deploy up` needs none of this: where the manifest names no Steward, it
+    starts one for you in the background and leaves it running; `enarx-deploy steward --stop` ends that one.
+    """
+    if initialise and end:
+        raise UsageError(
+            "--init and --stop exclude each other", hint="`enarx-deploy steward --help` tells what they do"
+        )
+    directory = (state or _own_state()).absolute()
+    with _faults_as(StewardError):
+        if end:
+            _stop(context, directory)
+        elif initialise:
+            _initialise(context, directory)
+        else:
+            _serve(context, _options(directory, policy, listen), own=state is None and policy is None)
+
+
+def _serve(context: Context, options: Options, *, own: bool) -> None:
+    from enarx_steward import server, state
+
+    if own:
+        state.prepare(options.state)
+        if state.write_policy(options.state, written_by="enarx-deploy"):
+            context.warn(f"wrote {options.state / state.POLICY}, which accepts Keeps without hardware protection (nil)")
+    if not server.is_loopback(options.host):
+        context.warn(f"listening on {options.host} in clear: put a TLS proxy in front of it")
+    server.serve(options, lambda running: context.emit(_shown(running), running))
+
+
+def _initialise(context: Context, directory: Path) -> None:
+    from enarx_steward import state
+    from enarx_steward.issuance import utc_now
+
+    state.prepare(directory)
+    written = state.write_policy(directory, written_by="enarx-deploy")
+    state.load_authority(directory, utc_now())
+    root, policy = directory / state.ROOT, directory / state.POLICY
+    told = f"policy       {policy} ({'accepts nil Keeps: read it' if written else 'was there'})"
+    context.emit(
+        f"root         {root}\n{told}",
+        {"root_pem_path": str(root), "policy_path": str(policy), "policy_written": written},
+    )
+
+
+def _stop(context: Context, directory: Path) -> None:
+    from enarx_steward import background
+
+    stopped = background.stop(directory)
+    told = f"ended the Steward at {stopped.url} (process {stopped.pid})" if stopped else "no Steward was running"
+    context.emit(told, {"stopped": stopped is not None, "url": stopped.url if stopped else ""})
+
+
+def _shown(running: Running) -> str:
+    return (
+        f"Steward      {running.url}\nroot         {running.root_pem_path}\npolicy       {running.policy_path}\n"
+        "Ctrl-C ends it."
+    )
+
+
+def _options(directory: Path, policy: Path | None, listen: str | None) -> Options:
+    from enarx_steward import server
+
+    with _faults_as(UsageError):
+        host, port = server.parse_listen(listen) if listen else (server.LOOPBACK, None)
+    return server.Options(state=directory, policy=policy.absolute() if policy else None, host=host, port=port)
+
+
+@contextmanager
+def _faults_as(kind: type[EnarxDeployError]) -> Iterator[None]:
+    from enarx_steward.errors import ConfigurationError
+
+    try:
+        yield
+    except ConfigurationError as fault:
+        raise kind(str(fault), hint=fault.hint) from fault
+
+
+def _own_state() -> Path:
+    from enarx_deploy import paths
+
+    return paths.state_dir("steward")

@@ -1,0 +1,213 @@
+"""`enarx-deploy verify`: a client's view of a running service, check by check, and three answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from enarx_deploy.cli.context import Context, common_options
+from enarx_deploy.errors import EnarxDeployError, UsageError, VerificationRefused
+
+if TYPE_CHECKING:
+    from enarx_deploy.verification import Report, Trust
+
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_EVERY_ADDRESS = ("::", "0.0.0.0", "")  # noqa: S104 — what a Keep may listen on, not what we do
+
+
+@click.command(
+    epilog="""\b
+Exit statuses:
+  0  every check passed
+  1  nothing answers there
+  2  wrong usage: no root to trust, a digest that is none
+  3  refused: something answers, and a check failed. Not TLS, silence, or
+     TLS without an attested certificate are refusals too.
+
+\b
+Without --root, the root and the policy of your own Steward decide, and the
+Keep that serves that port on this machine says which package is expected.
+""",
+)
+@click.argument("endpoint", metavar="HOST:PORT")
+@click.option("--root", metavar="PEM", type=click.Path(path_type=Path), help="Trust this root certificate alone.")
+@click.option("--package", metavar="DIGEST", help="Expect this package: sha256: and 64 hexadecimal digits.")
+@click.option("--any-workload", is_flag=True, help="Accept whichever package the Keep runs.")
+@click.option("--accept", metavar="BACKEND", multiple=True, help="Accept this backend (nil, kvm, snp…); repeatable.")
+@click.option("--server-name", metavar="NAME", help="Expect a certificate for this name. Default: HOST.")
+@common_options("target")
+def command(
+    context: Context,
+    endpoint: str,
+    root: Path | None,
+    package: str | None,
+    any_workload: bool,
+    accept: tuple[str, ...],
+    server_name: str | None,
+) -> None:
+    """Check a running service: secure from whom, for how long, where.
+
+    It connects as a client does, over TLS 1.3, and refuses what it cannot tell. The root is trusted to have appraised
+    the Keep's evidence; everything else is checked here, and each check is shown.
+    """
+    from datetime import UTC, datetime
+
+    from enarx_deploy.verification import verify
+
+    host, port = _parse_endpoint(endpoint)
+    trust = _trust(root, accept, package, any_workload, lambda: _expected_here(context, host, port))
+    report = verify(host, port, trust, datetime.now(UTC), name=_checked_name(server_name or host))
+    context.emit(lambda: _shown(report), report)
+    if not report.ok:
+        raise _refusal(report)
+
+
+def _trust(
+    root: Path | None,
+    accept: tuple[str, ...],
+    package: str | None,
+    any_workload: bool,
+    expected_here: Callable[[], str | None],
+) -> Trust:
+    from enarx_deploy import paths
+    from enarx_deploy.verification import Trust
+
+    if package is not None and any_workload:
+        raise UsageError("--package and --any-workload exclude each other")
+    own = paths.state_dir("steward")
+    accepted, accepted_by = _accepted(own if root is None else None, accept)
+    root_path = root or own / "root.pem"
+    package_from = "--package" if package else "the Keep's record on this machine"
+    return Trust(
+        root_pem=_read_root(root_path),
+        root_path=root_path,
+        accepted=accepted,
+        accepted_by=accepted_by,
+        package=None if any_workload else _checked_digest(package) or expected_here(),
+        package_from=package_from,
+        any_workload=any_workload,
+    )
+
+
+def _accepted(own_steward: Path | None, accept: tuple[str, ...]) -> tuple[frozenset[str], str]:
+    """Which backends will do, and who says so."""
+    from enarx_steward import policy
+    from enarx_steward.errors import ConfigurationError
+
+    if accept or own_steward is None:
+        return frozenset(accept), "--accept"
+    path = own_steward / "steward.toml"
+    try:
+        return frozenset(policy.load(path).grants), str(path)
+    except ConfigurationError as error:
+        raise UsageError(str(error), hint="say with --accept BACKEND what you accept") from error
+
+
+def _read_root(path: Path) -> str:
+    from cryptography import x509
+
+    try:
+        pem = path.read_text()
+        (_,) = x509.load_pem_x509_certificates(pem.encode())
+    except FileNotFoundError:
+        raise UsageError(
+            f"{path}: there is no root certificate to trust", hint="give the Steward's with --root PEM"
+        ) from None
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from error
+    except ValueError as error:
+        raise UsageError(
+            f"{path}: not one certificate in PEM", hint="the root of a Steward is what `--root` takes"
+        ) from error
+    return pem
+
+
+def _expected_here(context: Context, host: str, port: int) -> str | None:
+    """The package of the Keep that serves this port on this machine; None if there is none, or it is not clear."""
+    from enarx_deploy.cli.find_keep import all_keeps
+
+    if not _is_here(host):
+        return None
+    packages = {
+        keep.status.package
+        for keep in all_keeps(context)
+        if keep.alive and any(e.port == port and _serves(e.host, host) for e in keep.status.endpoints)
+    }
+    return packages.pop() if len(packages) == 1 else None
+
+
+def _is_here(host: str) -> bool:
+    return host in _LOOPBACK or host.startswith("127.")
+
+
+def _serves(listening: str, host: str) -> bool:
+    return listening in _EVERY_ADDRESS or listening == host or (_is_here(listening) and host == "localhost")
+
+
+def _parse_endpoint(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not colon or not host or not port.isascii() or not port.isdecimal() or not 1 <= int(port) <= 65535:
+        raise UsageError(f"{text!r} is not HOST:PORT", hint="such as localhost:8443 or [::1]:8443")
+    return _checked_name(host), int(port)
+
+
+def _checked_name(name: str) -> str:
+    try:
+        encoded = name.encode("idna").decode()
+    except UnicodeError as error:
+        raise UsageError(f"{name!r} is not a host name") from error
+    if not encoded or encoded.startswith(".") or not encoded.isprintable() or " " in encoded:
+        raise UsageError(f"{name!r} is not a host name")
+    return encoded
+
+
+def _checked_digest(package: str | None) -> str | None:
+    digits = (package or "").removeprefix("sha256:")
+    if package is not None and (digits == package or len(digits) != 64 or set(digits) - set("0123456789abcdef")):
+        raise UsageError(
+            f"{package!r} is not sha256: and 64 hexadecimal digits", hint="`enarx-deploy package` prints the digest"
+        )
+    return package
+
+
+def _shown(report: Report) -> str:
+    lines = [f"  {'ok    ' if check.ok else 'FAILED'}  {check.id:21} {check.detail}" for check in report.checks]
+    answers = (
+        ("from whom", report.from_whom),
+        ("for how long", report.for_how_long),
+        ("where", report.where),
+    )
+    return "\n".join([report.endpoint, *lines, *_wrapped(answers)])
+
+
+def _wrapped(answers: Iterable[tuple[str, str]]) -> Iterable[str]:
+    import textwrap
+
+    for question, answer in answers:
+        yield textwrap.fill(answer, 100, initial_indent=f"{question:13}", subsequent_indent=" " * 13)
+
+
+def _refusal(report: Report) -> EnarxDeployError:
+    if not report.reachable:
+        return EnarxDeployError(
+            f"{report.endpoint} does not answer: {report.failed[0].detail}",
+            hint="is it running? `enarx-deploy keeps` shows the Keeps of this machine",
+        )
+    reasons = "; ".join(f"{check.id}: {check.detail}" for check in report.failed)
+    return VerificationRefused(f"{report.endpoint} is refused: {reasons}", hint=_HINTS.get(report.failed[0].id, ""))
+
+
+_HINTS = {
+    "tls.handshake": 'is this the port of a `listen` socket with `prot = "tls"`?',
+    "certificate.chain": "give the root that issued it with --root, if that is one that you trust",
+    "certificate.validity": "`enarx-deploy up` gets a new certificate; is the clock right?",
+    "certificate.name": "say with --server-name which name it should have; names come from the Steward's policy",
+    "claims.present": "only certificates that a Steward issued by the v1 protocol say what was attested",
+    "claims.backend": "name it with --accept BACKEND if its protection is enough for you",
+    "claims.package": "it may be an older build of yours, or another program: compare the digests",
+}
+"""What to do about a failed check; the first one that failed is the one to begin with."""

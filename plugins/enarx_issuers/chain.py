@@ -1,0 +1,72 @@
+"""Checks a certificate chain as it comes back, before it is handed to the Keep, which checks it again.
+
+For the Steward may have been asked through a network, and a certificate for another key, or by another authority,
+would only be noticed by the clients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from itertools import pairwise
+from typing import Final
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from enarx_deploy.errors import StewardError
+
+MAX_LENGTH: Final = 4
+"""Most certificates of a chain: leaf, two intermediates, root."""
+
+
+def check(chain: Sequence[bytes], csr: bytes, root_pem: str) -> None:
+    """Check a chain (DER, leaf first, root last) for the key of a request (DER). Raises StewardError.
+
+    1. The last certificate is the pinned root, byte for byte.
+    2. Each is issued by the next, which is an authority.
+    3. The first is not an authority, and has the request's key.
+    4. All are valid now.
+    """
+    try:
+        certificates = [x509.load_der_x509_certificate(certificate) for certificate in chain]
+        fault = _fault(certificates, x509.load_der_x509_csr(csr), x509.load_pem_x509_certificate(root_pem.encode()))
+    except (ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound) as error:
+        raise _refused(f"it cannot be checked: {str(error) or type(error).__name__}") from error
+    if fault:
+        raise _refused(fault)
+
+
+def _fault(chain: list[x509.Certificate], request: x509.CertificateSigningRequest, root: x509.Certificate) -> str:
+    if not 2 <= len(chain) <= MAX_LENGTH:
+        return f"it has {len(chain)} certificates"
+    if chain[-1] != root:
+        return "it does not end in the pinned root certificate"
+    for issued, issuer in pairwise(chain):
+        issued.verify_directly_issued_by(issuer)
+        if not issuer.extensions.get_extension_for_class(x509.BasicConstraints).value.ca:
+            return f"{issuer.subject.rfc4514_string()} is not an authority"
+    if _is_authority(chain[0]):
+        return "its first certificate is an authority's"
+    if _spki(chain[0]) != _spki(request):
+        return "its first certificate is for another key than was asked for"
+    now = datetime.now(UTC)
+    if not all(certificate.not_valid_before_utc <= now < certificate.not_valid_after_utc for certificate in chain):
+        return "it is not valid now; is the clock right, here and there?"
+    return ""
+
+
+def _is_authority(certificate: x509.Certificate) -> bool:
+    try:
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:  # as in the certificates of Enarx's own Steward
+        return False
+
+
+def _spki(holder: x509.Certificate | x509.CertificateSigningRequest) -> bytes:
+    return holder.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+
+def _refused(fault: str) -> StewardError:
+    return StewardError(f"the Steward's certificate chain is not good: {fault}", hint="nothing was handed to the Keep")

@@ -1,0 +1,175 @@
+"""The Steward's two protocols, from the client's side (docs/steward.md).
+
+Whatever answers is a stranger until its chain has been checked: answers have a size and a time, a redirect is an
+error, and nothing is sent in clear to another machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, TypeVar
+from urllib.parse import urlsplit
+
+import httpx
+import msgspec
+
+from enarx_attestation import der
+from enarx_attestation.der import DerError
+from enarx_deploy.errors import StewardError, VerificationRefused
+from enarx_deploy.protocols import CertificateRequest, Challenge, Issued
+
+MAX_ANSWER: Final = 1 << 20
+"""Most bytes of an answer."""
+MAX_CHAIN: Final = 8
+"""Most certificates in an answer."""
+T = TypeVar("T")
+_TIMEOUT: Final = httpx.Timeout(20.0, connect=5.0)
+_LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
+_JSON: Final = {"Content-Type": "application/json"}
+_PKCS10: Final = {"Content-Type": "application/pkcs10"}
+
+
+class Info(msgspec.Struct, frozen=True):
+    """What a Steward says of itself. A newer Steward may say more."""
+
+    audience: str
+    root_pem: str
+    policy_sha256: str
+
+
+class _Nonce(msgspec.Struct, frozen=True):
+    nonce: bytes
+
+
+class _Certificate(msgspec.Struct, frozen=True):
+    chain: list[bytes]
+    appraisal: dict[str, Any]
+
+
+class _Problem(msgspec.Struct, frozen=True):
+    detail: str = ""
+    hint: str = ""
+    checks: list[str] = []
+
+
+def info(url: str) -> Info:
+    """Ask a Steward who it is. Raises StewardError."""
+    return _decode(url, _ask(url, "GET", "/v1/info"), Info)
+
+
+def nonce(url: str) -> bytes:
+    """Ask for a challenge's nonce. Raises StewardError."""
+    return _decode(url, _ask(url, "POST", "/v1/nonce"), _Nonce).nonce
+
+
+def certificate(url: str, challenge: Challenge, request: CertificateRequest) -> Issued:
+    """Ask for a certificate by the v1 protocol. Raises StewardError, VerificationRefused."""
+    body = {
+        "csr": request.csr,
+        "nonce": challenge.nonce,
+        "evidence": {"kind": request.evidence_kind, "data": request.evidence},
+    }
+    answer = _ask(url, "POST", "/v1/certificate", msgspec.json.encode(body), _JSON)
+    found = _decode(url, answer, _Certificate)
+    return Issued(chain=tuple(found.chain), appraisal=found.appraisal)
+
+
+def certificate_enarx(url: str, request: CertificateRequest) -> Issued:
+    """Ask for a certificate by Enarx's protocol, which gives no reasons. Raises StewardError, VerificationRefused."""
+    body = _ask(url, "POST", "", request.csr, _PKCS10)
+    try:
+        path = [member.raw for member in der.children(der.whole(body, der.SEQUENCE))]
+    except DerError as error:
+        raise StewardError(f"the Steward at {url} answered with what is not a PkiPath: {error}") from error
+    return Issued(chain=tuple(reversed(path)), appraisal={"ok": True, "kind": request.evidence_kind, "checks": []})
+
+
+def check_audience(url: str, audience: str) -> None:
+    """Evidence is made for the Steward that was asked for, and for no other that stands behind it."""
+    asked, named = urlsplit(url), urlsplit(audience)
+    same_machine = asked.port == named.port and {asked.hostname, named.hostname} <= set(_LOOPBACK)
+    if not same_machine and url.rstrip("/") != audience.rstrip("/"):
+        raise StewardError(
+            f"the Steward at {url} calls itself {audience!r}",
+            hint="name it so in the manifest, or set `[ca] audience` in its policy to the URL that Keeps use",
+        )
+
+
+def _ask(url: str, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> bytes:
+    """The body of a good answer. Raises StewardError for any other, VerificationRefused for a refusal."""
+    address = url.rstrip("/") + path if path else url
+    try:
+        with _client(url) as client, client.stream(method, address, content=body, headers=headers) as response:
+            answer = bytearray()
+            for chunk in response.iter_bytes():
+                answer += chunk
+                if len(answer) > MAX_ANSWER:
+                    raise StewardError(f"the Steward at {url} answered with more than {MAX_ANSWER} bytes")
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        reason = str(error) or type(error).__name__
+        raise StewardError(
+            f"the Steward at {url} cannot be reached: {reason}",
+            hint="is it running, and is `steward` in the manifest its URL?",
+        ) from error
+    if response.status_code != httpx.codes.OK:
+        raise _complaint(url, path, response.status_code, bytes(answer))
+    return bytes(answer)
+
+
+@contextlib.contextmanager
+def _client(url: str) -> Iterator[httpx.Client]:
+    parts = urlsplit(url)
+    loopback = parts.hostname in _LOOPBACK
+    if parts.scheme != "https" and not (parts.scheme == "http" and loopback):
+        raise StewardError(
+            f"{url} is neither https nor on this machine", hint="evidence and certificates go over https"
+        )
+    # A context without roots for http: it would trust nobody, and the system's roots take long to load.
+    verify = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if parts.scheme == "http" else True
+    # No proxy of the environment's stands between this machine and itself.
+    with httpx.Client(verify=verify, trust_env=not loopback, timeout=_TIMEOUT, follow_redirects=False) as client:
+        yield client
+
+
+def _complaint(url: str, path: str, status: int, answer: bytes) -> StewardError | VerificationRefused:
+    if not path:
+        return _complaint_enarx(url, status)
+    try:
+        problem = msgspec.json.decode(answer, type=_Problem)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        problem = _Problem()
+    if status == httpx.codes.FORBIDDEN and problem.checks:
+        return VerificationRefused(
+            f"the Steward at {url} refused the evidence: {', '.join(_printable(id) for id in problem.checks)}",
+            hint=_printable(problem.hint),
+        )
+    detail = f": {_printable(problem.detail)}" if problem.detail else ""
+    return StewardError(
+        f"the Steward at {url} answered {path} with status {status}{detail}", hint=_printable(problem.hint)
+    )
+
+
+def _complaint_enarx(url: str, status: int) -> StewardError | VerificationRefused:
+    if status in {httpx.codes.BAD_REQUEST, httpx.codes.UNAUTHORIZED}:
+        return VerificationRefused(
+            f"the Steward at {url} refused the certificate request (status {status})",
+            hint="Enarx's protocol gives no reason; the Steward's log does, and so does `[attest] protocol = \"v1\"`",
+        )
+    return StewardError(f"the Steward at {url} answered with {status}")
+
+
+def _decode(url: str, answer: bytes, type: type[T]) -> T:
+    try:
+        return msgspec.json.decode(answer, type=type)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise StewardError(
+            f"the Steward at {url} answered with something else than was asked: {error}",
+            hint='is it a Steward? One of Enarx 0.2 needs `[attest] protocol = "enarx"`',
+        ) from error
+
+
+def _printable(text: str) -> str:
+    """One line without control characters: it comes from another machine and goes to a terminal."""
+    return "".join(character if character.isprintable() else " " for character in text)[:500]
