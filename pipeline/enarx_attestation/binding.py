@@ -67,7 +67,7 @@ def legacy_report_data(spki: bytes, kind: str) -> bytes:
 def expected_report_data(expected: Binding | bytes, kind: str) -> tuple[bytes, Literal["v1", "enarx", "exact"]]:
     """The report data that `expected` asks for, and the form in which it does so."""
     if isinstance(expected, bytes):
-        require(len(expected) == REPORT_DATA_SIZE, f"report data has {len(expected)} bytes, not {REPORT_DATA_SIZE}")
+        require(1 <= len(expected) <= REPORT_DATA_SIZE, f"report data has {len(expected)} bytes, not 1 to 64")
         return expected, "exact"
     if expected.form == "enarx":
         return legacy_report_data(expected.spki, kind), "enarx"

@@ -6,6 +6,7 @@ An endorsements directory, as a mapping of file name to bytes, holds what endors
     ca_chain.pem             AMD: intermediate and root; optional, as they are pinned
     crl*.der                 AMD: revocation lists; optional if the policy says so
     collateral.json          Intel: TCB info, enclave identity, chains and revocation lists
+    platform.pub.pem         Arm CCA: the platform's public key
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any, Final, Literal
 
 from msgspec.structs import replace
 
-from . import intel_collateral, snp
+from . import cca, intel_collateral, snp
 from .anchors import VENDOR_ANCHORS, Anchors
 from .checks import Rule, Sheet
 from .errors import MalformedCollateral, MalformedEvidence
@@ -105,4 +106,16 @@ def _intel(files: Mapping[str, bytes]) -> Collateral:
     return intel_collateral.read_collateral(files["collateral.json"])
 
 
-_LOADERS: Final[dict[str, Callable[[Mapping[str, bytes]], Collateral]]] = {"snp": _snp, "sgx": _intel, "tdx": _intel}
+def _cca(files: Mapping[str, bytes]) -> Collateral:
+    if "platform.pub.pem" not in files:
+        raise MalformedCollateral("expected platform.pub.pem among the endorsements")
+    return cca.read_collateral(files["platform.pub.pem"])
+
+
+_LOADERS: Final[dict[str, Callable[[Mapping[str, bytes]], Collateral]]] = {
+    "snp": _snp,
+    "az-snp": _snp,
+    "sgx": _intel,
+    "tdx": _intel,
+    "cca": _cca,
+}

@@ -12,7 +12,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Any, Final
 
-from . import intel, intel_policy, intel_quote, nil, snp, snp_policy, snp_report
+from . import az_snp, cca, intel, intel_policy, intel_quote, nil, nitro, snp, snp_policy, snp_report
 from .anchors import Anchors
 from .checks import Rule, Sheet
 from .model import Claims, Collateral, Evidence
@@ -74,6 +74,27 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
                 {**intel.RULES["tdx"], **intel_policy.RULES["tdx"]},
                 intel.REQUIRED["tdx"],
             ),
+            Kind(
+                "az-snp",
+                az_snp.MAX_SIZE,
+                az_snp.recognise,
+                az_snp.parse,
+                az_snp.verify,
+                az_snp.appraise,
+                az_snp.RULES,
+                az_snp.REQUIRED,
+            ),
+            Kind(
+                "nitro",
+                nitro.MAX_SIZE,
+                nitro.recognise,
+                nitro.parse,
+                nitro.verify,
+                nitro.appraise,
+                nitro.RULES,
+                nitro.REQUIRED,
+            ),
+            Kind("cca", cca.MAX_SIZE, cca.recognise, cca.parse, cca.verify, cca.appraise, cca.RULES, cca.REQUIRED),
         )
     }
 )

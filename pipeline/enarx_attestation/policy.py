@@ -7,9 +7,12 @@ from typing import Any
 
 import msgspec
 
+from .az_snp import AzSnpPolicy
+from .cca import CcaPolicy
 from .errors import PolicyError
 from .intel_policy import SgxPolicy, TdxPolicy
 from .nil import NilPolicy
+from .nitro import NitroPolicy
 from .section import Section
 from .snp_policy import SnpPolicy
 
@@ -22,6 +25,9 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     snp: SnpPolicy | None = None
     sgx: SgxPolicy | None = None
     tdx: TdxPolicy | None = None
+    az_snp: AzSnpPolicy | None = None
+    nitro: NitroPolicy | None = None
+    cca: CcaPolicy | None = None
 
     def section(self, kind: str) -> Section | None:
         """The section for a kind of evidence."""

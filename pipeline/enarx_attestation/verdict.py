@@ -85,7 +85,7 @@ def appraise(
     1. The claims are verified: every check that their kind requires was made, and none failed.
     2. The policy has a section for the kind.
     3. The rules of that section hold.
-    4. The report data is the expected one: a `Binding`, or exactly these 64 bytes; `None` leaves it to the caller.
+    4. The report data is the expected one: a `Binding`, or exactly these bytes; `None` leaves it to the caller.
     5. Where the evidence names a package, it is the expected one.
 
     Left to the caller: that the nonce in `expected` is its own, fresh and used once, and that the peer holds the key.
@@ -119,6 +119,9 @@ def _appraise_binding(claims: Claims, expected: Binding | bytes | None, legacy: 
     if form == "enarx":
         sheet.check("binding.form", legacy, "legacy_binding in the policy", "Enarx's hash of the key alone")
     actual = bytes.fromhex(claims.report_data)
+    if form == "exact":
+        # A Keep pads what is shorter than the field with zeros.
+        wanted = wanted.ljust(len(actual), b"\0")
     sheet.check("binding.report-data", hmac.compare_digest(wanted, actual), wanted.hex(), claims.report_data)
 
 
