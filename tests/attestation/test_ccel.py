@@ -1,0 +1,95 @@
+"""An event log is worth what its replay is."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import struct
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from enarx_attestation import AttestationError, MalformedEvidence, Verdict, appraise_files, policy_for
+from enarx_attestation.ccel import read_log, replay, with_event_log
+from enarx_attestation.intel import TdxClaims
+
+TDX = Path(__file__).parent / "vectors/tdx/phala-v4-uptodate"
+
+
+def header(algorithm: int = 0x0C, size: int = 48) -> bytes:
+    body = b"Spec ID Event03\0" + bytes(4) + bytes([0, 2, 0, 2]) + struct.pack("<IHH", 1, algorithm, size) + b"\0"
+    return struct.pack("<II", 0, 3) + bytes(20) + struct.pack("<I", len(body)) + body
+
+
+def event(register: int, kind: int, data: bytes, digest: bytes | None = None) -> bytes:
+    digest = hashlib.sha384(data).digest() if digest is None else digest
+    return struct.pack("<IIIH", register, kind, 1, 0x0C) + digest + struct.pack("<I", len(data)) + data
+
+
+LOG = header() + event(1, 5, b"firmware") + event(2, 6, b"kernel") + event(2, 3, b"a note") + event(1, 5, b"tables")
+
+
+def extend(*data: bytes) -> bytes:
+    value = bytes(48)
+    for item in data:
+        value = hashlib.sha384(value + hashlib.sha384(item).digest()).digest()
+    return value
+
+
+def verdict() -> Verdict:
+    files = {"collateral.json": (TDX / "collateral.json").read_bytes()}
+    quote = (TDX / "quote.bin").read_bytes()
+    at = datetime(2025, 7, 1, tzinfo=UTC)
+    return appraise_files(quote, files, policy_for("tdx", any_workload=True), kind="tdx", at=at, expected=None)
+
+
+@pytest.mark.parametrize("filling", [b"", bytes(100), b"\xff" * 100])
+def test_replay(filling: bytes) -> None:
+    events = read_log(LOG + filling)
+    assert len(events) == 4
+    assert replay(events) == (extend(b"firmware", b"tables"), extend(b"kernel"), bytes(48), bytes(48))
+    assert all(found.data_is_measured for found in events)
+
+
+def test_a_log_of_another_domain_refuses() -> None:
+    before = verdict()
+    assert before.ok
+    after = with_event_log(before, read_log(LOG))
+    assert {check.id for check in after.failed} >= {"tdx.event-log.rtmr0", "tdx.event-log.rtmr1"}
+
+
+def test_the_log_of_the_domain_is_accepted() -> None:
+    before = verdict()
+    assert isinstance(before.claims, TdxClaims)
+    claims = replace(before.claims, rtmr=tuple(value.hex() for value in replay(read_log(LOG))))
+    assert with_event_log(replace(before, claims=claims), read_log(LOG)).ok
+
+
+@pytest.mark.parametrize(
+    "log",
+    [
+        b"",
+        header(0x0B, 32),
+        LOG[:-1],
+        LOG + b"\x01",
+        header() + event(5, 1, b""),
+        header() + struct.pack("<III", 1, 1, 0) + struct.pack("<I", 0) + b"\x01",
+        header() + struct.pack("<IIIH", 1, 1, 1, 0x99) + bytes(80),
+        bytes(4) + b"\x01" + bytes(100),
+    ],
+)
+def test_malformed(log: bytes) -> None:
+    with pytest.raises(MalformedEvidence):
+        read_log(log)
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(st.data())
+def test_damaged_logs_meet_typed_errors_only(data: st.DataObject) -> None:
+    place = data.draw(st.integers(0, len(LOG)))
+    with contextlib.suppress(AttestationError):
+        read_log(LOG[:place] + data.draw(st.binary(max_size=40)) + LOG[place + 8 :])
