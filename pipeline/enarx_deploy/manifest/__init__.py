@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enarx_deploy.manifest.loader import FILE_NAME, MAX_BYTES, Loaded, load, parse
+from enarx_deploy.manifest.schema import schema
 from enarx_deploy.manifest.types import (
     Asset,
     Attest,
@@ -44,4 +45,5 @@ __all__ = [
     "Tls",
     "load",
     "parse",
+    "schema",
 ]

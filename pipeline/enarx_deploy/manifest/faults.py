@@ -40,7 +40,8 @@ def spelled(key: str) -> str:
 def shown(value: Any) -> str:
     """A value as TOML writes it, on one line and not too long; a table or an array by its kind only."""
     if isinstance(value, str):
-        return shortened(json.dumps(_CREDENTIALS.sub("//...@", value), ensure_ascii=False))
+        # In ASCII where it holds what a terminal would obey rather than show.
+        return shortened(json.dumps(_CREDENTIALS.sub("//...@", value), ensure_ascii=not value.isprintable()))
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int) and value.bit_length() > 256:

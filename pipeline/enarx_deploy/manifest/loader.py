@@ -22,6 +22,10 @@ MAX_BYTES = 1_000_000
 
 _WITHOUT_A_FILE = b"""files = [{ kind = "stdin" }, { kind = "stdout" }, { kind = "stderr" }]\n"""
 _REFERENCE = "`enarx-deploy schema` prints what every key may be"
+_HINTS_OF_SYSTEM: dict[type[OSError], str] = {
+    FileNotFoundError: "`enarx-deploy new` makes a project with one; -C DIR works in another directory",
+    PermissionError: "let your user read it",
+}
 _SYNTAX_HINTS = {"Invalid value": 'text is written in quotes: name = "web"'}  # by tomli's message
 
 
@@ -49,7 +53,7 @@ def load(path: Path | None, overrides: Sequence[str] = ()) -> Loaded:
         with path.open("rb") as file:
             text = file.read(MAX_BYTES + 1)
     except OSError as error:
-        hint = "`enarx-deploy new` makes a project with one" if isinstance(error, FileNotFoundError) else ""
+        hint = _HINTS_OF_SYSTEM.get(type(error), "is it the right file?")
         raise ManifestError(f"cannot be read: {error.strerror}", file=str(path), hint=hint) from error
     return msgspec.structs.replace(parse(text, str(path), overrides), path=path)
 

@@ -51,7 +51,7 @@ def apply(table: dict[str, Any], arguments: Iterable[str]) -> tuple[dict[Path, s
 
 def _split(argument: str) -> _Setting:
     """Take `KEY=VALUE` apart. Raises ManifestError."""
-    words = f"--set {shortened(argument.partition('=')[0])}"
+    words = _words(argument.partition("=")[0])
     steps: list[str | int] = []
     at = 0
     try:
@@ -63,7 +63,7 @@ def _split(argument: str) -> _Setting:
                 steps.append(int(index[1]))
                 at = index.end()
             if argument.startswith("=", at):
-                return _Setting(f"--set {shortened(argument[:at])}", steps, argument[at + 1 :])
+                return _Setting(_words(argument[:at]), steps, argument[at + 1 :])
             if not argument.startswith(".", at):
                 break
             at += 1
@@ -72,22 +72,30 @@ def _split(argument: str) -> _Setting:
     raise ManifestError("is not KEY=VALUE", file=words, hint=_EXAMPLES)
 
 
+def _words(key: str) -> str:
+    return f"--set {shortened(key) if key.isprintable() else shown(key)}"
+
+
 def _set(table: dict[str, Any], setting: _Setting) -> Path:
     """Put the value in its place; returns the highest place that is new or changed. Raises ManifestError."""
     container: Any = table
     node: inspect.Type | None = shape.MANIFEST
     path: Path = ()
-    made: Path = ()
-    for number, step in enumerate(setting.steps, start=1):
+    made: list[tuple[Path, dict[str, Any], Any]] = []  # tables on the way that were missing: path, where, what
+    *way, last = setting.steps
+    for step in way:
         path = (*path, _step(container, step, path, setting))
-        below = shape.child(node, path[-1], container)
-        if number == len(setting.steps):
-            container[path[-1]] = _value(setting.raw, below)
-        elif isinstance(container, dict) and step not in container:
-            made = made or path
-            container[step] = [] if below and isinstance(shape.bare(below), inspect.VarTupleType) else {}
-        container, node = container[path[-1]], below
-    return made or path
+        node = shape.child(node, path[-1], container)
+        if isinstance(container, dict) and path[-1] not in container:
+            made.append((path, container, [] if _is_array(node) else {}))
+            container = made[-1][2]
+        else:
+            container = container[path[-1]]
+    path = (*path, _step(container, last, path, setting))
+    container[path[-1]] = _value(setting.raw, shape.child(node, path[-1], container))
+    for at, parent, below in made:  # only now, so that an argument with no place to go leaves nothing behind
+        parent[str(at[-1])] = below
+    return made[0][0] if made else path
 
 
 def _step(container: Any, step: str | int, path: Path, setting: _Setting) -> str | int:
@@ -119,6 +127,10 @@ def _socket(files: list[Any], name: str, setting: _Setting) -> int:
     known = ", ".join(shown(known) for known in sockets) or "there are none"
     hint = f"did you mean {shown(near)}?" if near else f"sockets in `files`: {known}"
     raise ManifestError(f"`files` has no socket named {shown(name)}", file=setting.words, hint=hint)
+
+
+def _is_array(node: inspect.Type | None) -> bool:
+    return node is not None and isinstance(shape.bare(node), inspect.VarTupleType)
 
 
 def _value(raw: str, node: inspect.Type | None) -> Any:

@@ -1,0 +1,95 @@
+"""`enarx-deploy check`: what is wrong with the manifest, or else what the workload will see."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from enarx_deploy.cli.context import Context, common_options
+from enarx_deploy.errors import ManifestError
+
+if TYPE_CHECKING:
+    from enarx_deploy.manifest import Loaded
+
+
+@click.command()
+@common_options("manifest")
+def command(context: Context) -> int:
+    """Check Enarx.toml, and show what the workload will see.
+
+    Every fault is listed with its line and column, and the exit status is then 2.
+    """
+    from enarx_deploy.manifest import FILE_NAME, load
+
+    path = context.manifest_file or context.directory / FILE_NAME
+    try:
+        loaded = load(path, context.overrides)
+    except ManifestError as error:
+        if not context.json:
+            raise
+        context.emit("", {"ok": False, "file": str(path), "problems": _problems(error), "warnings": [], "files": []})
+        return error.exit_status
+    if not context.json:
+        for warning in loaded.warnings:
+            context.warn(warning)
+    record = _record(loaded)
+    context.emit(lambda: _shown(record), record)
+    return 0
+
+
+def _problems(error: ManifestError) -> list[dict[str, Any]]:
+    return [
+        {
+            "file": problem.file,
+            "line": problem.line,
+            "column": problem.column,
+            "message": problem.message,
+            "hint": problem.hint,
+        }
+        for problem in error.problems
+    ]
+
+
+def _record(loaded: Loaded) -> dict[str, Any]:
+    import msgspec
+
+    manifest = loaded.manifest
+    return {
+        "ok": True,
+        "file": str(loaded.path),
+        "problems": [],
+        "warnings": loaded.warnings,
+        "files": [{"fd": fd, **msgspec.to_builtins(file)} for fd, file in enumerate(manifest.files)],
+        "args": manifest.argv(),
+        "env": [{"name": name, "value": value} for name, value in manifest.environ()],
+    }
+
+
+def _shown(record: dict[str, Any]) -> str:
+    from enarx_deploy.cli.table import table
+
+    rows = [(str(file["fd"]), file["kind"], _word(file["name"]), _address(file)) for file in record["files"]]
+    return "\n".join(
+        [
+            f"{record['file']}: good",
+            "",
+            table(("FD", "KIND", "NAME", "ADDRESS"), rows) if rows else "no open files",
+            "",
+            f"args  {' '.join(_word(word) for word in record['args'])}",
+            *(f"env   {_word(entry['name'])}={_word(entry['value'])}" for entry in record["env"]),
+        ]
+    )
+
+
+def _address(file: dict[str, Any]) -> str:
+    if "prot" not in file:
+        return "-"
+    host = file["addr"] if file["kind"] == "listen" else file["host"]
+    return f"{file['prot']} {f'[{host}]' if ':' in host else host}:{file['port']}"
+
+
+def _word(word: str) -> str:
+    """A word as it stands where it is plain to see, else in quotes."""
+    return word if word and word.isprintable() and " " not in word else json.dumps(word)
