@@ -149,7 +149,8 @@ def _lay_out(project: Project, package: Package, backend: Backend) -> tuple[Path
 def _start_host(directory: Path) -> None:
     """Start the host process in a session of its own; returns when its Keep is up. Raises KeepError."""
     ready, told = os.pipe()
-    with (directory / state.LOGS["host"]).open("ab", opener=_private) as log, os.fdopen(ready, "rb") as answer:
+    log_fd = os.open(directory / state.LOGS["host"], os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+    with os.fdopen(log_fd, "ab") as log, os.fdopen(ready, "rb") as answer:
         try:
             subprocess.Popen(
                 [sys.executable, "-m", "enarx_deploy.host", str(directory), str(told)],
@@ -167,10 +168,6 @@ def _start_host(directory: Path) -> None:
     if "error" in message:
         last = (directory / state.LOGS["host"]).read_text(errors="replace").strip().rpartition("\n")[2]
         raise KeepError(message["error"], hint=message.get("hint") or f"its last words: {last}")
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
 
 
 def _directory(keep: str) -> Path:

@@ -85,7 +85,7 @@ class Outcome:
 
 
 class Session:
-    """See the module. One thread uses it, except for `stop` and `counters`, which any may call."""
+    """See the module. `wait`, `stop` and `counters` may be called from any thread, the rest from one at a time."""
 
     def __init__(
         self,
@@ -107,11 +107,12 @@ class Session:
         connections = manifest.resources.connections if listens else 0
         self._host = Host(files=len(manifest.files), connections=connections, ring_bytes=RING_BYTES)
         self._control = socket.socket(fileno=os.dup(self._host.control_fd))
-        self._messages: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
+        self._answers: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        self._ended = threading.Event()
         self._process: KeepProcess | None = None
         self._fault = ""
         self._stopping = False
-        self._outcome: Outcome | None = None
+        self._outcome = Outcome("died")
         self.endpoints: list[Endpoint] = []
         self.needs_certificate = False
         self.phases: dict[str, float] = {}
@@ -128,7 +129,6 @@ class Session:
         )
         self._process = self._backend.start(launch)
         threading.Thread(target=self._watch, args=(self._process,), name="keep-watch", daemon=True).start()
-        threading.Thread(target=self._listen, name="keep-control", daemon=True).start()
         self._send_boot()
         self.needs_certificate = self._await("ready", "running")["type"] == "ready"
 
@@ -154,8 +154,7 @@ class Session:
 
     def wait(self) -> Outcome:
         """How the Keep ended; waits for it."""
-        while self._outcome is None:
-            self._take()
+        self._ended.wait()
         return self._outcome
 
     def stop(self, grace: float) -> None:
@@ -172,6 +171,7 @@ class Session:
         self._stopping = True
         if self._process is not None:
             self._process.kill()
+            self._ended.wait()
 
     def counters(self) -> dict[str, int]:
         """Connections and bytes so far."""
@@ -224,52 +224,53 @@ class Session:
             self._control.sendall(data)
 
     def _watch(self, process: KeepProcess) -> None:
-        """Wait for the Keep's end, then let the host half deliver what it wrote: the control stream then ends."""
+        """Wait for the Keep's end, let the host half deliver what it wrote, and note how it ended."""
+        listening = threading.Thread(target=self._listen, name="keep-control", daemon=True)
+        listening.start()
         status = process.wait()
         broken = self._host.finish(self._delivery_limit)
-        self._fault = broken or f"the Keep died ({_how(status)})"
+        listening.join()  # the control stream ends with the host half
+        if self._stopping:
+            self._outcome = Outcome("killed", message="stopped")
+        elif self._outcome.kind == "died":
+            self._outcome = Outcome("died", message=broken or self._fault or f"the Keep died ({_how(status)})")
+        self._ended.set()
+        self._answers.put({"type": "end"})
 
     def _listen(self) -> None:
+        """Take the Keep's messages, up to the end of the control stream. What is not of the protocol ends the Keep."""
         reader = Reader(self._control.recv)
-        with contextlib.suppress(EOFError, OSError, BadMessage):
+        try:
             while True:
-                self._messages.put(reader.message())
-        if self._is_alive() and not self._stopping:
-            self._fault = self._host.broken or "the Keep broke the control protocol"
-            self.kill()
-        self._messages.put(None)
+                self._take(reader.message())
+        except (EOFError, OSError):
+            pass
+        except (BadMessage, TypeError, ValueError) as error:
+            self._fault = f"the Keep broke the control protocol: {error}"
+        if not self._stopping and self._process is not None and self._host.broken:
+            self._process.kill()
+        elif self._fault and self._process is not None:
+            self._process.kill()
 
-    def _take(self) -> Message:
-        """The next message, after noting the end if it is one."""
-        message = self._messages.get()
-        if message is None:
-            self._messages.put(None)
-            kind = "killed" if self._stopping else "died"
-            self._outcome = self._outcome or Outcome(kind, message="stopped" if self._stopping else self._fault_text())
-            return {"type": "exit"}
+    def _take(self, message: Message) -> None:
         if message["type"] == "exit":
             self._outcome = _outcome(message)
+            return
         if message["type"] == "running":
             self.phases = {str(name): float(at) for name, at in message.get("phases", {}).items()}
-        return message
-
-    def _fault_text(self) -> str:
-        for _ in range(100):  # the watching thread is about to say
-            if self._fault:
-                break
-            time.sleep(0.01)
-        return self._fault or "the Keep died"
+        self._answers.put(message)
 
     def _await(self, *kinds: str) -> Message:
         """The next message, which must be of one of these kinds. The end of a Keep that ran is for `wait`."""
-        message = self._take()
+        message = self._answers.get()
         if message["type"] in kinds:
             return message
-        outcome = self._outcome
-        if outcome is not None and "running" in kinds and outcome.kind in ("exit", "trap"):
+        ran = message["type"] == "end" and self._outcome.kind in ("exit", "trap")
+        if ran and "running" in kinds:
             return message
         self.kill()
-        what = outcome.explanation if outcome else f"it sent {message['type']!r}, not {' or '.join(kinds)}"
+        self._ended.wait()
+        what = self._outcome.explanation if message["type"] == "end" else f"it sent {message['type']!r}"
         raise KeepError(f"the Keep did not start: {what}", hint="`enarx-deploy logs` shows what it wrote")
 
 

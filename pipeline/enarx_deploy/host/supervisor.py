@@ -61,7 +61,8 @@ class _Supervisor:
             pid=os.getpid(),
         )
         self._session: Session | None = None
-        self._lock = threading.RLock()
+        self._noting = threading.Lock()
+        self._certifying = threading.Lock()
         self._ended = threading.Event()
 
     def start(self) -> None:
@@ -87,7 +88,7 @@ class _Supervisor:
 
     def note(self, keep_state: str, **changes: Any) -> None:
         """Change what is known of the Keep."""
-        with self._lock:
+        with self._noting:
             self._status = msgspec.structs.replace(self._status, state=keep_state, **changes)
             state.write_status(self._directory, self._status)
         self._say(f"{keep_state} {changes.get('reason', '')}".rstrip())
@@ -174,7 +175,7 @@ class _Supervisor:
 
     def _certify(self, request: requests.Request) -> requests.Request:
         challenge = Challenge(nonce=base64.b64decode(request["nonce"]), audience=request["audience"])
-        with self._lock:
+        with self._certifying:
             answer = self._the_session().certify(challenge)
         return {
             "csr": base64.b64encode(answer.csr).decode(),
@@ -184,7 +185,7 @@ class _Supervisor:
 
     def _install(self, request: requests.Request) -> requests.Request:
         chain = [base64.b64decode(one) for one in request["chain"]]
-        with self._lock:
+        with self._certifying:
             self._the_session().install(chain, base64.b64decode(request["root"]))
             self.note("running", certificate_not_after=str(request["not_after"]))
         return {}
