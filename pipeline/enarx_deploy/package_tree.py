@@ -10,6 +10,8 @@ What lies in a tree, by one rule for whoever makes it and for the Keep that read
 
 The digest of a package is the SHA-256 of its root directory in Drawbridge's form (`enarx_deploy.directory_form`).
 
+A directory that holds no file is not part of a package.
+
 Invariants, on making, copying and reading: a tree holds regular files and directories alone; a name is
 `[0-9A-Za-z._:-]+` and neither `.` nor `..`; sizes, depth and count keep the limits below. Every file is opened without
 following a link and read once: what was hashed is what was written.
@@ -193,7 +195,7 @@ class _TreeBuilder:
         return Package(digest=found, root=str(root.absolute()), size=self._size, files=files)
 
     def _add_directory(self, descriptor: int, shown: str, place: _Place) -> None:
-        self._directory(place, shown)
+        _require_depth(place, shown)
         for name in plain_files.names(descriptor):
             child_shown = _printable(f"{shown}/{name}")
             with plain_files.opened_in(descriptor, name, child_shown) as child:
@@ -212,8 +214,7 @@ class _TreeBuilder:
         self.files.append(PackageFile(path="/".join(place), sha256=entry.sha256, size=entry.length, type=entry.type))
 
     def _directory(self, place: _Place, shown: str) -> _Tree:
-        if len(place) > DEPTH_LIMIT:
-            raise PackageError(f"{shown} lies deeper than {DEPTH_LIMIT} directories in the package", hint=_SMALLER)
+        _require_depth(place, shown)
         tree = self._tree
         for name in place:
             _require_name(name, shown)
@@ -313,6 +314,11 @@ def _require_name(name: str, shown: str) -> None:
         raise PackageError(
             f"{shown}: {name!a} is not a name for a package", hint="use letters, digits and . _ : - in file names"
         )
+
+
+def _require_depth(directory: _Place, shown: str) -> None:
+    if len(directory) > DEPTH_LIMIT:
+        raise PackageError(f"{shown} lies deeper than {DEPTH_LIMIT} directories in the package", hint=_SMALLER)
 
 
 def _printable(path: str) -> str:

@@ -103,16 +103,18 @@ def test_assets_lie_under_their_guest_paths(example: Example) -> None:
         "assets/index.html",
         "main.wasm",
     ]
-    assert (Path(package.root) / "assets/empty").is_dir()
+    assert not (Path(package.root) / "assets/empty").exists()
     assert (Path(package.root) / "assets/css/main.css").read_bytes() == b"body {}"
 
 
-def test_an_empty_directory_is_part_of_the_digest(example: Example) -> None:
-    (example.root / "site").mkdir()
+def test_a_directory_without_files_is_no_part_of_a_package(example: Example) -> None:
+    example.write("site/index.html")
     example.asset("site", "/site")
-    without = example.build().digest
-    (example.root / "site/empty").mkdir()
-    assert example.build().digest != without
+    package = example.build()
+    (example.root / "site/sub/empty").mkdir(parents=True)
+    assert example.build() == package
+    (Path(package.root) / "assets/empty").mkdir()
+    assert package_tree.read(Path(package.root)) == package
 
 
 def test_root_certificates_are_packaged_once(example: Example) -> None:
@@ -290,6 +292,13 @@ def test_limits_hold_on_reading(
         package_tree.read(Path(package.root))
 
 
+def test_directories_that_never_end_are_refused_even_if_empty(example: Example) -> None:
+    example.write("/".join(["site", *["d"] * 40, "x"])).unlink()
+    example.asset("site", "/site")
+    with pytest.raises(PackageError, match="lies deeper than 32 directories"):
+        example.build()
+
+
 @pytest.mark.parametrize(("name", "size"), [("main.wasm", 100_000_001), ("Enarx.toml", 1_000_001)])
 def test_a_file_larger_than_enarx_takes_is_refused(tmp_path: Path, name: str, size: int) -> None:
     (tmp_path / "main.wasm").write_bytes(WASM)
@@ -322,7 +331,7 @@ def rename(root: Path) -> None:
 
 
 def add(root: Path) -> None:
-    (root / "assets/more").mkdir()
+    (root / "assets/more").touch()
 
 
 def remove(root: Path) -> None:
