@@ -92,10 +92,18 @@ def cli_page() -> str:
     """The page about commands, options, environment variables and exit statuses."""
     group = application.app
     context = click.Context(group, info_name="enarx-deploy")
-    parts = [_CLI_HEAD + _text(group.help), _epilog(group), "## Environment\n", _environment(), "## Commands\n"]
-    for name in application.COMMANDS:
-        command = import_module(f"enarx_deploy.cli.{name}").command
-        parts.append(_command(name, command, context))
+    commands = {name: import_module(f"enarx_deploy.cli.{name}").command for name in application.COMMANDS}
+    everywhere = set.intersection(*({option.name for option in command.params} for command in commands.values()))
+    parts = [
+        _CLI_HEAD + _text(group.help),
+        _epilog(group),
+        "## Options of every command\n\nThey mean the same before the command's name; the later one wins.\n",
+        _options(group, context, lambda option: option.name in everywhere),
+        "## Environment\n",
+        _environment(),
+        "## Commands\n",
+        *(_command(name, command, context, everywhere) for name, command in commands.items()),
+    ]
     return _MADE + "\n" + "\n".join(parts)
 
 
@@ -158,12 +166,16 @@ def _error_tree() -> str:
     return inspect.cleandoc(tree)
 
 
-def _command(name: str, command: click.Command, parent: click.Context) -> str:
+def _command(name: str, command: click.Command, parent: click.Context, everywhere: set[str | None]) -> str:
     context = click.Context(command, info_name=name, parent=parent)
     usage = " ".join(command.collect_usage_pieces(context))
-    options = [_option(option, context) for option in command.params if isinstance(option, click.Option)]
-    shown = "\n".join(line for line in options if line)
-    return f"### `enarx-deploy {name} {usage}`\n\n{_text(command.help)}\n{shown}\n"
+    options = _options(command, context, lambda option: option.name not in everywhere)
+    return f"### `enarx-deploy {name} {usage}`\n\n{_text(command.help)}\n{options}".rstrip() + "\n"
+
+
+def _options(command: click.Command, context: click.Context, wanted: Callable[[click.Option], bool]) -> str:
+    options = [option for option in command.params if isinstance(option, click.Option) and wanted(option)]
+    return "".join(f"{line}\n" for line in (_option(option, context) for option in options) if line)
 
 
 def _option(option: click.Option, context: click.Context) -> str:

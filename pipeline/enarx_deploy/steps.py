@@ -175,20 +175,18 @@ def _deploy_inputs(work: Work) -> dict[str, Any]:
 
 
 def _deployment_usable(work: Work, deployment: Deployment) -> bool:
-    """The Keep serves with a certificate that is still valid, or waits for its first one."""
+    """The Keep waits for its first certificate, or serves with one that is still valid, or needs none."""
     status = work.keep(deployment)
     if status is None or status.state not in ("starting", "running"):
         return False
-    return status.state == "starting" or _serves(work, deployment, status)
+    return status.state == "starting" or not speaks_tls(work.project) or _certified(work, deployment, status)
 
 
-def _serves(work: Work, deployment: Deployment, status: KeepStatus) -> bool:
+def _certified(work: Work, deployment: Deployment, status: KeepStatus) -> bool:
     digest = inputs_digest(work, "provision_tls", _provision_inputs(deployment))
     identity = records.current(work.project.work_dir, "provision_tls", work.slot, digest, Identity)
-    if identity is None:
-        return False
-    not_after = status.certificate_not_after or identity.not_after
-    return not speaks_tls(work.project) or (bool(not_after) and _in_future(not_after))
+    # The Keep may have renewed its certificate since, so that its own word on it is the newer one.
+    return identity is not None and _in_future(status.certificate_not_after or identity.not_after)
 
 
 def _in_future(moment: str) -> bool:

@@ -11,8 +11,8 @@ from typing import cast
 import click
 
 from enarx_deploy import __version__
+from enarx_deploy.cli import PROGRAM
 from enarx_deploy.cli.context import Context, group_options
-from enarx_deploy.cli.main import PROGRAM
 from enarx_deploy.errors import EnarxDeployError, UsageError
 
 COMMANDS = {

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import sys
 
+from enarx_deploy.cli import PROGRAM
+
 # For annotations alone; `typing` would be an import too.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-PROGRAM = "enarx-deploy"
 INTERRUPTED = 130  # exit status after SIGINT, as shells have it
 
 

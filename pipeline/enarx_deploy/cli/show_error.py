@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from enarx_deploy.cli.main import PROGRAM
+from enarx_deploy.cli import PROGRAM
 from enarx_deploy.errors import EnarxDeployError, ManifestError, UsageError
 
 if TYPE_CHECKING:
