@@ -181,7 +181,7 @@ def _shown(report: Report) -> str:
         ("for how long", report.for_how_long),
         ("where", report.where),
     )
-    return "\n".join([report.endpoint, *lines, *_wrapped(answers)])
+    return "\n".join([report.endpoint, *lines, "", *_wrapped(answers)])
 
 
 def _wrapped(answers: Iterable[tuple[str, str]]) -> Iterable[str]:

@@ -135,7 +135,7 @@ def _claims_checks(leaf: Leaf, trust: Trust) -> list[Check]:
         return [_check("claims.present", False, leaf.claims_fault)]
     backend = leaf.claims.backend
     return [
-        _check("claims.present", True, f"issued on evidence of a {backend} Keep"),
+        _check("claims.present", True, f"it says that it was issued on evidence of a {backend} Keep"),
         _check("claims.marking", *leaf.marking_agrees(leaf.claims)),
         _check("claims.spiffe", *leaf.spiffe_agrees(leaf.claims)),
         _check("claims.backend", backend in trust.accepted, _accepted(backend, trust)),
@@ -144,8 +144,9 @@ def _claims_checks(leaf: Leaf, trust: Trust) -> list[Check]:
 
 
 def _accepted(backend: str, trust: Trust) -> str:
-    accepted = ", ".join(sorted(trust.accepted)) or "no backend"
-    return f"{backend}; {trust.accepted_by} accepts {accepted}"
+    if not trust.accepted:
+        return f"{backend}; {trust.accepted_by} names none that will do"
+    return f"{backend}; {trust.accepted_by} accepts {', '.join(sorted(trust.accepted))}"
 
 
 def _package(package: str | None, trust: Trust) -> tuple[bool, str]:

@@ -11,21 +11,26 @@ from enarx_steward.claims import KeepClaims
 
 _KINDS: Final = {"nil": "a process", "kvm": "a virtual machine"}
 """What a Keep without hardware is to its host."""
+_STRENGTH: Final = {
+    "ECDSA secp256r1": " (128 bits of strength, none against a quantum computer)",
+    "ECDSA secp384r1": " (192 bits of strength, none against a quantum computer)",
+}
 
 
 def from_whom(found: KeepClaims, issuer: str, root_path: str) -> str:
     """Who is kept out, who is not, and on whose word."""
-    word = f"The word for this is that of the Steward whose root is {root_path} ({issuer})"
+    word = f"The word for this is the Steward's whose root is {root_path} ({issuer})"
     if found.hardware:
         return (
             f"from the network, and from the operator of the machine as far as its {found.backend} hardware "
             f"({found.status}) keeps its promise. {word}, which appraised the hardware's evidence."
         )
+    kind = _KINDS.get(found.backend, "software")
     return (
-        "from whoever is on the network between you and the machine. NOT from that machine: a "
-        f"{found.backend} Keep is {_KINDS.get(found.backend, 'software')} without hardware protection, so that its "
-        f"operator, root, and whoever runs as the same user can read and change all of it. {word}; it had nothing to "
-        "go by but the Keep's own."
+        "from whoever is on the network between you and the machine. NOT from that machine: "
+        f"a {found.backend} Keep is {kind} without hardware protection, so that its operator, root, and whoever runs "
+        f"as the same user can read and change all of it. {word}; it had the Keep's own to go by, so that any program "
+        "that reaches that Steward could have got this certificate."
     )
 
 
@@ -33,8 +38,9 @@ def for_how_long(leaf: Leaf, peer: Peer, at: datetime) -> str:
     """Until when, how strong, and who sees to what comes after."""
     return (
         f"until {moment(leaf.not_after)}, {_left(leaf.not_after - at)} from now (since {moment(leaf.not_before)}). "
-        f"The key is {leaf.key_name}, the channel {peer.version} with {peer.cipher}: what was recorded stays closed "
-        "if that key becomes known later. No one renews the certificate by itself: `enarx-deploy up` gets a new one."
+        f"The key is {leaf.key_name}{_STRENGTH.get(leaf.key_name, '')}, the channel {peer.version} with {peer.cipher}: "
+        "what was recorded stays closed if that key becomes known later. Nobody renews the certificate: a new one "
+        "comes with a new Keep (`enarx-deploy up`)."
     )
 
 

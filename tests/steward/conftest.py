@@ -1,0 +1,217 @@
+"""A Steward as a process of its own, and a Keep's part of the protocol in Python."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from enarx_attestation import report_data
+
+NIL = "1.3.6.1.4.1.58270.1.1"
+PACKAGE = "sha256:" + "ab" * 32
+
+POLICY = """\
+[ca]
+trust_domain = "example.org"
+
+[nil]
+any_workload = true
+legacy_binding = true
+names = ["localhost", "keep.example.org", "127.0.0.1", "::1"]
+lifetime = "2h"
+"""
+
+
+@dataclass
+class Keep:
+    """What the Keep does: a key of its own, a request with the empty marking, evidence that answers a challenge."""
+
+    package: str = PACKAGE
+    key: ec.EllipticCurvePrivateKey = field(default_factory=lambda: ec.generate_private_key(ec.SECP256R1()))
+
+    @property
+    def spki(self) -> bytes:
+        return self.key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+
+    def request(
+        self,
+        *,
+        marking: bytes | None = b"",
+        oid: str = NIL,
+        critical: bool = False,
+        subject: str = "",
+        more: list[x509.ExtensionType] | None = None,
+        hash_=None,
+    ) -> bytes:
+        """A certificate request; the arguments make it a bad one."""
+        name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, subject)] if subject else [])
+        builder = x509.CertificateSigningRequestBuilder().subject_name(name)
+        if marking is not None:
+            extension = x509.UnrecognizedExtension(x509.ObjectIdentifier(oid), marking)
+            builder = builder.add_extension(extension, critical)
+        for extension in more or []:
+            builder = builder.add_extension(extension, critical=False)
+        return builder.sign(self.key, hash_ or SHA256()).public_bytes(Encoding.DER)
+
+    def evidence(self, nonce: bytes, audience: str, /, **changes: object) -> bytes:
+        """The nil document; `changes` are fields of the binding that it should not have."""
+        fields = {"purpose": "tls-server", "nonce": nonce, "spki": self.spki, "package": self.package}
+        data = report_data(**(fields | {"audience": audience} | changes))
+        return f'{{"kind":"nil","package":"{self.package}","report_data":"{data.hex()}"}}'.encode()
+
+
+@dataclass
+class Client:
+    """Talks to a Steward."""
+
+    url: str
+    http: httpx.Client
+
+    @property
+    def audience(self) -> str:
+        return self.info()["audience"]
+
+    def info(self) -> dict:
+        return self.http.get(f"{self.url}/v1/info").raise_for_status().json()
+
+    def nonce(self) -> bytes:
+        return base64.b64decode(self.http.post(f"{self.url}/v1/nonce").raise_for_status().json()["nonce"])
+
+    def ask(self, csr: bytes, nonce: bytes, evidence: bytes, kind: str = "nil") -> httpx.Response:
+        body = {
+            "csr": base64.b64encode(csr).decode(),
+            "nonce": base64.b64encode(nonce).decode(),
+            "evidence": {"kind": kind, "data": base64.b64encode(evidence).decode()},
+        }
+        return self.http.post(f"{self.url}/v1/certificate", json=body)
+
+    def certify(self, keep: Keep) -> list[x509.Certificate]:
+        """The whole of it, as a Keep goes through it; leaf first."""
+        nonce = self.nonce()
+        answer = self.ask(keep.request(), nonce, keep.evidence(nonce, self.audience)).raise_for_status().json()
+        return [x509.load_der_x509_certificate(base64.b64decode(der)) for der in answer["chain"]]
+
+    def enarx(self, body: bytes, content_type: str | None = "application/pkcs10") -> httpx.Response:
+        headers = {} if content_type is None else {"Content-Type": content_type}
+        return self.http.post(self.url, content=body, headers=headers)
+
+
+@dataclass
+class Process:
+    """A Steward that runs, and what it has said."""
+
+    process: subprocess.Popen
+    state: Path
+    client: Client
+
+    @property
+    def root(self) -> Path:
+        return self.state / "root.pem"
+
+    def end(self) -> int:
+        """Ask it to end; its exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        status = self.process.wait(timeout=20)
+        self.process.stdout.close()
+        self.process.stderr.close()
+        return status
+
+
+@pytest.fixture(scope="session")
+def http():
+    with httpx.Client(trust_env=False, timeout=30) as client:
+        yield client
+
+
+@pytest.fixture
+def keep():
+    """A new Keep."""
+    return Keep()
+
+
+@pytest.fixture
+def make_keep():
+    """More of them."""
+    return Keep
+
+
+def make_state(directory: Path) -> Path:
+    directory.mkdir(mode=0o700)
+    (directory / "steward.toml").write_text(POLICY)
+    (directory / "steward.toml").chmod(0o600)
+    return directory
+
+
+def launch(directory: Path, http: httpx.Client, *options: str) -> Process:
+    process = subprocess.Popen(
+        [sys.executable, "-W", "error", "-m", "enarx_steward", "--state", str(directory), *options],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=directory.parent,
+        env={name: os.environ[name] for name in ("PATH", "PYTHONPATH", "HOME") if name in os.environ},
+    )
+    line = process.stdout.readline()
+    found = re.match(r"Steward at (\S+), root", line)
+    assert found, line + process.communicate()[1]
+    return Process(process, directory, Client(found[1], http))
+
+
+@pytest.fixture
+def state(tmp_path):
+    """A state directory with a policy in it."""
+    return make_state(tmp_path / "state")
+
+
+@pytest.fixture
+def start(state, http):
+    """Start a Steward with this policy and these options; it is asked to end after the test."""
+    started: list[Process] = []
+
+    def start(*options: str, policy: str | None = None, directory: Path = state) -> Process:
+        if policy is not None:
+            (directory / "steward.toml").write_text(policy)
+        started.append(launch(directory, http, *options))
+        return started[-1]
+
+    yield start
+    for running in started:
+        if running.process.poll() is None:
+            assert running.end() == 0
+
+
+@pytest.fixture(scope="module")
+def steward(tmp_path_factory, http):
+    """A Steward that accepts nil Keeps; one for all tests of a module."""
+    running = launch(make_state(tmp_path_factory.mktemp("steward") / "state"), http)
+    yield running.client
+    assert running.end() == 0
+
+
+@pytest.fixture
+def run(state):
+    """Run a Steward that is not expected to start."""
+
+    def run(*options: str, directory: Path = state) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [sys.executable, "-W", "error", "-m", "enarx_steward", "--state", str(directory), *options],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+
+    return run
