@@ -169,7 +169,7 @@ _EXTRA: dict[Extra, tuple[_Option, ...]] = {
         _Option(
             "target",
             ("--target",),
-            "Where Keeps are started: a [deploy.NAME] table, or a target such as local.",
+            "The target, such as local; in a project also a [deploy.NAME] table.",
             ("ENARX_DEPLOY_TARGET",),
             {"metavar": "NAME"},
         ),
