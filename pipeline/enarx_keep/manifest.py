@@ -68,7 +68,7 @@ class Manifest:
 def read(text: bytes) -> Manifest:
     """The manifest in `text`. Raises BadManifest."""
     try:
-        tables = tomllib.loads(text.decode())
+        tables = tomllib.loads(text.decode("utf-8-sig"))  # Enarx passes over a byte order mark too
     except ValueError as error:
         raise BadManifest(f"Enarx.toml: {error}") from error
     try:

@@ -11,7 +11,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from enarx_deploy.errors import ManifestError
-from enarx_deploy.manifest import Manifest, parse, schema, shape
+from enarx_deploy.manifest import Manifest, Tls, parse, schema, shape
+from enarx_keep import manifest as manifest_of_the_keep
 
 WORDS = [
     *("steward", "args", "files", "env", "build", "package", "attest", "tls", "deploy", "resources", "kind", "name"),
@@ -31,38 +32,59 @@ VALUES = st.recursive(
 )
 
 
+NAMES = st.sampled_from(["web", "db.example", "a b", "x=y"])
+LINES = st.text(st.characters(exclude_categories=["Cc", "Cs"]), min_size=1, max_size=6)
+TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=6)
+SIZES = st.sampled_from(["1 GiB", "64KiB", "100000B", 65536, 1 << 31])
+
+
 @st.composite
 def near_manifests(draw: st.DrawFn) -> dict[str, object]:
-    """A table that has the right shape in most places."""
+    """A table of which half are good manifests, but for rules between keys, and half have something else somewhere."""
+    spoilt = draw(st.booleans())
 
     def some(strategy):
-        return strategy if draw(st.integers(0, 9)) else VALUES
+        return VALUES if spoilt and not draw(st.integers(0, 9)) else strategy
 
-    def table(**keys):
-        return st.fixed_dictionaries({}, optional={key: some(value) for key, value in keys.items()})
+    def table(required=(), **keys):
+        fields = {key: some(value) for key, value in keys.items()}
+        return st.fixed_dictionaries(
+            {key: value for key, value in fields.items() if key in required},
+            optional={key: value for key, value in fields.items() if key not in required},
+        )
 
-    text, port, prot = st.text(max_size=6), st.integers(-1, 65537), st.sampled_from(["tls", "tcp", "udp"])
-    listen = st.fixed_dictionaries(
-        {"kind": st.just("listen"), "name": some(text), "prot": some(prot)}, optional={"port": some(port)}
+    port, prot = st.integers(0, 65535), st.sampled_from(["tls", "tcp"])
+    stdio = table(["kind"], kind=st.sampled_from(["null", "stdin", "stdout", "stderr"]), name=NAMES)
+    addr = st.sampled_from(["::1", "127.0.0.1"])
+    listen = table(["kind", "name", "prot"], kind=st.just("listen"), name=NAMES, prot=prot, addr=addr, port=port)
+    connect = table(
+        ["kind", "host", "prot"], kind=st.just("connect"), host=st.just("h"), prot=prot, name=NAMES, port=port
     )
-    connect = st.fixed_dictionaries(
-        {"kind": st.just("connect"), "host": some(text), "prot": some(prot)},
-        optional={"name": some(text), "port": some(port)},
+    tls = table(
+        roots=st.lists(st.sampled_from(["system", "steward", "ca.pem"]), min_size=1),
+        handshake_timeout=st.integers(1, 300),
     )
-    stdio = st.fixed_dictionaries({"kind": st.sampled_from(["null", "stdin", "stdout"])}, optional={"name": text})
-    size = st.sampled_from(["1 GiB", "64KiB", 65536, "1 XB"])
+    asset = table(
+        ["source", "guest"], source=st.just("a/b"), guest=st.sampled_from(["/a", "/b", "/"]), writable=st.booleans()
+    )
+    files = draw(some(st.lists(some(listen | connect | stdio), max_size=4)))
+    entries = [entry for entry in files if isinstance(entry, dict)] if isinstance(files, list) else []
+    names = [name for entry in entries if isinstance(name := entry.get("name", entry.get("host")), str)]
     return draw(
         table(
-            steward=st.sampled_from(["https://a.example", "http://localhost", "http://a.example"]),
-            args=st.lists(text),
-            files=st.lists(some(listen | connect | stdio), max_size=4),
-            env=st.dictionaries(text, some(text), max_size=3),
-            build=table(toolchain=text, source=text, args=st.lists(text)),
-            package=table(assets=st.lists(table(source=text, guest=st.sampled_from(["/a", "/b", "c"])), max_size=2)),
-            attest=table(issuer=text, protocol=st.sampled_from(["v1", "enarx"])),
-            tls=st.dictionaries(text, table(handshake_timeout=st.integers(0, 301)), max_size=1),
-            deploy=st.dictionaries(text, table(target=text, name=text), max_size=2),
-            resources=table(memory=size, filesystem=size, connections=st.integers(0, 20000)),
+            ["files", "env", "package", "tls", "resources"],
+            steward=st.sampled_from(["https://a.example", "http://localhost"]),
+            args=st.lists(TEXTS),
+            files=st.just(files),
+            env=st.dictionaries(TEXTS, some(TEXTS), min_size=1, max_size=3),
+            build=table(toolchain=LINES, source=LINES, args=st.lists(TEXTS)),
+            package=table(["assets"], assets=st.lists(asset, max_size=2)),
+            attest=table(issuer=LINES, protocol=st.sampled_from(["v1", "enarx"])),
+            tls=st.dictionaries(st.sampled_from([*names, "w"]) if names else NAMES, tls, max_size=2),
+            deploy=st.dictionaries(
+                TEXTS, table(target=LINES, backend=LINES, minimum=LINES, name=st.just("a")), max_size=2
+            ),
+            resources=table(memory=SIZES, filesystem=SIZES, connections=st.integers(1, 16384)),
         )
     )
 
@@ -128,6 +150,37 @@ def test_the_effective_manifest_loads_as_the_same(table, value):
     except ManifestError:
         return
     assert parse(loaded.text, "Enarx.toml").manifest == loaded.manifest
+
+
+@settings(max_examples=300)
+@given(near_manifests())
+def test_the_keep_reads_what_the_loader_takes_and_reads_the_same(table):
+    text = tomli_w.dumps(table).encode()
+    ours = manifest_or_problems(text)
+    if not isinstance(ours, Manifest):
+        return
+    theirs = manifest_of_the_keep.read(text)
+    assert theirs.argv() == ours.argv()
+    assert theirs.environ() == [f"{name}={value}" for name, value in ours.environ()]
+    assert (theirs.memory_bytes, theirs.filesystem_bytes) == (
+        ours.resources.memory_bytes,
+        ours.resources.filesystem_bytes,
+    )
+    assert [(asset.guest, asset.writable) for asset in theirs.assets] == [
+        (asset.guest, asset.writable) for asset in ours.package.assets
+    ]
+    for one, other in zip(theirs.files, ours.files, strict=True):
+        tls = ours.tls.get(other.name, Tls())
+        prot = getattr(other, "prot", "")
+        assert (one.kind, one.tls) == (msgspec.to_builtins(other)["kind"], prot == "tls")
+        assert one.host == getattr(other, "host", "")
+        assert not prot or (one.roots, one.handshake_timeout) == (tls.roots, tls.handshake_timeout)
+
+
+def test_the_keep_passes_over_a_byte_order_mark_too():
+    text = b'\xef\xbb\xbffiles = [{ kind = "stdin" }]'
+    assert [file.name for file in manifest_of_the_keep.read(text).files] == ["stdin"]
+    assert [file.name for file in parse(text, "Enarx.toml").manifest.files] == ["stdin"]
 
 
 def manifest_or_problems(data, *overrides):

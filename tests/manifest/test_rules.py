@@ -208,6 +208,11 @@ def test_a_password_in_a_url_is_not_printed(problems):
         (b"# a\n\xff", "Enarx.toml:2:1: byte 0xff is not UTF-8"),
         ("a = " + "[" * 5000 + "]" * 5000, "Enarx.toml: is nested too deeply"),
         ("a = " + "9" * 5000, "Enarx.toml: holds a number that is too long"),
+        (
+            "env = { A = '1',\n}",
+            "Enarx.toml:1:17: TOML 1.1, and a Keep reads TOML 1.0 (put an inline table on one line",
+        ),
+        ('args = ["\\e"]', "TOML 1.1, and a Keep reads TOML 1.0"),
         ("files = [[]]", "Enarx.toml:1:10: `files[0]` must be a table, not an array"),
         (
             f"resources.connections = 0x{'f' * 5000}",

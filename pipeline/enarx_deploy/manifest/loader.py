@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ _HINTS_OF_SYSTEM: dict[type[OSError], str] = {
     PermissionError: "let your user read it",
 }
 _SYNTAX_HINTS = {"Invalid value": 'text is written in quotes: name = "web"'}  # by tomli's message
+_TOML_1_0 = "put an inline table on one line, with no comma at its end; write \\u001b instead of \\e or \\x1b"
 
 
 class Loaded(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,14 +100,22 @@ def _decode(text: bytes, file: str) -> str:
 
 def _parse_toml(text: str, file: str) -> dict[str, Any]:
     try:
-        return tomli.loads(text)
+        table = tomli.loads(text)
+        tomllib.loads(text)
     except tomli.TOMLDecodeError as error:
         message, hint = f"not TOML: {error.msg}", _SYNTAX_HINTS.get(error.msg, "https://toml.io describes the format")
         raise ManifestError(message, file=file, line=error.lineno, column=error.colno, hint=hint) from error
+    except tomllib.TOMLDecodeError as error:
+        # tomli knows TOML 1.1; the Keep, which reads with Python's own parser, and Enarx know 1.0.
+        place = re.search(r"line (\d+), column (\d+)", str(error))
+        line, column = (int(number) for number in place.groups()) if place else (0, 0)
+        message = "TOML 1.1, and a Keep reads TOML 1.0"
+        raise ManifestError(message, file=file, line=line, column=column, hint=_TOML_1_0) from error
     except RecursionError as error:
         raise ManifestError("is nested too deeply", file=file, hint=_REFERENCE) from error
     except ValueError as error:  # Python refuses to convert numbers of thousands of digits
         raise ManifestError("holds a number that is too long", file=file, hint=_REFERENCE) from error
+    return table
 
 
 def _check(table: dict[str, Any]) -> tuple[Manifest, list[Fault]]:
