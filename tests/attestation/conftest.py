@@ -241,6 +241,16 @@ class Intel:
         r, s = decode_dss_signature(signature)
         return b"".join(part.to_bytes(32, "big") for part in (r, s))
 
+    def crl(self, issuer: Party, *revoked: Party, days: tuple[int, int] = (-1, 30)) -> str:
+        """A revocation list, in the hexadecimal of collateral documents."""
+        return revocation_list(issuer, [found.certificate.serial_number for found in revoked], days).hex()
+
+    def domain(self, **options: Any) -> bytes:
+        return domain(**options)
+
+    def enclave(self, **options: Any) -> bytes:
+        return enclave(**options)
+
     def tcb_info(self, kind: str = "TDX", **changes: Any) -> dict[str, Any]:
         module = {"mrsigner": "00" * 48, "attributes": "00" * 8, "attributesMask": "FF" * 8}
         info: dict[str, Any] = {
