@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from enarx_deploy.models import Deployment, Identity, ReferenceValues
     from enarx_deploy.runner import StageRun
 
+_COLUMNS = 100
+
 
 @click.command()
 @common_options("manifest", "backend", "target", "force")
@@ -61,12 +63,20 @@ def _shown(values: ReferenceValues, deployment: Deployment, identity: Identity) 
         ("", ""),
         ("from whom", _from_whom(values)),
         ("for how long", _for_how_long(identity)),
-        ("where", _where(deployment, identity)),
+        ("where", _where(values, deployment, identity)),
         ("", ""),
         *_next(deployment),
     ]
-    lines = [f"  {label:<13} {text}".rstrip() for label, text in rows]
-    return "\n".join([f"Keep {deployment.id} runs {deployment.name}", *lines])
+    return "\n".join([f"Keep {deployment.id} runs {deployment.name}", *(_row(*row) for row in rows)])
+
+
+def _row(label: str, text: str) -> str:
+    import textwrap
+
+    head = f"  {label:<13} "
+    return textwrap.fill(
+        head + text, _COLUMNS, subsequent_indent=" " * len(head), break_long_words=False, break_on_hyphens=False
+    ).rstrip()
 
 
 def _places(deployment: Deployment, identity: Identity) -> list[tuple[str, str]]:
@@ -95,10 +105,11 @@ def _for_how_long(identity: Identity) -> str:
     return f"the certificate of {identity.issuer} is valid until {identity.not_after}; TLS 1.3 only"
 
 
-def _where(deployment: Deployment, identity: Identity) -> str:
+def _where(values: ReferenceValues, deployment: Deployment, identity: Identity) -> str:
     if not identity.issuer:
         return f"a Keep on target {deployment.target}; the host and the network see everything that is sent"
-    return f"TLS ends inside the Keep, on target {deployment.target}; outside it only sizes, times and addresses show"
+    seen = "sees sizes, times and addresses" if values.hardware else "sees all that the Keep does"
+    return f"TLS ends inside the Keep, on target {deployment.target}; the machine that it runs on {seen}"
 
 
 def _next(deployment: Deployment) -> list[tuple[str, str]]:
