@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from . import der
 from .amd_products import Tcb
 from .der import DerError
-from .x509 import Certificate, Extension, names, public_key
+from .x509 import Certificate, Extension, public_key
 
 _ARC = "1.3.6.1.4.1.3704.1."
 _PRODUCT: Final = der.oid(_ARC + "2")
@@ -50,10 +50,11 @@ class Vek(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_vek(certificate: Certificate) -> Vek:
     """Read AMD's extensions. Raises `DerError` if one is missing, malformed, or contradicts the role."""
-    common_name, organisation = names(certificate.subject)
-    role = _ROLES.get(common_name)
-    if role is None or organisation != _AMD:
-        raise DerError(f"subject {common_name!r} of {organisation!r} is not an endorsement key of AMD's")
+    role = _ROLES.get(certificate.common_name)
+    if role is None or certificate.organisation != _AMD:
+        raise DerError(
+            f"subject {certificate.common_name!r} of {certificate.organisation!r} is not an endorsement key of AMD's"
+        )
     if certificate.unknown_critical or certificate.is_authority:
         raise DerError("an endorsement key has no critical extension that is unknown, and signs no certificates")
     key = public_key(certificate)

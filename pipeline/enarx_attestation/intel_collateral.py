@@ -22,7 +22,6 @@ from .x509 import (
     Certificate,
     PublicKey,
     RevocationList,
-    names,
     public_key,
     read_crl,
     read_pem,
@@ -153,8 +152,7 @@ def pck_authority(chain: tuple[Certificate, ...], anchors: Anchors) -> tuple[Aut
 
 def is_intel(certificate: Certificate, common_names: frozenset[str]) -> bool:
     """Whether the subject is one of these names of Intel's."""
-    common_name, organisation = names(certificate.subject)
-    return common_name in common_names and organisation == INTEL
+    return certificate.common_name in common_names and certificate.organisation == INTEL
 
 
 def raw_signature(signature: bytes) -> bytes:

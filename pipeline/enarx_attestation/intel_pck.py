@@ -72,7 +72,7 @@ def _table(parent: Element) -> dict[bytes, Element]:
         raise DerError("expected a SEQUENCE")
     found: dict[bytes, Element] = {}
     for pair in der.children(parent):
-        parts = list(der.children(pair))
+        parts = der.children(pair)
         if pair.tag != der.SEQUENCE or len(parts) != 2 or parts[0].tag != der.OID:
             raise DerError("expected an identifier and a value")
         if parts[0].content in found:

@@ -78,6 +78,9 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
     """None if the algorithm is not one of those that attestation uses."""
     issuer: bytes
     subject: bytes
+    common_name: str
+    """Of the subject; empty if there is none, or more than one."""
+    organisation: str
     not_before: datetime
     not_after: datetime
     spki: bytes
@@ -112,7 +115,7 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
         if constraints is None:
             return False
         try:
-            first = next(der.children(der.whole(constraints.value, der.SEQUENCE)), None)
+            first = next(iter(der.children(der.whole(constraints.value, der.SEQUENCE))), None)
             return first is not None and first.tag == der.BOOLEAN and der.boolean(first)
         except DerError:
             return False
@@ -202,30 +205,17 @@ def signature_valid(key: PublicKey | None, algorithm: Algorithm, signature: byte
     return False
 
 
-def names(dn: bytes) -> tuple[str, str]:
-    """Common name and organisation of a distinguished name; empty where absent or repeated."""
-    found: dict[bytes, list[str]] = {_COMMON_NAME: [], _ORGANISATION: []}
-    try:
-        for rdn in der.children(der.whole(dn, der.SEQUENCE)):
-            for pair in der.children(rdn):
-                kind, value = list(der.children(pair))
-                if kind.content in found:
-                    found[kind.content].append(der.text(value))
-    except ValueError:  # a DerError, or a pair that is none
-        return "", ""
-    return tuple("".join(values) if len(values) == 1 else "" for values in found.values())  # type: ignore[return-value]  # two keys, two values
-
-
 def _certificate(data: bytes) -> Certificate:
     outer = der.whole(data, der.SEQUENCE)
     tbs, algorithm, signature = der.fields(outer, der.SEQUENCE, der.SEQUENCE, der.BIT_STRING)
-    parts = list(der.children(tbs))
+    parts = der.children(tbs)
     if len(parts) != 8 or [part.tag for part in parts] != [0xA0, 0x02, 0x30, 0x30, 0x30, 0x30, 0x30, 0xA3]:
         raise DerError("expected a version 3 certificate with extensions and no unique identifiers")
     version, serial, inner, issuer, validity, subject, spki, extensions = parts
     if der.integer(der.only(version, der.INTEGER)) != 2 or inner.raw != algorithm.raw:
         raise DerError("version is not 3, or the two signature algorithms differ")
-    not_before, not_after = list(der.children(validity))
+    not_before, not_after = der.fields(validity, None, None)
+    common_name, organisation = _names(subject)
     return Certificate(
         raw=data,
         tbs=tbs.raw,
@@ -233,6 +223,8 @@ def _certificate(data: bytes) -> Certificate:
         algorithm=_algorithm(algorithm),
         issuer=issuer.raw,
         subject=subject.raw,
+        common_name=common_name,
+        organisation=organisation,
         not_before=der.time(not_before),
         not_after=der.time(not_after),
         spki=spki.raw,
@@ -241,10 +233,27 @@ def _certificate(data: bytes) -> Certificate:
     )
 
 
+def _names(dn: Element) -> tuple[str, str]:
+    """Common name and organisation of a distinguished name."""
+    common_names, organisations = [], []
+    for rdn in der.children(dn):
+        for pair in der.children(rdn):
+            kind, value = der.fields(pair, der.OID, None)
+            if kind.content == _COMMON_NAME:
+                common_names.append(der.text(value))
+            elif kind.content == _ORGANISATION:
+                organisations.append(der.text(value))
+    return _only(common_names), _only(organisations)
+
+
+def _only(values: list[str]) -> str:
+    return values[0] if len(values) == 1 else ""
+
+
 def _revocation_list(data: bytes) -> RevocationList:
     outer = der.whole(data, der.SEQUENCE)
     tbs, algorithm, signature = der.fields(outer, der.SEQUENCE, der.SEQUENCE, der.BIT_STRING)
-    parts = list(der.children(tbs))
+    parts = der.children(tbs)
     if len(parts) < 6 or [part.tag for part in parts[:3]] != [der.INTEGER, der.SEQUENCE, der.SEQUENCE]:
         raise DerError("expected a version 2 revocation list with extensions")
     version, inner, issuer, this_update, next_update, *rest = parts
@@ -269,7 +278,7 @@ def _revocation_list(data: bytes) -> RevocationList:
 
 def _entry(entry: Element) -> tuple[int, bool]:
     """Serial number of a revoked certificate, and whether the entry has a critical extension."""
-    parts = list(der.children(entry))
+    parts = der.children(entry)
     if entry.tag != der.SEQUENCE or len(parts) not in {2, 3}:
         raise DerError("expected an entry of a revocation list")
     der.time(parts[1])
@@ -286,7 +295,7 @@ def _extensions(parent: Element) -> dict[bytes, Extension]:
     if parent.tag != der.SEQUENCE:
         raise DerError("expected extensions")
     for item in der.children(parent):
-        parts = list(der.children(item))
+        parts = der.children(item)
         if len(parts) not in {2, 3} or parts[0].tag != der.OID or item.tag != der.SEQUENCE:
             raise DerError("expected an extension")
         critical = len(parts) == 3 and der.boolean(parts[1])
@@ -300,7 +309,7 @@ def _algorithm(found: Element) -> Algorithm | None:
     raw = found.raw
     if raw in _ECDSA:
         return _ECDSA[raw]
-    parts = list(der.children(found))
+    parts = der.children(found)
     if len(parts) == 2 and parts[0].content == _RSA_PSS and _pss_is_sha384(parts[1]):
         return "rsa-pss-sha384"
     return None
@@ -311,7 +320,7 @@ def _pss_is_sha384(parameters: Element) -> bool:
     given = {part.tag: part for part in der.children(parameters)}
     if not {0xA0, 0xA1, 0xA2} <= given.keys() <= {0xA0, 0xA1, 0xA2, 0xA3}:
         return False
-    mask = list(der.children(der.only(given[0xA1], der.SEQUENCE)))
+    mask = der.children(der.only(given[0xA1], der.SEQUENCE))
     return (
         _is_sha384(der.only(given[0xA0], der.SEQUENCE))
         and len(mask) == 2
@@ -324,5 +333,5 @@ def _pss_is_sha384(parameters: Element) -> bool:
 
 
 def _is_sha384(found: Element) -> bool:
-    first = next(der.children(found), None)
+    first = next(iter(der.children(found)), None)
     return first is not None and first.content == _SHA384
