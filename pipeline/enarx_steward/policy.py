@@ -47,7 +47,7 @@ MAX_LIFETIME: Final = timedelta(days=7)
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _LIFETIME: Final = re.compile(r"([1-9][0-9]{0,6})([smhd])")
 _LABEL: Final = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
-_DNS_NAME: Final = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(\.{_LABEL})*")
+_DNS_NAME: Final = re.compile(rf"(?=.{{1,253}}\Z)(?!(.*\.)?[0-9]+\Z){_LABEL}(\.{_LABEL})*")
 _TRUST_DOMAIN: Final = re.compile(r"[a-z0-9._-]{1,255}")  # SPIFFE-ID, section 2.1
 _AUDIENCE: Final = re.compile(r"https?://[!-~]{1,2000}")
 _GRANT_KEYS: Final = ("names", "lifetime")

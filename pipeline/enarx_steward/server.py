@@ -71,6 +71,7 @@ def serve(options: Options, ready: Ready, *, before_serving: Callable[[], None] 
         url = _url(listener)
         steward = Steward(authority, policy, audience=_audience(policy, options.host, url))
         before_serving()
+        server = _make_server(steward, options.host)
         running = Running(
             pid=os.getpid(),
             url=url,
@@ -80,7 +81,7 @@ def serve(options: Options, ready: Ready, *, before_serving: Callable[[], None] 
         )
         held.write(running)
         ready(running)
-        _run(steward, listener)
+        server.run(sockets=[listener])
 
 
 def parse_listen(text: str) -> tuple[str, int]:
@@ -102,8 +103,8 @@ def is_loopback(host: str) -> bool:
     return ip_address(host).is_loopback
 
 
-def _run(steward: Steward, listener: socket.socket) -> None:
-    host = listener.getsockname()[0]
+def _make_server(steward: Steward, host: str) -> uvicorn.Server:
+    """The HTTP server, and from now on SIGINT and SIGTERM end it in good order."""
     hosts = {"localhost", "127.0.0.1", "::1", host} if is_loopback(host) else None
     config = uvicorn.Config(
         make_app(steward, hosts=hosts),
@@ -125,7 +126,7 @@ def _run(steward: Steward, listener: socket.socket) -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, leave)
-    server.run(sockets=[listener])
+    return server
 
 
 def _ports(options: Options, held: Held) -> Sequence[int]:

@@ -148,7 +148,7 @@ def test_another_version_is_refused(keep):
 def test_a_weak_hash_is_refused(keep):
     info, _, _ = der.children(der.whole(keep.request(), der.SEQUENCE))
     algorithm = sequence([element(der.OID, der.oid("1.2.840.10045.4.1"))])
-    signature = element(der.BIT_STRING, b"\0" + keep.key.sign(info.raw, ec.ECDSA(SHA1())))
+    signature = element(der.BIT_STRING, b"\0" + keep.key.sign(info.raw, ec.ECDSA(SHA1())))  # noqa: S303 — the defect
     with pytest.raises(MalformedRequest, match="SHA-256"):
         csr.read(sequence([info.raw, algorithm, signature]))
 

@@ -130,17 +130,20 @@ def test_the_answer_holds_the_appraisal_with_every_check(steward, keep):
     outcomes = {check["id"]: check["outcome"] for check in appraisal["checks"]}
     assert appraisal["ok"] is True
     assert appraisal["status"] == "Unprotected"
-    assert outcomes.items() >= {
-        "nonce.open": "passed",
-        "evidence.collateral": "passed",
-        "request.marking": "passed",
-        "nil.unprotected": "passed",
-        "claims.verified": "passed",
-        "policy.kind": "passed",
-        "nil.package": "skipped",
-        "binding.report-data": "passed",
-        "binding.package": "passed",
-    }.items()
+    assert (
+        outcomes.items()
+        >= {
+            "nonce.open": "passed",
+            "evidence.collateral": "passed",
+            "request.marking": "passed",
+            "nil.unprotected": "passed",
+            "claims.verified": "passed",
+            "policy.kind": "passed",
+            "nil.package": "skipped",
+            "binding.report-data": "passed",
+            "binding.package": "passed",
+        }.items()
+    )
     assert "failed" not in outcomes.values()
 
 
@@ -210,9 +213,7 @@ def test_a_p384_key_is_certified_too(steward, make_keep):
 
 def test_the_subject_of_a_request_is_not_looked_at(steward, keep):
     nonce = steward.nonce()
-    answer = steward.ask(
-        keep.request(subject="bank.example"), nonce, keep.evidence(nonce, steward.audience)
-    )
+    answer = steward.ask(keep.request(subject="bank.example"), nonce, keep.evidence(nonce, steward.audience))
     leaf = base64.b64decode(answer.raise_for_status().json()["chain"][0])
     assert b"bank.example" not in leaf
 
