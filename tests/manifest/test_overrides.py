@@ -52,6 +52,7 @@ target = "ssh"
         ('env.A="1\\n2"', ("env", "A"), "1\n2"),
         ("env.A=1\nB=2", ("env", "A"), "1\nB=2"),
         ('env.A=1\n[build]\ntoolchain="x"', ("env", "A"), '1\n[build]\ntoolchain="x"'),
+        ('env.A="x"\n[build]\ntoolchain="y"', ("env", "A"), '"x"\n[build]\ntoolchain="y"'),
         ("env.B-2_c=x", ("env", "B-2_c"), "x"),
         ('env."a=b"=c', ("env", "a=b"), "c"),
         ("steward=https://steward.example", ("steward",), "https://steward.example"),

@@ -58,8 +58,9 @@ REFUSED = {
     "a URL with a space": ('steward = "https://steward.example/a b"\n', "`steward` must be an absolute https:// URL"),
     "an asset from outside": (
         'package.assets = [{ source = "../key.pem", guest = "/key.pem" }]\n',
-        "Enarx.toml:1:30: `package.assets[0].source` must be a path inside the project: relative, and without '..'",
+        "Enarx.toml:1:30: `package.assets[0].source` must be a path inside the project: relative, without '..'",
     ),
+    "the project itself as an asset": ('package.assets = [{ source = "./", guest = "/" }]\n', "not the project itself"),
     "an asset by absolute path": (
         'package.assets = [{ source = "/etc", guest = "/etc" }]\n',
         "a path inside the project",
@@ -118,7 +119,7 @@ ALLOWED = {
     '{ kind = "listen", name = "a", prot = "tls", addr = "127.0.0.1" }, { kind = "listen", name = "b", prot = "tls" }]',
     "roots of every sort": 'files = [{ kind = "connect", host = "h", prot = "tls" }]\n'
     'tls.h.roots = ["system", "steward", "ca.pem", "certs/ca"]',
-    "an asset at the root": 'package.assets = [{ source = ".", guest = "/" }, { source = "a..b", guest = "/.a" }]',
+    "an asset at the root": 'package.assets = [{ source = "./.a", guest = "/" }, { source = "a..b", guest = "/.a" }]',
     "the least and the most": "resources = { memory = 65536, filesystem = 0, connections = 16384 }",
     "an issuer of a plugin": 'attest = { issuer = "acme", protocol = "enarx" }',
 }
@@ -189,6 +190,11 @@ name = 7
         "Enarx.toml:14:1: unknown key `traget` in `deploy.default`",
         "Enarx.toml:15:8: `deploy.default.name` must be a string",
     ]
+
+
+def test_a_fault_in_files_is_not_told_again_of_tls(problems):
+    (problem,) = problems(LISTEN + "prt = 1\n[tls.web]\n")
+    assert problem.startswith("Enarx.toml:5:1: unknown key `prt`")
 
 
 def test_a_password_in_a_url_is_not_printed(problems):

@@ -59,8 +59,8 @@ Url = Annotated[
 ProjectPath = Annotated[
     str,
     Meta(
-        pattern=r"^(?!/)(?!(.*/)?\.\.(/|$))[^\u0000-\u001f\u007f]+(?!\n)$",
-        extra=_expected("a path inside the project: relative, and without '..'"),
+        pattern=r"^(?!/)(?!\.[/.]*$)(?!(.*/)?\.\.(/|$))[^\u0000-\u001f\u007f]+(?!\n)$",
+        extra=_expected("a path inside the project: relative, without '..', and not the project itself"),
     ),
 ]
 GuestPath = Annotated[
