@@ -144,7 +144,7 @@ _EXTRA: dict[Extra, tuple[_Option, ...]] = {
         _Option(
             "overrides",
             ("--set",),
-            "Override a manifest value, such as --set files.0.port=8443; can be repeated.",
+            "Override a manifest value, such as --set files.web.port=8443; can be repeated.",
             ("ENARX_DEPLOY_SET",),
             {"metavar": "KEY=VALUE", "multiple": True},
         ),
