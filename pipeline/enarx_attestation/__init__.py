@@ -28,7 +28,7 @@ from .intel_policy import SgxPolicy, TdxPolicy
 from .kinds import KINDS, Kind
 from .model import Binding, Claims, Collateral, Evidence, Verdict
 from .nil import NilPolicy
-from .policy import Policy, load_policy
+from .policy import Policy, load_policy, load_policy_as
 from .snp import SnpClaims, SnpCollateral
 from .snp_policy import SnpPolicy
 from .verdict import appraise, parse, verify
@@ -72,6 +72,7 @@ __all__ = [
     "legacy_report_data",
     "load_endorsements",
     "load_policy",
+    "load_policy_as",
     "parse",
     "policy_for",
     "report_data",

@@ -21,8 +21,9 @@ from . import cca, intel_collateral, snp
 from .anchors import VENDOR_ANCHORS, Anchors
 from .checks import Rule, Sheet
 from .errors import MalformedCollateral, MalformedEvidence
-from .model import Binding, Claims, Collateral, Verdict
+from .model import Binding, Claims, Collateral, Evidence, Verdict
 from .policy import Policy, load_policy
+from .snp_report import SIGNING_KEYS, SnpEvidence
 from .verdict import appraise, parse, verify
 
 MAX_FILES: Final = 64
@@ -54,7 +55,7 @@ def appraise_files(
     try:
         evidence = parse(data, kind)
         claims = replace(claims, kind=evidence.kind, evidence_sha256=evidence.sha256)
-        verified = verify(evidence, load_endorsements(evidence.kind, files), anchors, at)
+        verified = verify(evidence, load_endorsements(evidence.kind, files, evidence), anchors, at)
     except MalformedEvidence as exc:
         sheet.check("evidence.malformed", False, "well-formed evidence", exc)
     except MalformedCollateral as exc:
@@ -84,35 +85,41 @@ def policy_for(
     return load_policy({**tables, kind.replace("-", "_"): section})
 
 
-def load_endorsements(kind: str, files: Mapping[str, bytes]) -> Collateral:
-    """Collateral for evidence of `kind`. Raises `MalformedCollateral` naming what is missing or unreadable."""
+def load_endorsements(kind: str, files: Mapping[str, bytes], evidence: Evidence | None = None) -> Collateral:
+    """Collateral for evidence of `kind`. Raises `MalformedCollateral` naming what is missing or unreadable.
+
+    With `evidence`, where both keys of AMD's are there, the one is taken that the report names.
+    """
     if len(files) > MAX_FILES:
         raise MalformedCollateral(f"more than {MAX_FILES} files of endorsements")
     loader = _LOADERS.get(kind)
-    return Collateral() if loader is None else loader(files)
+    return Collateral() if loader is None else loader(files, evidence)
 
 
-def _snp(files: Mapping[str, bytes]) -> Collateral:
+def _snp(files: Mapping[str, bytes], evidence: Evidence | None) -> Collateral:
+    report = getattr(evidence, "report", evidence)
+    named = SIGNING_KEYS.get(report.signing_key, "") if isinstance(report, SnpEvidence) else ""
     keys = [name for name in ("vcek.der", "vlek.der") if name in files]
+    keys = [name for name in keys if name == f"{named.lower()}.der"] or keys
     if len(keys) != 1:
-        raise MalformedCollateral("expected vcek.der or vlek.der among the endorsements, and not both")
+        raise MalformedCollateral("expected vcek.der or vlek.der among the endorsements")
     crls = [data for name, data in sorted(files.items()) if name.startswith("crl") and name.endswith(".der")]
     return snp.read_collateral(files[keys[0]], chain=files.get("ca_chain.pem"), crls=crls)
 
 
-def _intel(files: Mapping[str, bytes]) -> Collateral:
+def _intel(files: Mapping[str, bytes], _evidence: Evidence | None) -> Collateral:
     if "collateral.json" not in files:
         raise MalformedCollateral("expected collateral.json among the endorsements")
     return intel_collateral.read_collateral(files["collateral.json"])
 
 
-def _cca(files: Mapping[str, bytes]) -> Collateral:
+def _cca(files: Mapping[str, bytes], _evidence: Evidence | None) -> Collateral:
     if "platform.pub.pem" not in files:
         raise MalformedCollateral("expected platform.pub.pem among the endorsements")
     return cca.read_collateral(files["platform.pub.pem"])
 
 
-_LOADERS: Final[dict[str, Callable[[Mapping[str, bytes]], Collateral]]] = {
+_LOADERS: Final[dict[str, Callable[[Mapping[str, bytes], Evidence | None], Collateral]]] = {
     "snp": _snp,
     "az-snp": _snp,
     "sgx": _intel,

@@ -53,6 +53,16 @@ class Document(msgspec.Struct, frozen=True):
     pck_certificate_chain: str | None = None
 
 
+class _TcbInfoAnswer(msgspec.Struct, frozen=True):
+    tcbInfo: msgspec.Raw  # noqa: N815 — Intel's name
+    signature: str
+
+
+class _IdentityAnswer(msgspec.Struct, frozen=True):
+    enclaveIdentity: msgspec.Raw  # noqa: N815 — Intel's name
+    signature: str
+
+
 class IntelCollateral(Collateral, frozen=True, kw_only=True):
     """Collateral that was read; nothing about it is verified."""
 
@@ -117,6 +127,42 @@ def read_collateral(data: bytes) -> IntelCollateral:
         qe_identity=read_enclave_identity(identity),
         pck_chain=_chain(document.pck_certificate_chain) if document.pck_certificate_chain else (),
     )
+
+
+def compose(
+    *,
+    tcb_info: bytes,
+    tcb_info_chain: str,
+    qe_identity: bytes,
+    qe_identity_chain: str,
+    root_ca_crl: bytes,
+    pck_crl: bytes,
+    pck_crl_chain: str,
+    pck_chain: str | None = None,
+) -> bytes:
+    """A collateral document of what Intel's service answers.
+
+    `tcb_info` and `qe_identity` are bodies as they came, of which the signed text is kept byte for byte. Revocation
+    lists are DER; chains are PEM, no longer URL-encoded. Raises `MalformedCollateral` if a body is not such an answer.
+    """
+    try:
+        info = msgspec.json.decode(tcb_info, type=_TcbInfoAnswer)
+        identity = msgspec.json.decode(qe_identity, type=_IdentityAnswer)
+        document = Document(
+            pck_crl_issuer_chain=pck_crl_chain,
+            root_ca_crl=root_ca_crl.hex(),
+            pck_crl=pck_crl.hex(),
+            tcb_info_issuer_chain=tcb_info_chain,
+            tcb_info=bytes(info.tcbInfo).decode(),
+            tcb_info_signature=info.signature,
+            qe_identity_issuer_chain=qe_identity_chain,
+            qe_identity=bytes(identity.enclaveIdentity).decode(),
+            qe_identity_signature=identity.signature,
+            pck_certificate_chain=pck_chain,
+        )
+    except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
+        raise MalformedCollateral(f"not an answer of Intel's service: {exc}") from exc
+    return msgspec.json.encode(document)
 
 
 def endorse(collateral: IntelCollateral, anchors: Anchors) -> Endorsements:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -15,6 +15,9 @@ from .nil import NilPolicy
 from .nitro import NitroPolicy
 from .section import Section
 from .snp_policy import SnpPolicy
+from .steward_toml import translate
+
+PolicyType = TypeVar("PolicyType", bound="Policy")
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -36,8 +39,16 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 def load_policy(data: Mapping[str, Any]) -> Policy:
-    """Make a policy of plain values, such as a TOML file's. Raises `PolicyError` naming the key."""
+    """Make a policy of plain values, such as a TOML file's. Raises `PolicyError` naming the key.
+
+    Keys of Enarx's `steward.toml` are understood; see `steward_toml`.
+    """
+    return load_policy_as(Policy, data)
+
+
+def load_policy_as(type: type[PolicyType], data: Mapping[str, Any]) -> PolicyType:
+    """The same of a sub-class of `Policy`, which has sections for kinds of third parties."""
     try:
-        return msgspec.convert(data, Policy, strict=True)
+        return msgspec.convert(translate(data), type, strict=True)
     except msgspec.ValidationError as exc:
         raise PolicyError(f"policy: {exc}") from exc
