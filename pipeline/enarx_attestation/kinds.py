@@ -15,6 +15,7 @@ from typing import Any, Final
 from . import az_snp, cca, intel, intel_policy, intel_quote, nil, nitro, snp, snp_policy, snp_report
 from .anchors import Anchors
 from .checks import Rule, Sheet
+from .errors import InvalidArgument
 from .model import Claims, Collateral, Evidence
 
 
@@ -34,6 +35,11 @@ class Kind:
     appraise: Callable[[Claims, Any, Sheet], None]
     rules: Mapping[str, Rule]
     required: frozenset[str]
+
+    def __post_init__(self) -> None:
+        # Without a check that must be made, claims that nothing was checked of would pass for verified.
+        if not self.required or not self.required <= self.rules.keys():
+            raise InvalidArgument(f"the kind {self.name!r} requires no check, or one that has no rule")
 
 
 _NIL_REQUIRED = frozenset({"nil.unprotected"})

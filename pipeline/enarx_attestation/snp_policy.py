@@ -125,12 +125,12 @@ class SnpPolicy(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     minimum_firmware: str = "0.0.0"
     """Least version of the firmware in use: major.minor.build."""
     minimum_tcb: Mapping[str, Tcb] = {}
-    """By product line: least REPORTED_TCB of each component. If given, a line that is not in it is refused."""
+    """By product line: least of each component, REPORTED and COMMITTED. If given, other lines are refused."""
     minimum_launch_tcb: Mapping[str, Tcb] = {}
     """The same for the firmware under which the guest was started."""
     minimum_guest_svn: int = 0
-    # REPORTED_TCB, to which the minimum applies, never exceeds what is committed: rolling provisional firmware back
-    # cannot take a platform below the level that was appraised.
+    # The minimum applies to what is committed as well: rolling provisional firmware back cannot take a platform below
+    # the level that was appraised.
     provisional_firmware: Literal["any", "forbid"] = "any"
     """Whether firmware that the host can still roll back may be in use."""
     required_mitigations: int = 0
@@ -243,7 +243,8 @@ def _appraise_platform(claims: SnpClaims, policy: SnpPolicy, sheet: Sheet) -> No
     )
     wrong = _bits(claims.platform_info, policy.platform_info)
     sheet.check("snp.policy.platform", not wrong, "no bit against the policy", "; ".join(wrong) or "none")
-    _minimum(claims.reported_tcb, claims.product, policy.minimum_tcb, sheet, "snp.policy.tcb")
+    certain = {name: min(value, claims.committed_tcb.get(name, -1)) for name, value in claims.reported_tcb.items()}
+    _minimum(certain, claims.product, policy.minimum_tcb, sheet, "snp.policy.tcb")
     _minimum(claims.launch_tcb, claims.product, policy.minimum_launch_tcb, sheet, "snp.policy.launch-tcb")
     new = _version(claims.current_firmware) >= _version(policy.minimum_firmware)
     sheet.check("snp.policy.firmware", new, f"at least {policy.minimum_firmware}", claims.current_firmware)

@@ -97,7 +97,7 @@ def appraise(
     failed = [check.id for check in claims.checks if not check.ok]
     sheet.check(
         "claims.verified",
-        not missing and not failed,
+        bool(made) and not missing and not failed,
         "every check of verification made and passed",
         "; ".join([*(f"{id} was not made" for id in missing), *(f"{id} failed" for id in failed)]) or "so it is",
     )

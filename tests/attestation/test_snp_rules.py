@@ -83,7 +83,7 @@ FLAWS: dict[str, tuple[dict[int, bytes], set[str]]] = {
     "lower REPORTED_TCB": ({0x180: bytes([3])}, {"snp.tcb.reported"}),
     "a reserved byte of REPORTED_TCB": ({0x182: b"\1"}, {"snp.tcb.reported"}),
     "CURRENT_TCB below REPORTED_TCB": ({0x38: bytes([3])}, {"snp.tcb.order"}),
-    "COMMITTED_TCB below REPORTED_TCB": ({0x1E0: bytes([3])}, {"snp.tcb.order"}),
+    "COMMITTED_TCB below REPORTED_TCB": ({0x1E0: bytes([3])}, set()),
     "COMMITTED_TCB above CURRENT_TCB": ({0x1E0: bytes([5])}, {"snp.tcb.order"}),
     "debug": ({0x08: struct.pack("<Q", 0xB001F)}, {"snp.policy.guest"}),
     "migration": ({0x08: struct.pack("<Q", 0x7001F)}, {"snp.policy.guest"}),
@@ -182,6 +182,13 @@ def test_models_of_one_line(amd: Amd) -> None:
     for family, model, line in lines:
         assert line_of_cpu(family, model) == line
     assert line_of_product("Siena") == line_of_product("Bergamo-A0") == line_of_product("Genoa-B1") == "genoa"
+
+
+def test_the_minimum_applies_to_what_is_committed(amd: Amd) -> None:
+    report, vek = amd.report({0x1E0: bytes([3])}), amd.vek(amd.extensions()).der
+    assert judge(amd, report, vek, minimum_tcb={"milan": {"bl": 3}}).ok
+    assert failed(judge(amd, report, vek, minimum_tcb={"milan": {"bl": 4}})) == {"snp.policy.tcb"}
+    assert failed(judge(amd, report, vek, provisional_firmware="forbid")) == {"snp.policy.provisional"}
 
 
 def test_revocation(amd: Amd) -> None:
