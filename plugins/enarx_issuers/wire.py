@@ -157,7 +157,7 @@ def _complaint_enarx(url: str, status: int) -> StewardError | VerificationRefuse
             f"the Steward at {url} refused the certificate request (status {status})",
             hint="Enarx's protocol gives no reason; the Steward's log does, and so does `[attest] protocol = \"v1\"`",
         )
-    return StewardError(f"the Steward at {url} answered with {status}")
+    return StewardError(f"the Steward at {url} answered with status {status}")
 
 
 def _decode(url: str, answer: bytes, type: type[T]) -> T:
