@@ -194,11 +194,14 @@ impl Block {
     }
 
     /// Guest: sleep until marked, at most for `limit`. Returns at once if already marked.
+    ///
+    /// The bell is read before sleep is announced. A waker that was late, and answers this sleep for news that were
+    /// taken before it, takes the announcement away; then the bell has moved on, and there is no sleep without one.
     pub fn guest_sleep(&self, limit: Option<Duration>) {
         let asleep = self.mapping.u32_at(layout::GUEST_ASLEEP);
         let bell = self.mapping.u32_at(layout::GUEST_BELL);
-        asleep.store(1, SeqCst);
         let before = bell.load(SeqCst);
+        asleep.store(1, SeqCst);
         if !self.is_marked(Half::Guest) {
             let limit = limit.map(|limit| futex::Timespec {
                 tv_sec: limit.as_secs().min(1 << 40) as i64,
@@ -304,6 +307,36 @@ mod tests {
         assert_eq!(marked, [0, 63, 64, 999]);
         assert!(!block.is_marked(Half::Guest));
         assert!(!block.is_marked(Half::Host));
+    }
+
+    #[test]
+    fn no_wake_up_is_lost_between_marks_that_are_taken_and_wakers_that_are_late() {
+        let (block, _file) = Block::create(64, 4096).unwrap();
+        let answered = AtomicU32::new(0);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut marked = Vec::new();
+                while answered.load(SeqCst) < 100_000 {
+                    block.take_marks(Half::Guest, &mut marked);
+                    answered.fetch_add(marked.drain(..).count() as u32, SeqCst);
+                    if answered.load(SeqCst) < 100_000 {
+                        block.guest_sleep(None);
+                    }
+                }
+            });
+            for asked in 0..100_000 {
+                block.mark(Half::Guest, asked % 64);
+                block.wake_guest();
+                let patience = std::time::Instant::now();
+                while answered.load(SeqCst) <= asked {
+                    assert!(
+                        patience.elapsed() < Duration::from_secs(10),
+                        "mark {asked} was never taken"
+                    );
+                    std::hint::spin_loop();
+                }
+            }
+        });
     }
 
     #[test]
