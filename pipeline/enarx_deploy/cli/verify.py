@@ -76,7 +76,7 @@ def _trust(
     from enarx_deploy.verification import Trust
 
     if package is not None and any_workload:
-        raise UsageError("--package and --any-workload exclude each other")
+        raise UsageError("--package and --any-workload exclude each other", hint="leave one of them out")
     own = paths.state_dir("steward")
     accepted, accepted_by = _accepted(own if root is None else None, accept)
     root_path = root or own / "root.pem"
@@ -117,7 +117,7 @@ def _read_root(path: Path) -> str:
             f"{path}: there is no root certificate to trust", hint="give the Steward's with --root PEM"
         ) from None
     except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}") from error
+        raise UsageError(f"{path}: {error.strerror}", hint="--root takes a certificate in PEM") from error
     except ValueError as error:
         raise UsageError(
             f"{path}: not one certificate in PEM", hint="the root of a Steward is what `--root` takes"
@@ -158,10 +158,10 @@ def _parse_endpoint(text: str) -> tuple[str, int]:
 def _checked_name(name: str) -> str:
     try:
         encoded = name.encode("idna").decode()
-    except UnicodeError as error:
-        raise UsageError(f"{name!r} is not a host name") from error
-    if not encoded or encoded.startswith(".") or not encoded.isprintable() or " " in encoded:
-        raise UsageError(f"{name!r} is not a host name")
+    except UnicodeError:
+        encoded = ""
+    if not encoded or encoded.startswith(".") or not encoded.isprintable() or set(encoded) & set(" /@"):
+        raise UsageError(f"{name!r} is not a host name", hint="such as localhost, keep.example.org or 127.0.0.1")
     return encoded
 
 
