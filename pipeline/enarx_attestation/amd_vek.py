@@ -69,10 +69,10 @@ def read_vek(certificate: Certificate) -> Vek:
     return Vek(
         role=role,
         key=key,
-        product=der.text(der.whole(_value(extensions.get(_PRODUCT)), der.IA5_STRING)),
+        product=_text(_value(extensions.get(_PRODUCT))),
         tcb={name: _component(extensions[id]) for id, name in _SPL.items() if id in extensions},
         hwid=None if hwid is None else _hwid(hwid.value),
-        csp_id=None if csp_id is None else der.text(der.whole(csp_id.value, der.IA5_STRING)),
+        csp_id=None if csp_id is None else _text(csp_id.value),
     )
 
 
@@ -91,6 +91,13 @@ def _hwid(value: bytes) -> bytes:
     if len(content) not in _HWID_SIZES:
         raise DerError("the chip's identity is neither 8 nor 64 bytes")
     return content
+
+
+def _text(value: bytes) -> str:
+    found = der.element(value, 0, len(value))
+    if found.end != len(value):
+        raise DerError("bytes follow a string")
+    return der.text(found)
 
 
 def _value(extension: Extension | None) -> bytes:

@@ -6,8 +6,6 @@ TPM's attestation key (AK); the AK signs a quote of the registers, with the call
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 from collections.abc import Mapping
 from datetime import datetime
@@ -23,6 +21,7 @@ from .anchors import Anchors
 from .checks import Rule, Sheet
 from .errors import InvalidArgument, MalformedEvidence, PolicyError
 from .model import Claims, Collateral, Evidence
+from .reading import read_base64, read_json
 from .snp import SnpClaims
 from .snp_policy import SnpPolicy
 
@@ -114,11 +113,10 @@ def recognise(data: bytes) -> bool:
 
 def parse(data: bytes) -> AzSnpEvidence:
     """Read evidence as attestation agents send it. Raises `MalformedEvidence`."""
+    document = read_json(data, _Document, _malformed)
+    report, runtime = _unwrap(read_base64(document.hcl_report, _malformed))
+    message = bytes.fromhex(document.tpm_quote.message)
     try:
-        document = msgspec.json.decode(data, type=_Document)
-        hcl = base64.b64decode(document.hcl_report.replace("-", "+").replace("_", "/") + "==", validate=False)
-        message = bytes.fromhex(document.tpm_quote.message)
-        report, runtime = _unwrap(hcl)
         return AzSnpEvidence(
             kind="az-snp",
             raw=data,
@@ -130,8 +128,8 @@ def parse(data: bytes) -> AzSnpEvidence:
             quote=tpm.read_quote(message),
             pcrs=tuple(bytes.fromhex(value) for value in document.tpm_quote.pcrs),
         )
-    except (msgspec.MsgspecError, UnicodeDecodeError, binascii.Error, tpm.TpmError) as exc:
-        raise MalformedEvidence(f"not evidence of an Azure VM: {exc}") from exc
+    except tpm.TpmError as exc:
+        raise _malformed(str(exc)) from exc
 
 
 def verify(evidence: Evidence, collateral: Collateral, anchors: Anchors, at: datetime) -> AzSnpClaims:
@@ -184,11 +182,15 @@ def _unwrap(hcl: bytes) -> tuple[snp_report.SnpEvidence, bytes]:
     return snp_report.parse(hcl[_HEADER:start]), runtime
 
 
+def _malformed(why: str) -> MalformedEvidence:
+    return MalformedEvidence(f"not evidence of an Azure VM: {why}")
+
+
 def _attestation_key(runtime: bytes) -> rsa.RSAPublicKey:
-    keys = [key for key in msgspec.json.decode(runtime, type=_Runtime).keys if key.kid == _AK and key.kty == "RSA"]
+    keys = [key for key in read_json(runtime, _Runtime, _malformed).keys if key.kid == _AK and key.kty == "RSA"]
     if len(keys) != 1:
         raise MalformedEvidence(f"expected one RSA key named {_AK}")
-    e, n = (int.from_bytes(base64.urlsafe_b64decode(part + "=="), "big") for part in (keys[0].e, keys[0].n))
+    e, n = (int.from_bytes(read_base64(part, _malformed), "big") for part in (keys[0].e, keys[0].n))
     if not 2048 <= n.bit_length() <= 4096:
         raise MalformedEvidence(f"the TPM's key has {n.bit_length()} bits")
     try:

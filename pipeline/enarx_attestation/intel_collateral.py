@@ -17,6 +17,7 @@ from .anchors import Anchors, Authority
 from .errors import MalformedCollateral
 from .intel_tcb import EnclaveIdentity, TcbInfo, read_enclave_identity, read_tcb_info
 from .model import Collateral
+from .reading import read_json
 from .revocation import authentic
 from .x509 import (
     Certificate,
@@ -107,10 +108,7 @@ def read_collateral(data: bytes) -> IntelCollateral:
     """Read a collateral document. Raises `MalformedCollateral`."""
     if len(data) > MAX_SIZE:
         raise MalformedCollateral(f"collateral has at most {MAX_SIZE} bytes, not {len(data)}")
-    try:
-        document = msgspec.json.decode(data, type=Document)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
-        raise MalformedCollateral(f"not Intel collateral: {exc}") from exc
+    document = read_json(data, Document, lambda why: MalformedCollateral(f"not Intel collateral: {why}"))
     tcb_info, identity = document.tcb_info.encode(), document.qe_identity.encode()
     return IntelCollateral(
         sha256=hashlib.sha256(data).hexdigest(),
@@ -145,24 +143,25 @@ def compose(
     `tcb_info` and `qe_identity` are bodies as they came, of which the signed text is kept byte for byte. Revocation
     lists are DER; chains are PEM, no longer URL-encoded. Raises `MalformedCollateral` if a body is not such an answer.
     """
-    try:
-        info = msgspec.json.decode(tcb_info, type=_TcbInfoAnswer)
-        identity = msgspec.json.decode(qe_identity, type=_IdentityAnswer)
-        document = Document(
-            pck_crl_issuer_chain=pck_crl_chain,
-            root_ca_crl=root_ca_crl.hex(),
-            pck_crl=pck_crl.hex(),
-            tcb_info_issuer_chain=tcb_info_chain,
-            tcb_info=bytes(info.tcbInfo).decode(),
-            tcb_info_signature=info.signature,
-            qe_identity_issuer_chain=qe_identity_chain,
-            qe_identity=bytes(identity.enclaveIdentity).decode(),
-            qe_identity_signature=identity.signature,
-            pck_certificate_chain=pck_chain,
-        )
-    except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
-        raise MalformedCollateral(f"not an answer of Intel's service: {exc}") from exc
+    info = read_json(tcb_info, _TcbInfoAnswer, _no_answer)
+    identity = read_json(qe_identity, _IdentityAnswer, _no_answer)
+    document = Document(
+        pck_crl_issuer_chain=pck_crl_chain,
+        root_ca_crl=root_ca_crl.hex(),
+        pck_crl=pck_crl.hex(),
+        tcb_info_issuer_chain=tcb_info_chain,
+        tcb_info=bytes(info.tcbInfo).decode(),
+        tcb_info_signature=info.signature,
+        qe_identity_issuer_chain=qe_identity_chain,
+        qe_identity=bytes(identity.enclaveIdentity).decode(),
+        qe_identity_signature=identity.signature,
+        pck_certificate_chain=pck_chain,
+    )
     return msgspec.json.encode(document)
+
+
+def _no_answer(why: str) -> MalformedCollateral:
+    return MalformedCollateral(f"not an answer of Intel's service: {why}")
 
 
 def endorse(collateral: IntelCollateral, anchors: Anchors) -> Endorsements:

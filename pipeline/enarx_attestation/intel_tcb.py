@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
 from .errors import MalformedCollateral
 from .intel_pck import Platform
 from .intel_quote import SgxReport, TdReport
+from .reading import read_json
 
 Status = Literal[
     "UpToDate",
@@ -35,8 +36,6 @@ QeStatus = Status
 
 MAX_JSON: Final = 1 << 20
 """Most bytes of a statement."""
-
-_Statement = TypeVar("_Statement")
 
 Svn = Annotated[int, msgspec.Meta(ge=0, le=255)]
 Svn16 = Annotated[int, msgspec.Meta(ge=0, le=0xFFFF)]
@@ -150,7 +149,7 @@ class Placed(msgspec.Struct, frozen=True):
 
 def read_tcb_info(data: bytes) -> TcbInfo:
     """Read TCB info, versions 2 and 3. Raises `MalformedCollateral`."""
-    info = _decode(_upgrade(data), TcbInfo)
+    info = read_json(_upgrade(data), TcbInfo, _malformed)
     with_tdx = [level.tcb.tdxtcbcomponents is not None for level in info.tcbLevels]
     if (
         any(with_tdx) != (info.id == "TDX")
@@ -169,7 +168,9 @@ def read_tcb_info(data: bytes) -> TcbInfo:
 
 def read_enclave_identity(data: bytes) -> EnclaveIdentity:
     """Read an enclave identity, version 2. Raises `MalformedCollateral`."""
-    return _decode(data, EnclaveIdentity)
+    if len(data) > MAX_JSON:
+        raise MalformedCollateral(f"a statement has at most {MAX_JSON} bytes, not {len(data)}")
+    return read_json(data, EnclaveIdentity, _malformed)
 
 
 def platform_level(info: TcbInfo, platform: Platform, tee_tcb_svn: bytes | None) -> Placed | None:
@@ -275,20 +276,15 @@ def _upgrade(data: bytes) -> bytes:
         raise MalformedCollateral(f"a statement has at most {MAX_JSON} bytes, not {len(data)}")
     if b'"version":2' not in data[:64].replace(b" ", b""):
         return data
+    info: Any = read_json(data, dict, _malformed)
     try:
-        info = msgspec.json.decode(data)
         for level in info["tcbLevels"]:
             tcb = level["tcb"]
             tcb["sgxtcbcomponents"] = [{"svn": tcb[f"sgxtcbcomp{index:02}svn"]} for index in range(1, 17)]
-    except (msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError) as exc:
-        raise MalformedCollateral(f"not a TCB info: {exc}") from exc
+    except (KeyError, TypeError) as exc:
+        raise _malformed(str(exc)) from exc
     return msgspec.json.encode(info)
 
 
-def _decode(data: bytes, type: type[_Statement]) -> _Statement:
-    if len(data) > MAX_JSON:
-        raise MalformedCollateral(f"a statement has at most {MAX_JSON} bytes, not {len(data)}")
-    try:
-        return msgspec.json.decode(data, type=type)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
-        raise MalformedCollateral(f"not a {type.__name__}: {exc}") from exc
+def _malformed(why: str) -> MalformedCollateral:
+    return MalformedCollateral(f"not a statement of Intel's: {why}")

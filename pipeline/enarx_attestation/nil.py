@@ -19,6 +19,7 @@ from .anchors import Anchors
 from .checks import Rule, Sheet
 from .errors import InvalidArgument, MalformedEvidence
 from .model import Claims, Collateral, Evidence
+from .reading import read_json
 from .section import Section, constrained, digests
 
 MAX_SIZE: Final = 1024
@@ -73,9 +74,6 @@ class NilClaims(Claims, frozen=True, kw_only=True):
     self_asserted: tuple[str, ...] = ("package", "image", "report_data")
 
 
-_decoder = msgspec.json.Decoder(Document, strict=True)
-
-
 def recognise(data: bytes) -> bool:
     """Whether the bytes begin like a document of kind `nil`."""
     return data.startswith(b'{"kind":"nil"')
@@ -90,12 +88,7 @@ def parse(data: bytes) -> NilEvidence:
     """Read a document; it must be in canonical form, at most 1024 bytes. Raises `MalformedEvidence`."""
     if len(data) > MAX_SIZE:
         raise MalformedEvidence(f"a nil document has at most {MAX_SIZE} bytes, not {len(data)}")
-    try:
-        document = _decoder.decode(data)
-    except msgspec.MsgspecError as exc:
-        raise MalformedEvidence(f"not a nil document: {exc}") from exc
-    except UnicodeDecodeError as exc:
-        raise MalformedEvidence("not a nil document: it is not UTF-8") from exc
+    document = read_json(data, Document, lambda why: MalformedEvidence(f"not a nil document: {why}"))
     if document.image is not None and document.kind == "nil":
         raise MalformedEvidence("a nil document has no image")
     # One meaning, one spelling: this also refuses duplicate keys, white space and escapes.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime
 from typing import Final
 
 from .anchors import Anchors
@@ -74,7 +74,7 @@ def verify(
     """
     if at.utcoffset() is None:
         raise InvalidArgument("the time of verification has no time zone")
-    return _entry(evidence.kind, kinds).verify(evidence, collateral, anchors, at - (at.utcoffset() or timedelta()))
+    return _entry(evidence.kind, kinds).verify(evidence, collateral, anchors, at.astimezone(UTC))
 
 
 def appraise(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -25,6 +25,7 @@ from enarx_attestation import (
 from enarx_attestation import x509 as reader
 from enarx_attestation.intel_collateral import read_collateral
 from enarx_attestation.intel_quote import Quote
+from enarx_attestation.intel_tcb import read_tcb_info
 
 VECTORS = Path(__file__).parent / "vectors"
 SNP = VECTORS / "snp/milan-v3-azure"
@@ -129,6 +130,34 @@ def test_bytes_of_any_kind_meet_typed_errors_only(parser: str, data: st.DataObje
     for candidate in (garbage, genuine[:start], genuine + garbage[start : start + 8]):
         with contextlib.suppress(AttestationError):
             read(candidate)
+
+
+NESTED = b"[" * 60_000
+
+
+@pytest.mark.parametrize(
+    ("read", "document"),
+    [
+        (read_collateral, b'{"x":' + NESTED),
+        (read_tcb_info, b'{"version":2,"x":' + NESTED),
+        (read_tcb_info, b'{"version":3,"x":' + NESTED),
+        (read_tcb_info, b'{"version":2,"tcbLevels":["tcb"]}'),
+        (lambda data: parse(data, "az-snp"), b'{"x":' + NESTED),
+    ],
+)
+def test_documents_that_are_nested_too_deep(read: Callable[[bytes], object], document: bytes) -> None:
+    with pytest.raises(AttestationError):
+        read(document)
+
+
+def test_a_time_in_another_zone_is_the_same_time() -> None:
+    policy = policy_for("snp", any_workload=True, revocation="off")
+    begins = datetime(2026, 2, 5, 1, 4, 33, tzinfo=UTC)
+    for hours in (-12, 0, 12):
+        at = begins.astimezone(timezone(timedelta(hours=hours)))
+        before = at - timedelta(seconds=1)
+        assert appraise_files(REPORT, {"vcek.der": VCEK}, policy, kind="snp", at=at, expected=None).ok
+        assert not appraise_files(REPORT, {"vcek.der": VCEK}, policy, kind="snp", at=before, expected=None).ok
 
 
 @quick
