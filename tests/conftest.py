@@ -147,3 +147,46 @@ def wheel(built: Path) -> Path:
     """The wheel of this project."""
     (found,) = built.glob("*.whl")
     return found
+
+
+@pytest.fixture(scope="session")
+def zig_cache(request: pytest.FixtureRequest) -> Path:
+    """zig's cache, kept between sessions: filling it takes half a minute. As `ZIG_GLOBAL_CACHE_DIR` it is used."""
+    return Path(request.config.cache.mkdir("zig"))
+
+
+@pytest.fixture(scope="session")
+def program(
+    request: pytest.FixtureRequest, zig_cache: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Path]:
+    """The module of a program of `tests/wasm_programs`, by its name; built once for each state of its sources."""
+    built = Path(request.config.cache.mkdir("wasm_programs"))
+    sources = ROOT / "tests" / "wasm_programs"
+
+    def build(name: str) -> Path:
+        from enarx_deploy.project import load_project
+        from enarx_deploy.protocols import MissingTool
+        from enarx_languages.c import C
+        from enarx_languages.wat import Wat
+
+        toolchain = Wat() if (sources / f"{name}.wat").exists() else C()
+        tool = toolchain.find()
+        if isinstance(tool, MissingTool):
+            pytest.fail(f"the programs need {tool.name}: {tool.install}")
+        source = sources / f"{name}.{toolchain.name}"
+        read = [source, *sorted(sources.glob("*.h"))]
+        state = hashlib.sha256(b"".join([tool.version.encode(), *(path.read_bytes() for path in read)])).hexdigest()
+        module = built / f"{name}-{state[:16]}.wasm"
+        if not module.exists():
+            folder = tmp_path_factory.mktemp(name)
+            for path in read:
+                shutil.copy(path, folder)
+            project = load_project(folder)
+            project.work_dir.mkdir()
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("ZIG_GLOBAL_CACHE_DIR", str(zig_cache))
+                toolchain.build(project, tool, folder / "main.wasm", print)
+            (folder / "main.wasm").replace(module)
+        return module
+
+    return build
