@@ -33,7 +33,8 @@ fn seconds(seconds: f64) -> PyResult<Duration> {
     Duration::try_from_secs_f64(seconds).map_err(|_| PyValueError::new_err(format!("{seconds}: not a duration")))
 }
 
-#[pyclass]
+/// Any thread may call any method: what waits, waits without a lock.
+#[pyclass(frozen)]
 struct Host(host::Host);
 
 #[pymethods]
@@ -59,23 +60,23 @@ impl Host {
         self.0.control_fd()
     }
 
-    fn attach_socket(&mut self, file: u32, fd: RawFd) -> PyResult<()> {
+    fn attach_socket(&self, file: u32, fd: RawFd) -> PyResult<()> {
         Ok(self.0.attach_socket(file, shared::duplicate(fd).map_err(system)?)?)
     }
 
-    fn attach_source(&mut self, file: u32, fd: RawFd) -> PyResult<()> {
+    fn attach_source(&self, file: u32, fd: RawFd) -> PyResult<()> {
         Ok(self.0.attach_source(file, shared::duplicate(fd).map_err(system)?)?)
     }
 
-    fn attach_sink(&mut self, file: u32, fd: RawFd) -> PyResult<()> {
+    fn attach_sink(&self, file: u32, fd: RawFd) -> PyResult<()> {
         Ok(self.0.attach_sink(file, shared::duplicate(fd).map_err(system)?)?)
     }
 
-    fn attach_listener(&mut self, file: u32, fd: RawFd) -> PyResult<()> {
+    fn attach_listener(&self, file: u32, fd: RawFd) -> PyResult<()> {
         Ok(self.0.attach_listener(file, shared::duplicate(fd).map_err(system)?)?)
     }
 
-    fn start(&mut self) -> PyResult<()> {
+    fn start(&self) -> PyResult<()> {
         Ok(self.0.start()?)
     }
 
@@ -83,7 +84,7 @@ impl Host {
         self.0.stop_accepting();
     }
 
-    fn finish(&mut self, py: Python<'_>, limit: f64) -> PyResult<Option<String>> {
+    fn finish(&self, py: Python<'_>, limit: f64) -> PyResult<Option<String>> {
         let limit = seconds(limit)?;
         Ok(py.detach(|| self.0.finish(limit)))
     }

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use rustix::net::{SocketFlags, accept_with, sockopt};
 
 use super::stream::{Ends, Moved, Served, Stream};
-use super::{Counters, Orders};
+use super::{Counters, Orders, held};
 use crate::block::{Block, BlockError, Half};
 
 /// Names in epoll data: below are slots' inputs, then slots' outputs, then listeners, and the doorbell.
@@ -297,11 +297,7 @@ impl EventLoop {
         if !self.orders.keep_ended.load(Ordering::SeqCst) {
             return false;
         }
-        let by = *self
-            .orders
-            .finish_by
-            .lock()
-            .expect("nothing panics while it holds this");
+        let by = *held(&self.orders.finish_by);
         self.streams.iter().all(Option::is_none) || by.is_some_and(|by| Instant::now() >= by)
     }
 

@@ -9,7 +9,7 @@ mod stream;
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -44,8 +44,8 @@ pub(crate) struct Orders {
 
 /// The host half of one Keep.
 pub struct Host {
-    event_loop: Option<EventLoop>,
-    thread: Option<JoinHandle<Option<String>>>,
+    event_loop: Mutex<Option<EventLoop>>,
+    thread: Mutex<Option<JoinHandle<()>>>,
     orders: Arc<Orders>,
     counters: Arc<Counters>,
     broken: Arc<Mutex<Option<String>>>,
@@ -69,8 +69,8 @@ impl Host {
         let mut event_loop = EventLoop::new(block, doorbell_end, files, orders.clone(), counters.clone())?;
         event_loop.attach(layout::CONTROL, Ends::socket(inner)?)?;
         Ok(Self {
-            event_loop: Some(event_loop),
-            thread: None,
+            event_loop: Mutex::new(Some(event_loop)),
+            thread: Mutex::default(),
             orders,
             counters,
             broken: Arc::default(),
@@ -80,44 +80,42 @@ impl Host {
         })
     }
 
-    fn not_started(&mut self) -> Result<&mut EventLoop, BlockError> {
-        self.event_loop
-            .as_mut()
-            .ok_or_else(|| BlockError::Unusable("the host half has been started".into()))
+    /// Do something to the loop before it has started.
+    fn prepare<T>(&self, change: impl FnOnce(&mut EventLoop) -> Result<T, BlockError>) -> Result<T, BlockError> {
+        match held(&self.event_loop).as_mut() {
+            Some(event_loop) => change(event_loop),
+            None => Err(BlockError::Unusable("the host half has been started".into())),
+        }
     }
 
     /// Attach a connected socket as entry `file` of the manifest.
-    pub fn attach_socket(&mut self, file: u32, fd: OwnedFd) -> Result<(), BlockError> {
-        self.not_started()?.attach(file + 1, Ends::socket(fd)?)
+    pub fn attach_socket(&self, file: u32, fd: OwnedFd) -> Result<(), BlockError> {
+        self.prepare(|event_loop| event_loop.attach(file + 1, Ends::socket(fd)?))
     }
 
     /// Attach something to read from (the workload's standard input) as entry `file`.
-    pub fn attach_source(&mut self, file: u32, fd: OwnedFd) -> Result<(), BlockError> {
-        self.not_started()?.attach(file + 1, Ends::source(fd)?)
+    pub fn attach_source(&self, file: u32, fd: OwnedFd) -> Result<(), BlockError> {
+        self.prepare(|event_loop| event_loop.attach(file + 1, Ends::source(fd)?))
     }
 
     /// Attach something to write to (the workload's standard output) as entry `file`.
-    pub fn attach_sink(&mut self, file: u32, fd: OwnedFd) -> Result<(), BlockError> {
-        self.not_started()?.attach(file + 1, Ends::sink(fd)?)
+    pub fn attach_sink(&self, file: u32, fd: OwnedFd) -> Result<(), BlockError> {
+        self.prepare(|event_loop| event_loop.attach(file + 1, Ends::sink(fd)?))
     }
 
     /// Attach a listening socket as entry `file`; its connections become streams of that entry.
-    pub fn attach_listener(&mut self, file: u32, fd: OwnedFd) -> Result<(), BlockError> {
-        self.not_started()?.listen(file, fd)
+    pub fn attach_listener(&self, file: u32, fd: OwnedFd) -> Result<(), BlockError> {
+        self.prepare(|event_loop| event_loop.listen(file, fd))
     }
 
     /// Start moving bytes, on a thread of its own.
-    pub fn start(&mut self) -> Result<(), BlockError> {
-        let event_loop = self.event_loop.take();
+    pub fn start(&self) -> Result<(), BlockError> {
+        let event_loop = held(&self.event_loop).take();
         let event_loop = event_loop.ok_or_else(|| BlockError::Unusable("the host half has been started".into()))?;
         let broken = self.broken.clone();
-        let run = move || {
-            let fault = event_loop.run().err();
-            *broken.lock().expect("nothing panics while it holds this") = fault.clone();
-            fault
-        };
+        let run = move || *held(&broken) = event_loop.run().err();
         let thread = std::thread::Builder::new().name("sallyport-host".into()).spawn(run);
-        self.thread = Some(thread.map_err(|_| rustix::io::Errno::AGAIN)?);
+        *held(&self.thread) = Some(thread.map_err(|_| rustix::io::Errno::AGAIN)?);
         Ok(())
     }
 
@@ -129,22 +127,20 @@ impl Host {
 
     /// The Keep has ended: deliver what it wrote, for at most `limit`, then end. Returns the fault that broke the
     /// block, if one did.
-    pub fn finish(&mut self, limit: Duration) -> Option<String> {
-        *self
-            .orders
-            .finish_by
-            .lock()
-            .expect("nothing panics while it holds this") = Some(Instant::now() + limit);
+    pub fn finish(&self, limit: Duration) -> Option<String> {
+        *held(&self.orders.finish_by) = Some(Instant::now() + limit);
         self.orders.keep_ended.store(true, Ordering::SeqCst);
         self.ring_own_bell();
-        self.thread
-            .take()
-            .and_then(|thread| thread.join().unwrap_or_else(|_| Some("the host half panicked".into())))
+        let thread = held(&self.thread).take();
+        match thread.map(JoinHandle::join) {
+            Some(Err(_)) => Some("the host half panicked".into()),
+            _ => self.broken(),
+        }
     }
 
     /// Why the loop gave up while the Keep was alive, if it did: the guest broke the protocol.
     pub fn broken(&self) -> Option<String> {
-        self.broken.lock().expect("nothing panics while it holds this").clone()
+        held(&self.broken).clone()
     }
 
     /// What was moved so far.
@@ -174,8 +170,12 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
-        if self.thread.is_some() {
-            self.finish(Duration::ZERO);
-        }
+        self.finish(Duration::ZERO);
     }
+}
+
+/// What a lock holds. A thread that panicked with it in hand has left it whole: all that is done under it is one
+/// assignment.
+pub(crate) fn held<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
+    lock.lock().unwrap_or_else(PoisonError::into_inner)
 }
