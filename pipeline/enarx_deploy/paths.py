@@ -44,7 +44,10 @@ def private_directory(root: Path, *parts: str) -> Path:
 def _require_private(path: Path) -> None:
     status = path.lstat()
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
-        raise UsageError(f"{path}: not a directory of yours", hint="remove it, or name another place in ENARX_DEPLOY_STATE_DIR or ENARX_DEPLOY_CACHE_DIR")
+        raise UsageError(
+            f"{path}: not a directory of yours",
+            hint="remove it, or name another place in ENARX_DEPLOY_STATE_DIR or ENARX_DEPLOY_CACHE_DIR",
+        )
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise UsageError(f"{path}: others can write to it", hint=f"chmod go-w {path}")
 

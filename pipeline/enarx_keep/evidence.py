@@ -1,7 +1,7 @@
 """Evidence for the Keep's key, in answer to a challenge.
 
-What evidence there is depends on the backend. Here is the kind `nil`: a document that says what it would say if hardware
-vouched for it, and that none does.
+What evidence there is depends on the backend. Here is the kind `nil`: a document that says what hardware would vouch
+for, and that none does.
 """
 
 from __future__ import annotations

@@ -167,7 +167,7 @@ class _Keep:
     def _mount_copy(self) -> str:
         """A host directory that `run --dir` copies in: its files, then their end."""
         mount = self._expect("mount")
-        guest_path = field(mount, "path", str)
+        guest_path: str = field(mount, "path", str)
         self._guest.insert_directory(guest_path.encode(), writable=True)
         for _ in range(field(mount, "entries", int)):
             entry = self._expect("entry")

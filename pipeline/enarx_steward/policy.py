@@ -22,7 +22,7 @@ import os
 import re
 import stat
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
@@ -50,6 +50,7 @@ _LABEL: Final = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 _DNS_NAME: Final = re.compile(rf"(?=.{{1,253}}\Z)(?!(.*\.)?[0-9]+\Z){_LABEL}(\.{_LABEL})*")
 _TRUST_DOMAIN: Final = re.compile(r"[a-z0-9._-]{1,255}")  # SPIFFE-ID, section 2.1
 _AUDIENCE: Final = re.compile(r"https?://[!-~]{1,2000}")
+_UNKNOWN_FIELD: Final = re.compile(r"unknown field `([^`]*)`")
 _GRANT_KEYS: Final = ("names", "lifetime")
 _CA_KEYS: Final = ("trust_domain", "audience")
 
@@ -107,7 +108,7 @@ def parse(data: bytes) -> StewardPolicy:
     try:
         appraisal = load_policy(sections)
     except PolicyError as exc:
-        raise ConfigurationError(str(exc), hint=exc.hint) from exc
+        raise _explained(exc, sections) from exc
     return StewardPolicy(
         appraisal=appraisal,
         grants=MappingProxyType(grants),
@@ -172,14 +173,21 @@ def _read_ca(table: Mapping[str, Any]) -> tuple[str, str]:
 
 def _read_grant(kind: str, section: dict[str, Any]) -> Grant:
     """Take the grant's keys out of a section, and leave the rules of appraisal."""
-    _refuse_unknown(section, [*_rule_keys(kind), *_GRANT_KEYS], f"{kind}.")
     dns_names, addresses = _read_names(section.pop("names", None), f"{kind}.names")
     lifetime = _read_lifetime(section.pop("lifetime", None), f"{kind}.lifetime")
     return Grant(dns_names=dns_names, addresses=addresses, lifetime=lifetime)
 
 
+def _explained(error: PolicyError, sections: Mapping[str, Mapping[str, Any]]) -> ConfigurationError:
+    """The library knows which keys there are, Enarx's among them; here an unknown one gets its nearest neighbour."""
+    unknown = _UNKNOWN_FIELD.search(str(error))
+    for kind, section in sections.items():
+        if unknown and unknown[1] in section:
+            return _unknown_key(unknown[1], [*_rule_keys(kind), *_GRANT_KEYS], f"{kind}.")
+    return ConfigurationError(str(error), hint=error.hint)
+
+
 def _rule_keys(kind: str) -> list[str]:
-    """The keys that the library knows in the section of a kind."""
     section = get_type_hints(Policy)[kind]
     return [name for option in get_args(section) for name in getattr(option, "__struct_fields__", ())]
 
@@ -227,10 +235,13 @@ def _table(value: object, key: str) -> Mapping[str, Any]:
     return value
 
 
-def _refuse_unknown(table: Mapping[str, Any], known: Iterable[str], prefix: str) -> None:
-    known = list(known)
+def _refuse_unknown(table: Mapping[str, Any], known: Sequence[str], prefix: str) -> None:
     for key in table:
         if key not in known:
-            nearest = difflib.get_close_matches(key, known, n=1)
-            guess = f"; did you mean `{prefix}{nearest[0]}`?" if nearest else ""
-            raise ConfigurationError(f"unknown key `{prefix}{key}`{guess}", hint=f"known: {', '.join(sorted(known))}")
+            raise _unknown_key(key, known, prefix)
+
+
+def _unknown_key(key: str, known: Sequence[str], prefix: str) -> ConfigurationError:
+    nearest = difflib.get_close_matches(key, known, n=1)
+    guess = f"; did you mean `{prefix}{nearest[0]}`?" if nearest else ""
+    return ConfigurationError(f"unknown key `{prefix}{key}`{guess}", hint=f"known: {', '.join(sorted(known))}")

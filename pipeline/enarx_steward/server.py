@@ -21,6 +21,7 @@ import uvicorn
 from . import policy as policy_file
 from . import state
 from .app import make_app
+from .connections import BoundedConnection
 from .errors import ConfigurationError
 from .issuance import Steward, utc_now
 from .policy import StewardPolicy
@@ -108,7 +109,7 @@ def _make_server(steward: Steward, host: str) -> uvicorn.Server:
     hosts = {"localhost", "127.0.0.1", "::1", host} if is_loopback(host) else None
     config = uvicorn.Config(
         make_app(steward, hosts=hosts),
-        http="h11",
+        http=BoundedConnection,
         loop="asyncio",
         ws="none",
         lifespan="off",

@@ -75,7 +75,15 @@ class Nil:
         """Start the Keep's own program, with nothing but the block, the doorbell and a place for complaints."""
         descriptors = (launch.block_fd, launch.doorbell_fd)
         cache = paths.cache_dir("modules")
-        command = [sys.executable, *_isolation(), "-m", "enarx_keep", *map(str, descriptors), str(os.getpid()), str(cache)]
+        command = [
+            sys.executable,
+            *_isolation(),
+            "-m",
+            "enarx_keep",
+            *map(str, descriptors),
+            str(os.getpid()),
+            str(cache),
+        ]
         try:
             process = subprocess.Popen(
                 command,

@@ -34,7 +34,9 @@ def messages(package: Package) -> Iterator[bytes]:
 
 def mount(host_path: Path, guest_path: str) -> Iterator[bytes]:
     """A copy of a host directory as messages: its folders and regular files; what else is in it is left out."""
-    entries = sorted(path for path in host_path.rglob("*") if not path.is_symlink() and (path.is_dir() or path.is_file()))
+    entries = sorted(
+        path for path in host_path.rglob("*") if not path.is_symlink() and (path.is_dir() or path.is_file())
+    )
     yield encode({"type": "mount", "path": guest_path, "entries": len(entries)})
     for path in entries:
         content = b"" if path.is_dir() else path.read_bytes()
@@ -53,7 +55,9 @@ def _directory(path: str, files: dict[str, bytes]) -> tuple[list[_Node], Entry]:
             entries[name] = entry_of(files[name], media_type(name))
             below.append((place, files[name]))
         else:
-            inside = {key.removeprefix(f"{name}/"): content for key, content in files.items() if key.startswith(f"{name}/")}
+            inside = {
+                key.removeprefix(f"{name}/"): content for key, content in files.items() if key.startswith(f"{name}/")
+            }
             nodes, entries[name] = _directory(place, inside)
             below += nodes
     content = directory_json(entries)

@@ -1,11 +1,11 @@
 """One Keep, from start to end, as its host process holds it.
 
-    session = Session(package, manifest, backend, stdio)
-    session.start()                          # opens what the manifest lists, starts the Keep, sends it the package
-    if session.needs_certificate:
-        request = session.certify(challenge)
-        session.install(chain, root)
-    outcome = session.wait()
+session = Session(package, manifest, backend, stdio)
+session.start()                          # opens what the manifest lists, starts the Keep, sends it the package
+if session.needs_certificate:
+    request = session.certify(challenge)
+    session.install(chain, root)
+outcome = session.wait()
 """
 
 from __future__ import annotations
@@ -247,9 +247,7 @@ class Session:
             pass
         except (BadMessage, TypeError, ValueError) as error:
             self._fault = f"the Keep broke the control protocol: {error}"
-        if not self._stopping and self._process is not None and self._host.broken:
-            self._process.kill()
-        elif self._fault and self._process is not None:
+        if self._process is not None and (self._fault or self._host.broken):
             self._process.kill()
 
     def _take(self, message: Message) -> None:

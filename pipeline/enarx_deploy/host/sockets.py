@@ -29,7 +29,9 @@ def listen(entry: Listen) -> socket.socket:
     try:
         return _server(entry.addr, entry.port)
     except OSError as error:
-        raise _fault(f"cannot listen on {entry.addr} port {entry.port} for {entry.name!r}", entry.name, error) from error
+        raise _fault(
+            f"cannot listen on {entry.addr} port {entry.port} for {entry.name!r}", entry.name, error
+        ) from error
 
 
 def connect(entry: Connect) -> socket.socket:
@@ -37,7 +39,9 @@ def connect(entry: Connect) -> socket.socket:
     try:
         connection = socket.create_connection((entry.host, entry.port), timeout=CONNECT_TIMEOUT)
     except OSError as error:
-        raise _fault(f"cannot connect to {entry.host} port {entry.port} for {entry.name!r}", entry.name, error) from error
+        raise _fault(
+            f"cannot connect to {entry.host} port {entry.port} for {entry.name!r}", entry.name, error
+        ) from error
     connection.settimeout(None)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return connection
@@ -53,9 +57,7 @@ def _server(address: str, port: int) -> socket.socket:
         address = "0.0.0.0"  # noqa: S104 - what the manifest asks for, on a machine without IPv6
     family, _, _, _, place = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
     both = family == socket.AF_INET6 and address == "::"
-    return socket.create_server(
-        (str(place[0]), int(place[1])), family=family, backlog=_BACKLOG, dualstack_ipv6=both
-    )
+    return socket.create_server((str(place[0]), int(place[1])), family=family, backlog=_BACKLOG, dualstack_ipv6=both)
 
 
 def _fault(what: str, name: str, error: OSError) -> EnarxDeployError:

@@ -19,13 +19,12 @@ from pathlib import Path
 import msgspec
 
 from enarx_deploy import paths
-from enarx_deploy.models import KeepStatus, Record
+from enarx_deploy.models import ALIVE, KeepStatus, Record
 
 LOGS = {"stdout": "stdout.log", "stderr": "stderr.log", "host": "host.log"}
-LIVE = ("starting", "running", "stopping")
 
 
-class KeepSpec(Record):
+class KeepSpec(Record, frozen=True):
     """What a host process is to run: a package, on a backend, with this name."""
 
     id: str
@@ -68,7 +67,7 @@ def read_status(directory: Path) -> KeepStatus | None:
         status = msgspec.json.decode((directory / "state.json").read_bytes(), type=KeepStatus)
     except (OSError, msgspec.DecodeError):
         return None
-    if status.state in LIVE and not is_held(directory):
+    if status.state in ALIVE and not is_held(directory):
         reason = "its host process has gone without a word: killed, or the machine was restarted"
         return msgspec.structs.replace(status, state="crashed", pid=0, reason=reason)
     return status

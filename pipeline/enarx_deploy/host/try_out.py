@@ -105,9 +105,7 @@ def run(
     backend, why = choice.backend(project, plugins)
     note(why)
     stdio = Stdio(stdin=0, stdout=1, stderr=2, complaints=2)
-    session = Session(
-        program.package, program.manifest, backend, stdio, grants=grants, delivery_limit=PATIENCE
-    )
+    session = Session(program.package, program.manifest, backend, stdio, grants=grants, delivery_limit=PATIENCE)
     try:
         session.start()
         if session.needs_certificate:

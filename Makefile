@@ -1,0 +1,55 @@
+# Each target does all of its own set-up: a virtual environment in .venv, made from this project's own files.
+# Needed beforehand: Python 3.11 or later, a Rust toolchain (1.88 or later), and a C compiler.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUST := $(shell find pipeline/sallyport/src -name '*.rs') pipeline/sallyport/Cargo.toml pipeline/sallyport/Cargo.lock
+
+.PHONY: demo test lint format bench clean help
+
+help:  ## Say what can be made.
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+
+demo: $(VENV)/demo  ## From a template to an attested TLS service, and a client's view of it.
+	$(BIN)/python docs/demo.py
+
+test: $(VENV)/test  ## All tests: Rust, then Python.
+	cargo test --quiet --manifest-path pipeline/sallyport/Cargo.toml --no-default-features
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/test  ## Format, lint and types, changing nothing.
+	cargo fmt --manifest-path pipeline/sallyport/Cargo.toml --check
+	cargo clippy --quiet --manifest-path pipeline/sallyport/Cargo.toml --no-default-features --all-targets -- -D warnings
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(VENV)/test  ## Bring the sources into form.
+	cargo fmt --manifest-path pipeline/sallyport/Cargo.toml
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: $(VENV)/test  ## Measure on this machine, side by side with others.
+	$(BIN)/python -m benches
+
+$(VENV)/python: 
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo 'enarx-deploy needs Python 3.11 or later; say which with: make PYTHON=python3.12 ...' >&2; exit 1; }
+	@command -v cargo >/dev/null || { echo 'enarx-deploy needs a Rust toolchain (cargo is not on PATH): https://rustup.rs' >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	@touch $@
+
+$(VENV)/demo: $(VENV)/python pyproject.toml $(RUST)
+	$(BIN)/pip install --quiet --editable '.[c]'
+	@touch $@
+
+$(VENV)/test: $(VENV)/demo
+	$(BIN)/pip install --quiet --group test --group lint
+	@touch $@
+
+clean:  ## Remove what was made.
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache pipeline/sallyport/target
+	find . -name __pycache__ -prune -exec rm -rf {} +
+	find pipeline -name '*.so' -delete

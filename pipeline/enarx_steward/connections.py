@@ -1,0 +1,36 @@
+"""Connections that end: uvicorn times out a connection between requests, but not before the first one.
+
+Without this, as many clients as there are places could connect, say nothing, and keep everybody else out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from typing import ClassVar
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+
+class BoundedConnection(H11Protocol):
+    """HTTP/1.1 on a connection that lives for at most 30 seconds, and as long as a request is being answered."""
+
+    LIFETIME: ClassVar[timedelta] = timedelta(seconds=30)
+    _end: asyncio.TimerHandle
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        super().connection_made(transport)
+        self._end_later()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end.cancel()
+        super().connection_lost(exc)
+
+    def _end_later(self) -> None:
+        self._end = self.loop.call_later(self.LIFETIME.total_seconds(), self._end_if_idle)
+
+    def _end_if_idle(self) -> None:
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.close()
+        else:
+            self._end_later()
