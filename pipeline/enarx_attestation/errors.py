@@ -21,15 +21,15 @@ class AttestationError(Exception):
         self.hint = hint
 
 
-class MalformedEvidence(AttestationError):  # noqa: N818 — it names what was met
+class MalformedEvidence(AttestationError):
     """The bytes cannot be read as evidence; nothing can be said about the Keep."""
 
 
-class MalformedCollateral(AttestationError):  # noqa: N818 — it names what was met
+class MalformedCollateral(AttestationError):
     """An endorsement (certificate, revocation list, TCB info, identity) cannot be read."""
 
 
-class UnknownKind(AttestationError):  # noqa: N818 — it names what was met
+class UnknownKind(AttestationError):
     """The kind of evidence is not in the table of kinds, or no kind recognises the bytes."""
 
 
@@ -38,5 +38,5 @@ class PolicyError(AttestationError, ValueError):
     """The policy contradicts itself, is unreadable, or constrains nothing."""
 
 
-class InvalidArgument(AttestationError, ValueError):  # noqa: N818 — it names what was met
+class InvalidArgument(AttestationError, ValueError):
     """An argument of the caller's is outside what the function documents."""

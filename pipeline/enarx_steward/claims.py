@@ -57,7 +57,7 @@ class KeepClaims(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Digest of the policy file under which the evidence was accepted."""
 
 
-class Malformed(ValueError):  # noqa: N818 — it names what was met
+class Malformed(ValueError):
     """The extension's value cannot be read as claims."""
 
 

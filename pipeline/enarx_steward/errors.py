@@ -15,7 +15,7 @@ from typing import Any
 from enarx_attestation import Check
 
 
-class StewardFault(Exception):  # noqa: N818 — head of the tree
+class StewardFault(Exception):
     """Head of the tree: `str(fault)` is one line of what and where, `hint` one line of what to do."""
 
     def __init__(self, message: str, *, hint: str = "") -> None:

@@ -99,6 +99,13 @@ def test_faults_name_the_key(text, message):
     assert message in str(fault(text))
 
 
+def test_sections_of_enarx_are_read_in_its_own_words_with_a_grant_beside_them():
+    hash_ = "ab" * 48
+    found = policy.parse(f'{CA}[snp]\nhash = ["{hash_}"]\nabi = "1.51"\nnames = ["localhost"]\n'.encode())
+    assert found.accepts("snp")
+    assert found.appraisal.snp.measurements == (hash_,)
+
+
 def test_what_is_not_text_is_refused():
     with pytest.raises(ConfigurationError, match="not TOML"):
         policy.parse(b"\xff\xfe")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -9,13 +10,17 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import uvicorn
 
 from enarx_steward import background
+from enarx_steward.connections import BoundedConnection
 from enarx_steward.record import find
 
 ENSURE = (
@@ -286,3 +291,44 @@ def test_the_command_used_wrongly(enarx_deploy, words):
     ended = enarx_deploy("steward", *words)
     assert ended.returncode == 2
     assert "hint:" in ended.stderr
+
+
+def test_connections_that_say_nothing_or_half_a_request_are_ended():
+    """In this process, with a life of a connection that a test can wait for."""
+
+    class Brief(BoundedConnection):
+        LIFETIME = timedelta(seconds=0.5)
+
+    async def slow(scope, receive, send):
+        await asyncio.sleep(1.2)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"late"})
+
+    server = uvicorn.Server(uvicorn.Config(slow, http=Brief, ws="none", lifespan="off", log_config=None))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            for words in (b"", b"GET / HTTP/1.1\r\nHo"):
+                with socket.create_connection(listener.getsockname(), timeout=5) as connection:
+                    connection.sendall(words)
+                    assert connection.recv(1) == b""
+            with socket.create_connection(listener.getsockname(), timeout=5) as connection:
+                connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+                assert b"200 OK" in connection.recv(1000)
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+def test_the_steward_imports_nothing_of_the_host_side():
+    words = "import sys, enarx_steward.server, enarx_steward.__main__, enarx_steward.background; print(*sys.modules)"
+    modules = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, check=True).stdout.split()
+    ours = {name.partition(".")[0] for name in modules if name.startswith("enarx")}
+    assert ours == {"enarx_steward", "enarx_attestation"}
+
+
+def test_the_issuers_import_nothing_heavy():
+    words = "import sys, enarx_issuers.steward, enarx_issuers.selfsigned; print(*sys.modules)"
+    modules = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, check=True).stdout.split()
+    assert not {"httpx", "cryptography", "starlette", "uvicorn", "enarx_steward"} & set(modules)

@@ -22,7 +22,7 @@ _CURVES: Final = (ec.SECP256R1, ec.SECP384R1)
 _SPIFFE: Final = "spiffe://"
 
 
-class Unreadable(ValueError):  # noqa: N818 — it names what was met
+class Unreadable(ValueError):
     """The certificate cannot be read."""
 
 

@@ -16,7 +16,7 @@ _NOT_TLS: Final = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE
 _TOO_OLD: Final = ("TLSV1_ALERT_PROTOCOL_VERSION", "UNSUPPORTED_PROTOCOL")
 
 
-class NotReachable(EnarxDeployError):  # noqa: N818 — it names what was met
+class NotReachable(EnarxDeployError):
     """Nothing answers there."""
 
 
