@@ -99,8 +99,36 @@ def children(parent: Element) -> list[Element]:
 def fields(parent: Element, *tags: int | None) -> list[Element]:
     """The elements inside `parent`, which must have exactly these tags; None stands for any."""
     found = children(parent)
-    if len(found) != len(tags) or any(tag not in {None, child.tag} for tag, child in zip(tags, found, strict=True)):
+    if len(found) != len(tags):
         raise DerError("unexpected fields")
+    for tag, child in zip(tags, found, strict=True):
+        if tag is not None and tag != child.tag:
+            raise DerError("unexpected fields")
+    return found
+
+
+def pairs(parent: Element) -> list[tuple[bytes, Element]]:
+    """The members of a SEQUENCE OF or SET OF SEQUENCE { OBJECT IDENTIFIER, ANY }: identifier (its content), value."""
+    data, _, _, position, end = parent
+    found: list[tuple[bytes, Element]] = []
+    while position < end:
+        # As in `children`: members are short, and there are dozens of them in each certificate.
+        head = data[position : position + 4]
+        stop, middle = position + 2, position + 4
+        if len(head) == 4 and head[0] == SEQUENCE and head[1] < 0x80 and head[2] == OID and head[3] < 0x80:
+            stop, middle = stop + head[1], middle + head[3]
+        if stop > end or middle + 2 > stop or middle + 2 + data[middle + 1] != stop or data[middle + 1] >= 0x80:
+            member = element(data, position, end)
+            identifier, value = fields(member, OID, None)
+            if member.tag != SEQUENCE:
+                raise DerError("expected an identifier and a value")
+            found.append((identifier.content, value))
+            position = member.end
+            continue
+        if data[middle] & 0x1F == 0x1F:
+            raise DerError("high tag numbers are not supported")
+        found.append((data[position + 4 : middle], Element(data, data[middle], middle, middle + 2, stop)))
+        position = stop
     return found
 
 

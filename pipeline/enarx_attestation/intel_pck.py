@@ -70,14 +70,10 @@ def _table(parent: Element) -> dict[bytes, Element]:
     """A SEQUENCE of pairs of OBJECT IDENTIFIER and value."""
     if parent.tag != der.SEQUENCE:
         raise DerError("expected a SEQUENCE")
-    found: dict[bytes, Element] = {}
-    for pair in der.children(parent):
-        parts = der.children(pair)
-        if pair.tag != der.SEQUENCE or len(parts) != 2 or parts[0].tag != der.OID:
-            raise DerError("expected an identifier and a value")
-        if parts[0].content in found:
-            raise DerError("a field is given twice")
-        found[parts[0].content] = parts[1]
+    pairs = der.pairs(parent)
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise DerError("a field is given twice")
     return found
 
 

@@ -237,11 +237,10 @@ def _names(dn: Element) -> tuple[str, str]:
     """Common name and organisation of a distinguished name."""
     common_names, organisations = [], []
     for rdn in der.children(dn):
-        for pair in der.children(rdn):
-            kind, value = der.fields(pair, der.OID, None)
-            if kind.content == _COMMON_NAME:
+        for kind, value in der.pairs(rdn):
+            if kind == _COMMON_NAME:
                 common_names.append(der.text(value))
-            elif kind.content == _ORGANISATION:
+            elif kind == _ORGANISATION:
                 organisations.append(der.text(value))
     return _only(common_names), _only(organisations)
 
