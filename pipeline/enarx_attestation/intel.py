@@ -115,8 +115,6 @@ class IntelClaims(Claims, frozen=True, kw_only=True):
     """The lower tcbEvaluationDataNumber of TCB info and enclave identity."""
     collateral_issued: datetime
     """When the older of the two was issued."""
-    valid_until: datetime
-    """When the first of the collateral and certificates ceases to hold."""
     revocation: revocation.State
 
 
@@ -207,7 +205,7 @@ def verify(kind: str, quote: Evidence, collateral: Collateral, anchors: Anchors,
     revoked = _check_revocation(kind, chain, endorsed, at, sheet)
     _check_quote(kind, quote, chain, sheet)
     tcb = _evaluate(kind, quote, chain, endorsed.collateral, sheet)
-    return _claims(kind, quote, chain, endorsed.collateral, tcb, revoked, at, min(last, *_ends(endorsed)), sheet)
+    return _claims(kind, quote, chain, endorsed.collateral, tcb, revoked, at, min(last, *_ends(endorsed, at)), sheet)
 
 
 def _endorsed(collateral: Collateral, anchors: Anchors) -> Endorsements:
@@ -383,9 +381,9 @@ def _shown(placed: Placed | None, otherwise: str) -> str:
     return otherwise if placed is None else f"{placed.status}, {placed.date.date()}"
 
 
-def _ends(endorsed: Endorsements) -> list[datetime]:
-    """When each part of the collateral ceases to hold."""
-    lists = (*endorsed.root_lists, *endorsed.pck_lists)
+def _ends(endorsed: Endorsements, at: datetime) -> list[datetime]:
+    """When each part of the collateral ceases to hold; a list that is stale already supports nothing."""
+    lists = [found for found in (*endorsed.root_lists, *endorsed.pck_lists) if found.current_at(at)]
     return [last for _, last in windows(endorsed.collateral).values()] + [found.next_update for found in lists]
 
 

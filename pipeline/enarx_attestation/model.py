@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any, Literal
 
 import msgspec
@@ -51,6 +52,9 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True):
     """`sha256:<hex>` of the package where the evidence itself names it."""
     launch_package: str | None = None
     """`sha256:<hex>` in the field that the launcher fixes (HOST_DATA, MRCONFIGID, CONFIGID), if it is meant so."""
+    valid_until: datetime | None = None
+    """When the first of the certificates and statements behind the claims ceases to hold; nothing made of the claims
+    should outlive it. None where nothing ends."""
     checks: tuple[Check, ...] = ()
 
     @property

@@ -73,7 +73,6 @@ class NitroClaims(Claims, frozen=True, kw_only=True):
     pcrs: Mapping[str, str]
     nonce: str | None
     public_key: str | None
-    valid_until: datetime
 
 
 class NitroPolicy(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):

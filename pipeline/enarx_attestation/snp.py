@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -121,7 +121,6 @@ class SnpClaims(Claims, frozen=True, kw_only=True):
     launch_mitigations: int | None
     current_mitigations: int | None
     revocation: revocation.State
-    valid_until: datetime
 
 
 def read_collateral(vek: bytes, *, chain: bytes | None = None, crls: Iterable[bytes] = ()) -> SnpCollateral:
@@ -151,12 +150,15 @@ def verify(evidence: Evidence, collateral: Collateral, anchors: Anchors, at: dat
     _check_format(evidence, sheet)
     vek = _check_certificate(evidence, collateral.vek, sheet)
     anchor, issuer = _issuer(collateral.vek, anchors)
-    revoked = _check_chain(collateral, anchor, issuer, vek, at, sheet)
+    lists = () if anchor is None else revocation.authentic(anchor.ark, collateral.crls, "rsa-pss-sha384")
+    revoked = _check_chain(collateral, anchor, issuer, vek, lists, at, sheet)
     line = _check_product(evidence, anchor, vek, sheet)
     if vek is not None and line is not None:
         _check_platform(evidence, vek, line, sheet)
         _check_signature(evidence, vek, sheet)
-    return _claims(evidence, collateral, line, vek, revoked, sheet)
+    ends = [found.certificate.not_after for found in (issuer, anchor.ark if anchor else None) if found is not None]
+    ends += [found.next_update for found in lists if found.current_at(at)]
+    return _claims(evidence, min([collateral.vek.not_after, *ends]), line, vek, revoked, sheet)
 
 
 def _check_format(report: SnpEvidence, sheet: Sheet) -> None:
@@ -192,6 +194,7 @@ def _check_chain(
     anchor: AmdAnchor | None,
     issuer: Authority | None,
     vek: Vek | None,
+    lists: Sequence[RevocationList],
     at: datetime,
     sheet: Sheet,
 ) -> revocation.State:
@@ -218,7 +221,7 @@ def _check_chain(
         issuer.certificate,
         *(found for found in strangers if found.issuer == anchor.ark.certificate.subject),
     ]
-    state = revocation.state(intermediates, revocation.authentic(anchor.ark, collateral.crls, "rsa-pss-sha384"), at)
+    state = revocation.state(intermediates, lists, at)
     sheet.check("snp.certificate.revoked", state != "revoked", "not revoked", state)
     return state
 
@@ -275,7 +278,7 @@ def _check_signature(report: SnpEvidence, vek: Vek, sheet: Sheet) -> None:
 
 def _claims(
     report: SnpEvidence,
-    collateral: SnpCollateral,
+    valid_until: datetime,
     line: ProductLine | None,
     vek: Vek | None,
     revoked: revocation.State,
@@ -324,7 +327,7 @@ def _claims(
         launch_mitigations=report.launch_mitigations,
         current_mitigations=report.current_mitigations,
         revocation=revoked,
-        valid_until=collateral.vek.not_after,
+        valid_until=valid_until,
     )
 
 

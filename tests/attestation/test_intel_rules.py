@@ -185,6 +185,14 @@ def test_revocation(intel: Intel) -> None:
         assert judge(intel, intel.quote(), collateral, revocation="off").ok
 
 
+def test_claims_do_not_outlive_what_supports_them(intel: Intel) -> None:
+    assert judge(intel, intel.quote()).claims.valid_until == datetime(2026, 6, 20, tzinfo=UTC)
+    soon = intel.collateral(pck_crl=intel.crl(intel.ca, days=(-1, 2)))
+    assert judge(intel, intel.quote(), soon).claims.valid_until == datetime(2026, 6, 3, tzinfo=UTC)
+    short = intel.platform(days=(-9, 1))
+    assert judge(intel, intel.quote(pck=short)).claims.valid_until == datetime(2026, 6, 2, tzinfo=UTC)
+
+
 def test_signers_of_statements(intel: Intel) -> None:
     for signer in (intel.pck, intel.ca, intel.platform(subject="Intel SGX TCB Signing")):
         found = failed(judge(intel, intel.quote(), intel.collateral(signer=signer)))

@@ -6,7 +6,7 @@ import base64
 import struct
 import textwrap
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -208,6 +208,13 @@ def test_revocation(amd: Amd) -> None:
         ("off", (bad,), {"snp.certificate.revoked", "snp.policy.revocation"}),
     ]:
         assert failed(judge(amd, report, vek, crls, revocation=mode)) == checks, (mode, checks)
+
+
+def test_claims_do_not_outlive_what_supports_them(amd: Amd) -> None:
+    report, vek = amd.report(), amd.vek(amd.extensions(), days=(-30, 400)).der
+    assert judge(amd, report, vek).claims.valid_until == NOW + timedelta(days=400)
+    assert judge(amd, report, vek, (amd.crl(),)).claims.valid_until == NOW + timedelta(days=30)
+    assert judge(amd, report, vek, (amd.crl(days=(-9, -1)),)).claims.valid_until == NOW + timedelta(days=400)
 
 
 def test_the_intermediate_that_amd_revoked() -> None:
