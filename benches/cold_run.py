@@ -1,0 +1,96 @@
+"""How long `enarx-deploy run` of hello world takes, cold, and where the time goes."""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import wasmtime
+
+from benches.figures import Ratio, Section
+from benches.peers import PROGRAM
+
+ROUNDS = 10
+_HELLO = """(module
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "\\08\\00\\00\\00\\0e\\00\\00\\00Hello, world!\\n")
+  (func (export "_start") (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 64)))))"""
+
+_PHASES = {
+    "launch": "host: interpreter, imports, package",
+    "interpreter": "Keep: interpreter",
+    "imports": "Keep: imports",
+    "package": "Keep: package taken and checked",
+    "module": "Keep: module compiled, or from the cache",
+    "identity": "Keep: identity",
+    "first byte": "workload: first byte",
+    "end": "both: the end",
+}
+_TLS = """
+files = [{ kind = "stdin" }, { kind = "stdout" }, { kind = "listen", name = "x", prot = "tls", port = 0 }]
+"""
+
+
+def measure(seconds: float) -> Section:  # noqa: ARG001 - every benchmark takes it
+    """Milliseconds by phase: compiled, from the cache, and from the cache with a certificate."""
+    with tempfile.TemporaryDirectory(prefix="enarx-bench.") as name:
+        folder = Path(name)
+        (folder / "hello.wasm").write_bytes(wasmtime.wat2wasm(_HELLO))
+        (folder / "tls.toml").write_text(_TLS)
+        columns = {
+            "compiled": [_run(folder, fresh=number) for number in range(ROUNDS)],
+            "cached": [_run(folder) for _ in range(ROUNDS + 1)][1:],
+            "cached, with TLS": [_run(folder, "--manifest", "tls.toml") for _ in range(ROUNDS + 1)][1:],
+        }
+        python = statistics.median(_python() for _ in range(ROUNDS))
+    medians = {
+        name: {phase: statistics.median(run.get(phase, 0.0) for run in runs) for phase in _PHASES}
+        for name, runs in columns.items()
+    }
+    rows = [[text, *(f"{medians[name][phase]:.1f}" for name in columns)] for phase, text in _PHASES.items()]
+    rows.append(["all", *(f"{sum(medians[name].values()):.1f}" for name in columns)])
+    to_first_byte = sum(medians["cached"].values()) - medians["cached"]["end"]
+    return Section(
+        "Cold `run` of hello world (ms)",
+        ["phase", *columns],
+        rows,
+        [
+            Ratio("cold run to first byte, cached / python -c pass", to_first_byte / python, "less"),
+            Ratio("cold run whole, cached / python -c pass", sum(medians["cached"].values()) / python, "less"),
+        ],
+        f"`python -c pass` takes {python:.1f} ms here.",
+    )
+
+
+def _python() -> float:
+    began = time.monotonic()
+    subprocess.run([sys.executable, "-c", "pass"], check=True)
+    return (time.monotonic() - began) * 1e3
+
+
+def _run(folder: Path, *words: str, fresh: int | None = None) -> dict[str, float]:
+    """Milliseconds of each phase of one run. The clocks of all processes are one."""
+    cache = folder / f"cache-{fresh}"
+    environment = os.environ | {"ENARX_DEPLOY_STATE_DIR": str(folder / "state"), "ENARX_DEPLOY_CACHE_DIR": str(cache)}
+    began = time.monotonic()
+    command = [PROGRAM, "run", "--json", "--backend", "nil", *words, "hello.wasm"]
+    process = subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL
+    )
+    assert process.stdout is not None
+    process.stdout.read(1)
+    first_byte = time.monotonic()
+    _, said = process.communicate()
+    moments = json.loads(said)["phases"] | {"first byte": first_byte, "end": time.monotonic()}
+    phases, last = {}, began
+    for phase, moment in sorted(moments.items(), key=lambda item: item[1]):
+        phases[phase] = (moment - last) * 1e3
+        last = moment
+    return phases

@@ -1,0 +1,43 @@
+"""What a benchmark answers, and how it is shown: figures in rows, and ratios that can be compared between machines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """Ours over theirs. `better` says which way is better."""
+
+    name: str
+    value: float
+    better: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.value:.2f} ({self.better} is better)"
+
+
+@dataclass(frozen=True)
+class Section:
+    """One benchmark's answer."""
+
+    title: str
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    ratios: Sequence[Ratio] = ()
+    note: str = ""
+
+
+def shown(section: Section) -> str:
+    """The section as a Markdown table, with its ratios below."""
+    lines = [f"## {section.title}", "", _row(section.header), _row("---" for _ in section.header)]
+    lines += [_row(row) for row in section.rows]
+    lines += ["", *(f"- {ratio}" for ratio in section.ratios)]
+    if section.note:
+        lines += ["", section.note]
+    return "\n".join(lines)
+
+
+def _row(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
