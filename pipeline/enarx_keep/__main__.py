@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 
 
 def main() -> None:
     """The arguments: descriptors of the block and the doorbell, the host's process, where compiled modules are kept."""
+    began = time.monotonic()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the host decides when a Keep ends
     block, doorbell, host, *cache = sys.argv[1:]
     from enarx_keep.life import live
@@ -19,7 +21,7 @@ def main() -> None:
     if os.getppid() != int(host):
         return  # the host ended before the kernel was asked to tell
 
-    live(int(block), int(doorbell), Path(cache[0]) if cache else None)
+    live(int(block), int(doorbell), Path(cache[0]) if cache else None, began)
 
 
 if __name__ == "__main__":

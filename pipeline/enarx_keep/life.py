@@ -25,28 +25,29 @@ _UNPROTECTED = ("nil",)
 """Backends in which the host may add to what the manifest says, for trying a program; elsewhere that is an attack."""
 
 
-def live(block_fd: int, doorbell_fd: int, cache: Path | None) -> None:
-    """Be a Keep on this block, until the workload has ended and the host has been told."""
+def live(block_fd: int, doorbell_fd: int, cache: Path | None, began: float) -> None:
+    """Be a Keep on this block, until the workload has ended and the host has been told.
+
+    `began` is when the program began, on the monotonic clock in seconds.
+    """
     guest = Guest(block_fd, doorbell_fd)
-    started = time.monotonic()
     try:
-        outcome = _Keep(guest, cache).run()
+        outcome = _Keep(guest, cache, began).run()
     except (KeepFault, wasmtime.WasmtimeError, RuntimeError) as fault:
         outcome = {"type": "exit", "kind": "error", "message": str(fault).strip()}
     except EOFError:
         return  # the host has gone, so there is nobody to tell
-    outcome["seconds"] = time.monotonic() - started
     guest.control_write(encode(outcome))
     guest.finish()
 
 
 class _Keep:
-    def __init__(self, guest: Guest, cache: Path | None) -> None:
+    def __init__(self, guest: Guest, cache: Path | None, began: float) -> None:
         self._guest = guest
         self._cache = cache
         self._reader = Reader(guest.control_read)
         self._boot: Message = {}
-        self._phases: dict[str, float] = {}
+        self._phases = {"interpreter": began, "imports": time.monotonic()}
 
     def run(self) -> Message:
         self._boot = self._expect("boot")

@@ -127,6 +127,7 @@ class Session:
             stderr_fd=self._stdio.complaints,
             package_digest=self._package.digest,
         )
+        self.phases["launch"] = time.monotonic()
         self._process = self._backend.start(launch)
         threading.Thread(target=self._watch, args=(self._process,), name="keep-watch", daemon=True).start()
         self._send_boot()
@@ -230,6 +231,7 @@ class Session:
         status = process.wait()
         broken = self._host.finish(self._delivery_limit)
         listening.join()  # the control stream ends with the host half
+        self._control.close()
         if self._stopping:
             self._outcome = Outcome("killed", message="stopped")
         elif self._outcome.kind == "died":
@@ -255,7 +257,7 @@ class Session:
             self._outcome = _outcome(message)
             return
         if message["type"] == "running":
-            self.phases = {str(name): float(at) for name, at in message.get("phases", {}).items()}
+            self.phases |= {str(name): float(at) for name, at in message.get("phases", {}).items()}
         self._answers.put(message)
 
     def _await(self, *kinds: str) -> Message:

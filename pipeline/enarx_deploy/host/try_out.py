@@ -27,13 +27,17 @@ PATIENCE = 86_400.0
 
 
 class Program(AbstractContextManager["Program"]):
-    """A package made of what was named: a wasm file, a project, a package's tree, or a reference to a package."""
+    """A package made of what was named: a wasm file, a project, a package's tree, or a reference to a package.
+
+    With `changes`, the user wants another manifest than what was named may have, which a package cannot take.
+    """
 
     package: Package
     manifest: Manifest
 
-    def __init__(self, named: str, project: Project, plugins: PluginManager) -> None:
+    def __init__(self, named: str, project: Project, plugins: PluginManager, *, changes: bool = False) -> None:
         self._named = named
+        self._changes = changes
         self._project = project
         self._plugins = plugins
         self._stack = ExitStack()
@@ -51,11 +55,14 @@ class Program(AbstractContextManager["Program"]):
         path = Path(self._named)
         if path.is_file():
             return self._of_module(path)
-        if (path / package_tree.MODULE).is_file():
-            return package_tree.copy(path, self._folder())
-        if path.is_dir():
+        if path.is_dir() and not package_tree.is_package(path):
             return self._of_project(reporter)
-        return self._fetched()
+        if self._changes:
+            raise UsageError(
+                f"{self._named} is a package, whose manifest is part of what its digest names",
+                hint="leave out --set and --manifest, or run the project or the module that it was made of",
+            )
+        return package_tree.copy(path, self._folder()) if path.is_dir() else self._fetched()
 
     def _folder(self) -> Path:
         return Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="enarx-run.")))
