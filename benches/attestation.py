@@ -3,8 +3,8 @@
     PYTHONPATH=pipeline python benches/attestation.py [--seconds 1.0] [--threads 2]
 
 Each line: milliseconds for one evidence, evidence per second on one thread, and how that grows with threads. "warm" is
-with collateral read, and Intel's checked, beforehand (`endorse`), as a verifier of many does; dcap-qvl, if it is installed, is
-given its collateral in memory.
+with collateral read, and Intel's checked (`endorse`), beforehand, as in a verifier of many. dcap-qvl, if it is
+installed, is given its collateral in memory.
 """
 
 from __future__ import annotations
