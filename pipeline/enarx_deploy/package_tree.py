@@ -86,6 +86,12 @@ def read(root: Path, digest: str = "") -> Package:
     return tree.package(root, digest or (named if _DIGEST.fullmatch(named) else ""))
 
 
+def is_package(directory: Path) -> bool:
+    """Whether this looks like a package's tree rather than a project: a module, a manifest, and nothing foreign."""
+    names = {path.name for path in directory.iterdir()}
+    return {MODULE, MANIFEST} <= names <= _TOP.keys()
+
+
 def copy(source: Path, into: Path, digest: str = "") -> Package:
     """Copy a package's tree to `into/DIGEST`, all of it or nothing. With `digest`, only that package is taken.
 

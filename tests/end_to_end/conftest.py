@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 import socket
 import ssl
@@ -316,8 +315,10 @@ def _authority(name: str, folder: Path) -> Authority:
         )
 
     usage = dict.fromkeys(
-        ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "encipher_only")
-        + ("decipher_only", "digital_signature", "key_cert_sign", "crl_sign"),
+        [
+            *("content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "encipher_only"),
+            *("decipher_only", "digital_signature", "key_cert_sign", "crl_sign"),
+        ],
         False,
     )
     root = (
@@ -394,7 +395,8 @@ def processes_of() -> Callable[[Path], list[int]]:
     """The processes whose command line or environment speaks of a path."""
 
     def find(path: Path) -> list[int]:
-        return [pid for pid in map(int, filter(str.isdecimal, os.listdir("/proc"))) if _speaks_of(pid, str(path))]
+        pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
+        return [pid for pid in pids if _speaks_of(pid, str(path))]
 
     return find
 

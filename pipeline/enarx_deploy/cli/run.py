@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import sys
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
@@ -16,6 +19,8 @@ from enarx_deploy.errors import UsageError
 if TYPE_CHECKING:
     from enarx_deploy.host.session import Outcome, Session
     from enarx_deploy.project import Project
+
+_LAST_STANDARD_STREAM = 2
 
 
 @click.command()
@@ -54,11 +59,26 @@ def command(
     grants = Grants(args=args or None, env=_environment(env), mounts=[_mount(one) for one in directories])
     project = _project(context, program)
     note = context.note if context.verbosity else _say_nothing
-    with try_out.Program(program, project, context.plugins) as made:
+    changes = bool(context.overrides or context.manifest_file)
+    _fill_standard_streams()
+    signal.signal(signal.SIGTERM, _end)
+    with try_out.Program(program, project, context.plugins, changes=changes) as made:
         with reporter(context) as shown:
             made.prepare(shown)
         outcome, session = try_out.run(made, project, context.plugins, grants, note)
     return _answer(context, outcome, session)
+
+
+def _fill_standard_streams() -> None:
+    """Where the caller has closed one (`<&-`), it is empty; else the next file that is opened would stand for it."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _LAST_STANDARD_STREAM:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+
+
+def _end(number: int, _: object) -> NoReturn:
+    """End with the Keep ended and temporary files removed; the status is what shells make of the signal."""
+    sys.exit(128 + number)
 
 
 def _project(context: Context, program: str) -> Project:
