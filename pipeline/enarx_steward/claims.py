@@ -1,7 +1,8 @@
 """What the Steward found, as it stands in the certificate: the claims extension.
 
-The extension is `id-pe-cmw` (RATS Conceptual Messages Wrapper, draft-ietf-rats-msg-wrap), not critical. Its value is the `json` choice:
-a UTF8String with a record of three members, of which the second is the claims' JSON in base64url without padding::
+The extension is `id-pe-cmw` (RATS Conceptual Messages Wrapper, draft-ietf-rats-msg-wrap), not critical. Its value is
+the `json` choice: a UTF8String with a record of three members, of which the second is the claims' JSON in base64url
+without padding::
 
     ["application/vnd.enarx-deploy.claims.v1+json", "eyJiYWNrZW5kIjoi…", 8]
 

@@ -168,6 +168,13 @@ def test_a_root_that_has_ended_makes_a_certificate_of_today_worthless(service, t
         assert failed(look(port, trust(root_pem=ended.root_pem))) == ["certificate.validity"]
 
 
+def test_a_certificate_that_rfc_5280_does_not_allow(service, trust):
+    with service.serving(service.changed(drop="2.5.29.35")) as port:  # its authority's key identifier
+        report = look(port, trust())
+    assert failed(report) == ["certificate.chain"]
+    assert "Missing" in report.failed[0].detail
+
+
 @pytest.mark.parametrize(
     ("oid", "value", "critical"),
     [
