@@ -181,12 +181,18 @@ def _check_certificate(report: SnpEvidence, certificate: Certificate, sheet: She
 
 
 def _issuer(certificate: Certificate, anchors: Anchors) -> tuple[AmdAnchor | None, Authority | None]:
-    """The pinned authority whose name stands as the issuer."""
-    for anchor in anchors.amd:
-        for authority in (*anchor.vcek_issuers, *anchor.vlek_issuers):
-            if authority.certificate.subject == certificate.issuer:
-                return anchor, authority
-    return None, None
+    """The pinned authority whose name stands as the issuer; of several with that name, the one that signed."""
+    named = [
+        (anchor, authority)
+        for anchor in anchors.amd
+        for authority in (*anchor.vcek_issuers, *anchor.vlek_issuers)
+        if authority.certificate.subject == certificate.issuer
+    ]
+    if len(named) > 1:
+        # AMD has replaced an intermediate under its old name before.
+        signers = [found for found in named if signed_by(certificate, found[1].key, "rsa-pss-sha384")]
+        named = signers or named
+    return named[0] if named else (None, None)
 
 
 def _check_chain(

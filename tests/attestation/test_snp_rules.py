@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, padding
 from cryptography.hazmat.primitives.hashes import SHA256
+from msgspec import structs
 
 from enarx_attestation import MalformedEvidence, Verdict, appraise, load_policy, parse, policy_for, revocation, verify
-from enarx_attestation.anchors import Authority
+from enarx_attestation.anchors import Anchors, Authority
 from enarx_attestation.snp import read_collateral
 from enarx_attestation.x509 import public_key, read_certificate, read_crl, read_pem
 
@@ -230,6 +231,16 @@ def test_the_intermediate_that_amd_revoked() -> None:
     assert revocation.state([old], lists, at) == "revoked"
     assert revocation.state([current], lists, at) == "good"
     assert revocation.state([current], lists, at.replace(year=2024)) == "stale"
+
+
+def test_an_intermediate_that_was_replaced_under_its_name(amd: Amd) -> None:
+    old = amd.anchor.vcek_issuers[0]
+    other = type(amd)("milan")  # the same keys, other certificates
+    stranger = structs.replace(old, certificate=other.anchor.vcek_issuers[0].certificate, key=amd.anchor.ark.key)
+    anchor = structs.replace(amd.anchor, vcek_issuers=(stranger, old))
+    collateral = read_collateral(amd.vek(amd.extensions()).der)
+    claims = verify(parse(amd.report(), "snp"), collateral, Anchors(amd=(anchor,)), NOW)
+    assert claims.verified
 
 
 def test_a_chain_with_a_stranger(amd: Amd, turin: Amd) -> None:
