@@ -46,6 +46,7 @@ class Claims(msgspec.Struct, frozen=True, kw_only=True):
     status: str
     """The vendor's word for the platform's patch level; `Verified` or `Unverified` where the vendor has none."""
     evidence_sha256: str
+    """Names the evidence in a log. No key against replay: who has a signature can write it in another way."""
     report_data: str
     """The bytes that the Keep asked to have attested, 64 for most kinds."""
     package: str | None = None

@@ -288,3 +288,17 @@ def test_pem_with_something_else_is_not_read() -> None:
 def test_policies_by_command_line() -> None:
     assert policy_for("snp", any_workload=True, revocation="prefer").snp is not None
     assert policy_for("snp", {"snp": {"measurements": ["aa" * 48]}}).snp is not None
+
+
+def test_anchors_are_chains(amd: Amd, turin: Amd) -> None:
+    from enarx_attestation import MalformedCollateral
+    from enarx_attestation.anchors import amd_anchor, root_anchor
+
+    with pytest.raises(MalformedCollateral):
+        amd_anchor("milan", amd.ark.der, vcek_issuers=(turin.ask.der,), vlek_issuers=())
+    with pytest.raises(MalformedCollateral):
+        amd_anchor("milan", amd.ask.der, vcek_issuers=(), vlek_issuers=())
+    with pytest.raises(MalformedCollateral):
+        root_anchor(amd.ark.der, "ecdsa-sha256")
+    with pytest.raises(MalformedCollateral):
+        root_anchor(amd.ark.der + b"\0", "rsa-pss-sha384")
