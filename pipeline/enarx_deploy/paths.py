@@ -16,6 +16,7 @@ import platformdirs
 from enarx_deploy.errors import UsageError
 
 _APP = "enarx-deploy"
+_ELSEWHERE = "remove it, or name another place in ENARX_DEPLOY_STATE_DIR or ENARX_DEPLOY_CACHE_DIR"
 
 
 def state_dir(*parts: str) -> Path:
@@ -33,10 +34,16 @@ def cache_dir(*parts: str) -> Path:
 def private_directory(root: Path, *parts: str) -> Path:
     """`root` and then each of `parts` below it, made with mode 0700 where missing, and checked where present."""
     path = root
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{path.parent}: {error.strerror}", hint=_ELSEWHERE) from error
     for step in ("", *parts):
         path = path / step if step else path
-        path.mkdir(mode=0o700, exist_ok=True)
+        try:
+            path.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"{path}: {error.strerror}", hint=_ELSEWHERE) from error
         _require_private(path)
     return path
 
@@ -46,7 +53,7 @@ def _require_private(path: Path) -> None:
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
         raise UsageError(
             f"{path}: not a directory of yours",
-            hint="remove it, or name another place in ENARX_DEPLOY_STATE_DIR or ENARX_DEPLOY_CACHE_DIR",
+            hint=_ELSEWHERE,
         )
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise UsageError(f"{path}: others can write to it", hint=f"chmod go-w {path}")

@@ -11,6 +11,7 @@ import hashlib
 import os
 import stat
 import tempfile
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -32,9 +33,10 @@ def load(engine: wasmtime.Engine, wasm: bytes, cache: Path | None) -> wasmtime.M
     if cache is None:
         return wasmtime.Module(engine, wasm)
     place = cache / f"{_key(wasm)}.cwasm"
-    if _is_ours(place):
+    kept = _read(place)
+    if kept is not None:
         with contextlib.suppress(wasmtime.WasmtimeError):  # made by another build of wasmtime: made anew
-            return wasmtime.Module.deserialize_file(engine, str(place))
+            return wasmtime.Module.deserialize(engine, kept)
     module = wasmtime.Module(engine, wasm)
     _store(place, bytes(module.serialize()))
     return module
@@ -53,17 +55,23 @@ def _cpu() -> str:
     return ""
 
 
-def _is_ours(place: Path) -> bool:
-    for path, is_kind in ((place.parent, stat.S_ISDIR), (place, stat.S_ISREG)):
-        try:
-            status = path.lstat()
-        except OSError:
-            return False
-        if not is_kind(status.st_mode) or status.st_uid != os.geteuid():
-            return False
-        if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            return False
-    return True
+def _read(place: Path) -> bytes | None:
+    """What is kept there, if the directory and the file are ours alone to write; what was looked at is what is read.
+
+    It is copied: a mapped file would stay open in the Keep, and could be changed under it.
+    """
+    try:
+        if not _is_ours(place.parent.lstat(), stat.S_ISDIR):
+            return None
+        with os.fdopen(os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            return file.read() if _is_ours(os.fstat(file.fileno()), stat.S_ISREG) else None
+    except OSError:
+        return None
+
+
+def _is_ours(status: os.stat_result, is_kind: Callable[[int], bool]) -> bool:
+    others_can_write = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return is_kind(status.st_mode) and status.st_uid == os.geteuid() and not others_can_write
 
 
 def _store(place: Path, data: bytes) -> None:

@@ -35,9 +35,12 @@ class Local:
     name = "local"
 
     def check(self, project: Project, package: Package, backend: Backend) -> None:  # noqa: ARG002 - the protocol's
-        """Every port that the manifest asks for must be free."""
+        """Every port that the manifest asks for must be free, and the places for state and caches usable."""
+        from enarx_deploy import paths
         from enarx_deploy.manifest import Listen
 
+        paths.state_dir("keeps")
+        paths.cache_dir("modules")
         for entry in project.manifest.files:
             if isinstance(entry, Listen):
                 sockets.check_free(entry)
@@ -119,10 +122,11 @@ class Local:
     def stop(self, keep: str, *, grace: float) -> KeepStatus:
         """Ask the host process; kill it if it does not answer in time."""
         directory = _directory(keep)
+        deadline = time.monotonic() + grace + _KILL_AFTER
         if state.is_held(directory):
             with contextlib.suppress(KeepError):
                 requests.ask(directory, {"do": "stop", "grace": grace}, timeout=grace + _KILL_AFTER)
-            _await_end(directory)
+            _await_end(directory, deadline)
         return _status(keep)
 
 
@@ -152,7 +156,7 @@ def _start_host(directory: Path) -> None:
     log_fd = os.open(directory / state.LOGS["host"], os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     with os.fdopen(log_fd, "ab") as log, os.fdopen(ready, "rb") as answer:
         try:
-            subprocess.Popen(
+            process = subprocess.Popen(
                 [sys.executable, "-m", "enarx_deploy.host", str(directory), str(told)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -166,8 +170,10 @@ def _start_host(directory: Path) -> None:
         said = answer.read()
     message = msgspec.json.decode(said) if said else {"error": "the Keep's host process died while it started"}
     if "error" in message:
+        process.wait()
         last = (directory / state.LOGS["host"]).read_text(errors="replace").strip().rpartition("\n")[2]
         raise KeepError(message["error"], hint=message.get("hint") or f"its last words: {last}")
+    process.returncode = 0  # it outlives this process, which must not be warned of that
 
 
 def _directory(keep: str) -> Path:
@@ -184,9 +190,8 @@ def _status(keep: str) -> KeepStatus:
     return status
 
 
-def _await_end(directory: Path) -> None:
-    """Wait for the host process to let go; kill it when it does not."""
-    deadline = time.monotonic() + _KILL_AFTER
+def _await_end(directory: Path, deadline: float) -> None:
+    """Wait for the host process to let go; kill it when it has not by `deadline`, on the monotonic clock."""
     while state.is_held(directory):
         if time.monotonic() > deadline:
             status = state.read_status(directory)
