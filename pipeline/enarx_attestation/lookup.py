@@ -76,7 +76,7 @@ def vcek_request(report: SnpEvidence, products: Iterable[str] = ()) -> list[Vcek
 def platform_request(quote: Quote) -> PlatformRequest:
     """The request for a quote's collateral.
 
-    Raises `MalformedEvidence` if the quote carries no PCK certificate, `MalformedCollateral` if its chain is unreadable.
+    Raises `MalformedEvidence` if the quote carries no PCK certificate, `MalformedCollateral` if it is unreadable.
     """
     if quote.certification_type != PCK_CHAIN:
         raise MalformedEvidence(f"certification data of type {quote.certification_type} holds no PCK certificate")
