@@ -112,11 +112,6 @@ def _add_module(tree: _TreeBuilder, module: Module) -> None:
 
 
 def _add_asset(tree: _TreeBuilder, project: Project, source: str, guest: str) -> None:
-    if not PurePosixPath(source).parts:
-        raise PackageError(
-            f"the asset source {source!r} is the project itself",
-            hint="put what the workload opens into a folder of its own, and name that folder",
-        )
     place = (ASSETS, *PurePosixPath(guest).parts[1:])
     with plain_files.opened_below(project.root, source) as descriptor:
         if place == (ASSETS,) and not plain_files.is_directory(descriptor):

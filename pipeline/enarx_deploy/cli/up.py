@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -65,7 +66,7 @@ def _shown(values: ReferenceValues, deployment: Deployment, identity: Identity) 
         ("for how long", _for_how_long(identity)),
         ("where", _where(values, deployment, identity)),
         ("", ""),
-        *_next(deployment),
+        *_next(deployment, identity),
     ]
     return "\n".join([f"Keep {deployment.id} runs {deployment.name}", *(_row(*row) for row in rows)])
 
@@ -112,13 +113,24 @@ def _where(values: ReferenceValues, deployment: Deployment, identity: Identity) 
     return f"TLS ends inside the Keep, on target {deployment.target}; the machine that it runs on {seen}"
 
 
-def _next(deployment: Deployment) -> list[tuple[str, str]]:
-    from enarx_deploy.cli.progress import at
-
-    tls = [endpoint for endpoint in deployment.endpoints if endpoint.prot == "tls"]
-    checks = [("check it", f"enarx-deploy verify {at(endpoint.host, endpoint.port)}") for endpoint in tls[:1]]
+def _next(deployment: Deployment, identity: Identity) -> list[tuple[str, str]]:
     return [
-        *checks,
+        *_check(deployment, identity),
         ("look at it", f"enarx-deploy logs {deployment.id}"),
         ("end it", f"enarx-deploy stop {deployment.id}"),
     ]
+
+
+def _check(deployment: Deployment, identity: Identity) -> list[tuple[str, str]]:
+    """How to verify the first endpoint with TLS. A root that is not our own Steward's has to be named, and then also
+    the backend that is good enough under it."""
+    from enarx_deploy.cli.progress import at
+    from enarx_deploy.paths import state_dir
+
+    tls = [endpoint for endpoint in deployment.endpoints if endpoint.prot == "tls"]
+    if not tls:
+        return []
+    root = identity.root_pem_path
+    own = root == str(state_dir("steward") / "root.pem")
+    trust = "" if own or not root else f" --root {shlex.quote(root)} --accept {deployment.backend}"
+    return [("check it", f"enarx-deploy verify {at(tls[0].host, tls[0].port)}{trust}")]
