@@ -10,7 +10,7 @@ use std::ptr::NonNull;
 
 use crate::errno::Errno;
 use crate::guest::Guest;
-use crate::wasi::{Args, FUNCTIONS, Function, Kind, MAX_PARAMS, MODULE, Memory, Stop};
+use crate::wasi::{Args, FUNCTIONS, Function, Kind, MAX_PARAMS, MODULE, Memory, Stop, perform};
 
 /// `wasmtime_val_raw_t`: a union of 16 bytes whose first word holds an integer.
 #[repr(C)]
@@ -210,7 +210,7 @@ unsafe extern "C" fn call(env: *mut c_void, caller: *mut Caller, values: *mut Va
     // SAFETY: the guest lives for ever, and nobody else uses it while the workload runs (see `define_all`); WASI
     // functions do not call back into wasm, so this is the only reference.
     let guest = unsafe { &mut *link.guest };
-    let answer = (binding.function.call)(guest, &mut memory, &Args(&words[..params]));
+    let answer = perform(binding.function, guest, &mut memory, &Args(&words[..params]));
     let errno = match answer {
         Ok(()) => Errno::SUCCESS,
         Err(Stop::Errno(errno)) => errno,

@@ -62,7 +62,6 @@ pub fn write_vectored(guest: &mut Guest, fd: u32, memory: &Memory, buffers: &[Bu
             from = &from[written..];
         }
     }
-    guest.port.tell_host();
     Ok(done)
 }
 
@@ -89,7 +88,6 @@ fn may_not_wait(guest: &mut Guest, fd: u32) -> Result<bool, Errno> {
 pub fn fd_close(guest: &mut Guest, _: &mut Memory, args: &Args) -> Answer {
     let descriptor = guest.table.remove(args.u32(0))?;
     close(guest, descriptor);
-    guest.port.tell_host();
     Ok(())
 }
 

@@ -146,6 +146,14 @@ functions! {
     sock_shutdown(I32 I32) = sock::sock_shutdown;
 }
 
+/// Call a function. The host is told of what was put or taken before the workload computes on: one that never waits,
+/// such as a loop over a non-blocking descriptor, would otherwise leave it asleep for ever.
+pub fn perform(function: &Function, guest: &mut Guest, memory: &mut Memory, args: &Args) -> Answer {
+    let answer = (function.call)(guest, memory, args);
+    guest.port.tell_host();
+    answer
+}
+
 /// Do `attempt` until it answers something else than `AGAIN`, waiting in between unless the descriptor must not.
 fn until_ready<T>(
     guest: &mut Guest,

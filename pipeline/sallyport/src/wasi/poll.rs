@@ -75,7 +75,6 @@ fn wait_for_events(guest: &mut Guest, subscriptions: &[Subscription]) -> Vec<Eve
             .filter_map(|subscription| look(guest, *subscription))
             .collect();
         if !events.is_empty() {
-            guest.port.tell_host();
             return events;
         }
         guest.wait(deadline);

@@ -128,7 +128,6 @@ pub fn sock_shutdown(guest: &mut Guest, _: &mut Memory, args: &Args) -> Answer {
     if how & SHUT_WRITE != 0 {
         stream.shut_write(&mut guest.port);
     }
-    guest.port.tell_host();
     Ok(())
 }
 
