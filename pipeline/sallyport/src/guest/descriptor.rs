@@ -132,12 +132,13 @@ impl Stream {
         }
     }
 
+    /// What to answer when no bytes were there. The end is looked for first: bytes may have come in between, and a
+    /// fault must not overtake them.
     fn end_or_again(&self, port: &mut Port) -> Result<usize, Errno> {
-        match port.fault(self.slot) {
-            Some(fault) => Err(fault),
-            None if port.is_at_end(self.slot) => Ok(0),
-            None => Err(Errno::AGAIN),
+        if !port.is_at_end(self.slot) {
+            return Err(Errno::AGAIN);
         }
+        port.fault(self.slot).map_or(Ok(0), Err)
     }
 
     /// Give bytes; `AGAIN` if there is no room.
@@ -161,6 +162,9 @@ impl Stream {
     pub fn peek(&mut self, port: &mut Port, into: &mut [u8]) -> Result<usize, Errno> {
         if self.session.is_some() {
             return Err(Errno::NOTSUP);
+        }
+        if self.read_shut {
+            return Ok(0);
         }
         match port.peek_bytes(self.slot, into) {
             0 if !into.is_empty() => self.end_or_again(port),
