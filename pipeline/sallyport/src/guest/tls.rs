@@ -117,7 +117,7 @@ impl Session {
         self.pump(port);
         match self.fault {
             Some(fault) => Err(fault),
-            None if !self.connection.is_handshaking() => Ok(()),
+            None if !self.connection.is_handshaking() && !self.has_unsent() => Ok(()),
             None if self.told_end => Err(Errno::CONNRESET),
             None => Err(Errno::AGAIN),
         }
@@ -153,8 +153,17 @@ impl Session {
             .map_or_else(|| fault.to_string(), ToString::to_string)
     }
 
-    /// Send what is ready, as far as there is room.
+    /// Send what is ready, as far as there is room. If that is not all, the host is asked to tell of room: nobody
+    /// else would, since a handshake's flight is not the workload's to send again.
     pub fn flush(&mut self, port: &mut Port) {
+        self.send(port);
+        if self.connection.wants_write() {
+            port.ask_for_room(self.slot);
+            self.send(port);
+        }
+    }
+
+    fn send(&mut self, port: &mut Port) {
         while self.connection.wants_write() {
             let mut sink = Sink { port, slot: self.slot };
             if self.connection.write_tls(&mut sink).is_err() {
