@@ -243,7 +243,7 @@ impl EventLoop {
             let (name, flags) = (event.data.u64(), event.flags);
             match name & !0xffff_ffff {
                 DOORBELL => drain_eventfd(&self.doorbell),
-                LISTENER => self.listeners[(name & 0xffff_ffff) as usize].waiting = true,
+                LISTENER => self.note_connection((name & 0xffff_ffff) as usize),
                 side => {
                     let slot = (name & 0xffff_ffff) as u32;
                     let Some(stream) = &mut self.streams[slot as usize] else {
@@ -253,6 +253,13 @@ impl EventLoop {
                     work.push(slot);
                 }
             }
+        }
+    }
+
+    /// Listeners that are closed here may be open elsewhere, and are then still heard of.
+    fn note_connection(&mut self, index: usize) {
+        if let Some(listener) = self.listeners.get_mut(index) {
+            listener.waiting = true;
         }
     }
 
