@@ -130,7 +130,7 @@ def shelf(enarx_deploy: Program, install_plugin: Callable[..., Path]) -> Path:
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The directory with this project's sdist and the wheel built from that: a minute, mostly of the Rust compiler's."""
+    """The directory with this project's sdist, and the wheel built from that: a minute, mostly of rustc."""
     if shutil.which("cargo") is None:
         pytest.fail("the wheel needs a Rust toolchain: https://rustup.rs")
     place = tmp_path_factory.mktemp("built")

@@ -161,7 +161,7 @@ def test_a_traceback_is_shown_with_vv_only(enarx_deploy):
 def test_what_the_system_refuses_is_said_in_one_line(enarx_deploy, shelf):
     (enarx_deploy.directory / ".enarx").write_text("in the way")
     ended = enarx_deploy("compile")
-    assert ended.returncode == 1
+    assert ended.returncode == 2
     assert f"enarx-deploy: {enarx_deploy.directory / '.enarx'}: File exists" in ended.stderr
     assert "Traceback" not in ended.stderr
 
