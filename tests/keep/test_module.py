@@ -1,0 +1,103 @@
+"""The cache of compiled modules holds native code: it is used only where nobody else can have put it."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import pytest
+import wasmtime
+
+from enarx_keep import module
+
+WASM = wasmtime.wat2wasm('(module (func (export "_start") (result i32) i32.const 1))')
+OTHER = wasmtime.wat2wasm('(module (func (export "_start") (result i32) i32.const 2))')
+
+
+def answer(engine: wasmtime.Engine, code: wasmtime.Module) -> int:
+    store = wasmtime.Store(engine)
+    return wasmtime.Instance(store, code, []).exports(store)["_start"](store)
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    folder = tmp_path / "modules"
+    folder.mkdir(mode=0o700)
+    return folder
+
+
+@pytest.fixture
+def poisoned(cache: Path) -> Path:
+    """The cache, in which the place of WASM holds what OTHER was compiled to: that it is used shows in the answer."""
+    engine = module.engine()
+    module.load(engine, WASM, cache)
+    (place,) = cache.glob("*.cwasm")
+    place.write_bytes(bytes(wasmtime.Module(engine, OTHER).serialize()))
+    return place
+
+
+def load(cache: Path) -> int:
+    engine = module.engine()
+    return answer(engine, module.load(engine, WASM, cache))
+
+
+def test_what_was_compiled_is_taken_from_the_cache(cache: Path, poisoned: Path) -> None:
+    assert load(cache) == 2
+
+
+@pytest.mark.parametrize("mode", [0o620, 0o602, 0o666])
+def test_a_file_that_others_can_write_is_not_used(cache: Path, poisoned: Path, mode: int) -> None:
+    poisoned.chmod(mode)
+    assert load(cache) == 1
+    assert poisoned.stat().st_mode & 0o777 == 0o600  # it was replaced by one of ours
+    assert load(cache) == 1
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o707])
+def test_a_directory_that_others_can_write_to_is_not_used(cache: Path, poisoned: Path, mode: int) -> None:
+    cache.chmod(mode)
+    assert load(cache) == 1
+
+
+def test_a_link_is_not_followed(cache: Path, poisoned: Path, tmp_path: Path) -> None:
+    poisoned.rename(tmp_path / "elsewhere")
+    poisoned.symlink_to(tmp_path / "elsewhere")
+    assert load(cache) == 1
+
+
+def test_what_is_no_file_is_not_waited_for(cache: Path, poisoned: Path) -> None:
+    import os
+
+    poisoned.unlink()
+    os.mkfifo(poisoned)
+    assert load(cache) == 1
+
+
+@pytest.mark.parametrize("damage", [b"", b"garbage", b"\x7fELF" + bytes(100)])
+def test_what_is_damaged_is_compiled_again(cache: Path, poisoned: Path, damage: bytes) -> None:
+    poisoned.write_bytes(damage)
+    assert load(cache) == 1
+    assert poisoned.read_bytes() != damage
+
+
+def test_a_cut_file_is_compiled_again(cache: Path, poisoned: Path) -> None:
+    poisoned.write_bytes(poisoned.read_bytes()[:1000])
+    assert load(cache) == 1
+
+
+def test_without_a_cache_and_with_one_that_is_missing(tmp_path: Path) -> None:
+    engine = module.engine()
+    assert answer(engine, module.load(engine, WASM, None)) == 1
+    assert load(tmp_path / "missing") == 1
+    assert not (tmp_path / "missing").exists()
+
+
+def test_nothing_else_is_left_in_the_cache(cache: Path) -> None:
+    load(cache)
+    assert [path.suffix for path in cache.iterdir()] == [".cwasm"]
+
+
+def test_a_module_that_is_none(cache: Path) -> None:
+    with pytest.raises(wasmtime.WasmtimeError):
+        module.load(module.engine(), io.BytesIO(b"\0asm").read(), cache)
+    assert list(cache.iterdir()) == []
