@@ -182,9 +182,10 @@ impl Block {
         }
     }
 
-    /// Host: wake the guest if it sleeps.
+    /// Host: wake the guest if it sleeps and has marks. Without marks there is nothing that it could do.
     pub fn wake_guest(&self) {
         if self.mapping.u32_at(layout::GUEST_ASLEEP).load(SeqCst) != 0
+            && self.is_marked(Half::Guest)
             && self.mapping.u32_at(layout::GUEST_ASLEEP).swap(0, SeqCst) != 0
         {
             let bell = self.mapping.u32_at(layout::GUEST_BELL);

@@ -15,10 +15,10 @@ use super::stream::{Ends, Moved, Served, Stream};
 use super::{Counters, Orders, held};
 use crate::block::{Block, BlockError, Half};
 
-/// Names in epoll data: below are slots' inputs, then slots' outputs, then listeners, and the doorbell.
+/// Names in epoll data: below are slots' inputs, then slots' outputs, then listeners, and the bells.
 const OUTPUT: u64 = 1 << 32;
 const LISTENER: u64 = 2 << 32;
-const DOORBELL: u64 = 3 << 32;
+const BELL: u64 = 3 << 32;
 
 /// How long a peer that reads nothing may keep a slot whose workload has closed it.
 const LINGER: Duration = Duration::from_secs(30);
@@ -39,12 +39,16 @@ struct Listener {
 pub struct EventLoop {
     block: Block,
     epoll: OwnedFd,
-    doorbell: OwnedFd,
+    _doorbell: OwnedFd,
     streams: Vec<Option<Stream>>,
     listeners: Vec<Listener>,
     free: Vec<u32>,
     first_connection: u32,
     lingering: Vec<u32>,
+    /// Slots that had their turn and have more to move.
+    unfinished: Vec<u32>,
+    /// A connection could not be accepted for want of something, such as descriptors.
+    accept_later: bool,
     orders: Arc<Orders>,
     counters: Arc<Counters>,
     moved: Moved,
@@ -59,24 +63,24 @@ impl EventLoop {
         counters: Arc<Counters>,
     ) -> Result<Self, BlockError> {
         let epoll = epoll::create(CreateFlags::CLOEXEC)?;
-        epoll::add(
-            &epoll,
-            &doorbell,
-            EventData::new_u64(DOORBELL),
-            EventFlags::IN | EventFlags::ET,
-        )?;
+        // Each ring is an edge, so the bells are never read: the guest could make that block.
+        for bell in [&doorbell, &orders.bell] {
+            epoll::add(&epoll, bell, EventData::new_u64(BELL), EventFlags::IN | EventFlags::ET)?;
+        }
         let first_connection = files + 1;
         let free = (first_connection..block.slots()).rev().collect();
         let streams = (0..block.slots()).map(|_| None).collect();
         Ok(Self {
             block,
             epoll,
-            doorbell,
+            _doorbell: doorbell,
             streams,
             listeners: Vec::new(),
             free,
             first_connection,
             lingering: Vec::new(),
+            unfinished: Vec::new(),
+            accept_later: false,
             orders,
             counters,
             moved: Moved::default(),
@@ -130,6 +134,14 @@ impl EventLoop {
 
     /// Run until the Keep has ended and all is delivered. An error says how the guest broke the protocol.
     pub fn run(mut self) -> Result<(), String> {
+        let end = self.turn();
+        for slot in 0..self.block.slots() {
+            self.close(slot);
+        }
+        end
+    }
+
+    fn turn(&mut self) -> Result<(), String> {
         let mut events = Vec::with_capacity(256);
         let mut work: Vec<u32> = (0..self.first_connection).collect();
         loop {
@@ -143,6 +155,7 @@ impl EventLoop {
             self.wait(&mut events)?;
             self.note_events(&mut events, &mut work);
             self.block.take_marks(Half::Host, &mut work);
+            work.append(&mut self.unfinished);
             self.note_orders(&mut work);
         }
     }
@@ -159,6 +172,9 @@ impl EventLoop {
             return Ok(());
         };
         let served = stream.serve(&self.block, &mut self.moved);
+        if stream.is_unfinished {
+            self.unfinished.push(slot);
+        }
         match served.map_err(|_| format!("slot {slot}: the guest published an impossible position"))? {
             Served::Done => self.close(slot),
             Served::Lingers if stream.released_at.is_none() => {
@@ -198,8 +214,12 @@ impl EventLoop {
         match accept_with(&listener.fd, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
             Ok(socket) => self.open_connection(socket, file),
             Err(Errno::INTR | Errno::CONNABORTED) => {}
-            // AGAIN: none left. MFILE and its like: tried again with the next connection, which epoll announces.
-            Err(_) => listener.waiting = false,
+            Err(Errno::AGAIN) => listener.waiting = false,
+            // MFILE and its like: the connection stays in the queue, and epoll does not announce it again.
+            Err(_) => {
+                listener.waiting = false;
+                self.accept_later = true;
+            }
         }
     }
 
@@ -218,7 +238,7 @@ impl EventLoop {
 
     fn wait(&mut self, events: &mut Vec<Event>) -> Result<(), String> {
         let more_to_accept = self.listeners.iter().any(|listener| listener.waiting) && !self.free.is_empty();
-        let may_sleep = !more_to_accept && self.block.host_may_sleep();
+        let may_sleep = !more_to_accept && self.unfinished.is_empty() && self.block.host_may_sleep();
         let limit = if !may_sleep {
             Some(Duration::ZERO)
         } else if self.has_timed_work() {
@@ -242,7 +262,7 @@ impl EventLoop {
         for event in events.drain(..) {
             let (name, flags) = (event.data.u64(), event.flags);
             match name & !0xffff_ffff {
-                DOORBELL => drain_eventfd(&self.doorbell),
+                BELL => {}
                 LISTENER => self.note_connection((name & 0xffff_ffff) as usize),
                 side => {
                     let slot = (name & 0xffff_ffff) as u32;
@@ -264,6 +284,9 @@ impl EventLoop {
     }
 
     fn note_orders(&mut self, work: &mut Vec<u32>) {
+        if std::mem::take(&mut self.accept_later) {
+            self.listeners.iter_mut().for_each(|listener| listener.waiting = true);
+        }
         if self.orders.stop_accepting.load(Ordering::SeqCst) {
             self.listeners.clear();
         }
@@ -297,7 +320,7 @@ impl EventLoop {
     }
 
     fn has_timed_work(&self) -> bool {
-        !self.lingering.is_empty() || self.orders.keep_ended.load(Ordering::SeqCst)
+        self.accept_later || !self.lingering.is_empty() || self.orders.keep_ended.load(Ordering::SeqCst)
     }
 
     fn is_finished(&self) -> bool {
@@ -327,9 +350,4 @@ fn note_readiness(stream: &mut Stream, is_output: bool, flags: EventFlags) {
         stream.hung_up |= broken || flags.contains(EventFlags::RDHUP);
         stream.readable |= stream.hung_up || flags.contains(EventFlags::IN);
     }
-}
-
-fn drain_eventfd(fd: &OwnedFd) {
-    let mut count = [0u8; 8];
-    let _ = rustix::io::read(fd, &mut count);
 }

@@ -7,7 +7,7 @@ mod event_loop;
 mod faults;
 mod stream;
 
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -35,11 +35,18 @@ pub struct Counters {
 }
 
 /// What the handle asks of the loop.
-#[derive(Default)]
 pub(crate) struct Orders {
+    /// Wakes the loop. The Keep does not have it: what a hostile one does to its own bell stops no order.
+    bell: OwnedFd,
     stop_accepting: AtomicBool,
     keep_ended: AtomicBool,
     finish_by: Mutex<Option<Instant>>,
+}
+
+impl Orders {
+    fn ring(&self) {
+        let _ = rustix::io::write(&self.bell, &1u64.to_ne_bytes());
+    }
 }
 
 /// The host half of one Keep.
@@ -63,7 +70,12 @@ impl Host {
         let doorbell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let (control, inner) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
         rustix::io::ioctl_fionbio(&inner, true)?;
-        let orders = Arc::new(Orders::default());
+        let orders = Arc::new(Orders {
+            bell: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+            stop_accepting: AtomicBool::default(),
+            keep_ended: AtomicBool::default(),
+            finish_by: Mutex::default(),
+        });
         let counters = Arc::new(Counters::default());
         let doorbell_end = doorbell.try_clone().map_err(|_| rustix::io::Errno::MFILE)?;
         let mut event_loop = EventLoop::new(block, doorbell_end, files, orders.clone(), counters.clone())?;
@@ -122,7 +134,7 @@ impl Host {
     /// Accept nothing more; connections that are open go on.
     pub fn stop_accepting(&self) {
         self.orders.stop_accepting.store(true, Ordering::SeqCst);
-        self.ring_own_bell();
+        self.orders.ring();
     }
 
     /// The Keep has ended: deliver what it wrote, for at most `limit`, then end. Returns the fault that broke the
@@ -130,7 +142,7 @@ impl Host {
     pub fn finish(&self, limit: Duration) -> Option<String> {
         *held(&self.orders.finish_by) = Some(Instant::now() + limit);
         self.orders.keep_ended.store(true, Ordering::SeqCst);
-        self.ring_own_bell();
+        self.orders.ring();
         let thread = held(&self.thread).take();
         match thread.map(JoinHandle::join) {
             Some(Err(_)) => Some("the host half panicked".into()),
@@ -161,10 +173,6 @@ impl Host {
     /// Our end of the control stream.
     pub fn control_fd(&self) -> RawFd {
         self.control.as_raw_fd()
-    }
-
-    fn ring_own_bell(&self) {
-        let _ = rustix::io::write(self.doorbell.as_fd(), &1u64.to_ne_bytes());
     }
 }
 

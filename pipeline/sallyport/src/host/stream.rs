@@ -1,11 +1,12 @@
 //! One open slot, as the host half sees it: descriptors on one side, a pair of rings on the other.
 
 use std::os::fd::{AsFd, OwnedFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl};
 use rustix::io::Errno;
+use rustix::net::sockopt::set_socket_linger;
 use rustix::net::{Shutdown, shutdown};
 
 use crate::block::{Block, Half};
@@ -15,6 +16,9 @@ use crate::ring::{Impossible, Positions};
 /// Most bytes written at once to a descriptor that may block: a pipe that polls as writable takes this many
 /// (PIPE_BUF of pipe(7)) without blocking.
 const PIPE_BUF: usize = 4096;
+
+/// Bytes read for one slot before the others get their turn.
+const TURN: u64 = 256 * 1024;
 
 /// The descriptors behind a slot.
 pub struct Ends {
@@ -79,7 +83,9 @@ pub struct Stream {
     shut: bool,
     /// The ring was full, and the guest was asked to tell when it has taken something.
     asked_for_room: bool,
-    /// When the guest was seen to have released the slot while bytes were left to deliver.
+    /// Its turn is over, but there is more to read.
+    pub(super) is_unfinished: bool,
+    /// When the guest was seen to have released the slot while bytes were left to deliver, or when one was last taken.
     pub(super) released_at: Option<Instant>,
 }
 
@@ -120,6 +126,7 @@ impl Stream {
             guest_state: 0,
             shut: false,
             asked_for_room: false,
+            is_unfinished: false,
             released_at: None,
         };
         block.publish(slot, word::IN_TAIL, 0);
@@ -150,8 +157,15 @@ impl Stream {
         self.readable = false;
     }
 
-    /// Close: the slot is free for another connection.
+    /// Close: the slot is free for another connection. A peer that did not get everything sees a reset, since an
+    /// orderly end would tell it that this was all.
     pub fn close(self, block: &Block) {
+        if let Some(output) = &self.ends.output
+            && self.ends.is_socket
+            && self.outgoing.filled() > 0
+        {
+            let _ = set_socket_linger(output, Some(Duration::ZERO));
+        }
         block.publish(self.slot, word::HOST_STATE, 0);
         block.mark(Half::Guest, self.slot);
     }
@@ -169,6 +183,9 @@ impl Stream {
 
     /// From the out-ring to the descriptor. True if the guest should hear of it.
     fn deliver(&mut self, block: &Block, moved: &mut Moved) -> Result<bool, Impossible> {
+        if self.ends.output.is_none() {
+            return Ok(self.swallow(block));
+        }
         let before = self.outgoing.head();
         while self.outgoing.filled() > 0 && self.can_write() {
             match self.write_once(block) {
@@ -183,6 +200,7 @@ impl Stream {
         }
         if self.outgoing.head() != before {
             block.publish(self.slot, word::OUT_HEAD, self.outgoing.head());
+            self.released_at = self.released_at.map(|_| Instant::now());
         }
         self.shut_after_fin();
         let waits = block.peek(self.slot, word::GUEST_STATE) & state::WANTS_ROOM != 0;
@@ -218,6 +236,15 @@ impl Stream {
         true
     }
 
+    /// Nothing takes what was written: a source is behind the slot, or its output has failed or was shut.
+    fn swallow(&mut self, block: &Block) -> bool {
+        let any = self.outgoing.filled() > 0;
+        if any {
+            self.discard_outgoing(block);
+        }
+        any
+    }
+
     fn discard_outgoing(&mut self, block: &Block) {
         self.outgoing.take(self.outgoing.filled());
         block.publish(self.slot, word::OUT_HEAD, self.outgoing.head());
@@ -246,8 +273,14 @@ impl Stream {
     /// From the descriptor to the in-ring. True if the guest should hear of it.
     fn collect(&mut self, block: &Block, moved: &mut Moved) -> Result<bool, Impossible> {
         let mut news = false;
+        let end_of_turn = moved.into_keep + TURN;
+        self.is_unfinished = false;
         self.stop_asking_for_room(block);
         while self.can_read() {
+            if moved.into_keep >= end_of_turn {
+                self.is_unfinished = true;
+                break;
+            }
             if self.incoming.room(block.ring()) == 0 && !self.room_after_asking(block)? {
                 break;
             }
@@ -260,7 +293,8 @@ impl Stream {
                     self.incoming.put(read as u32, block.ring());
                     block.publish(self.slot, word::IN_TAIL, self.incoming.tail());
                     moved.into_keep += read as u64;
-                    self.readable = read == asked || self.hung_up || self.ends.may_block;
+                    // A short read means that a socket is empty; a terminal gives a line at a time.
+                    self.readable = read == asked || self.hung_up || !self.ends.is_socket;
                 }
                 Err(Errno::AGAIN) => {
                     self.readable = false;
