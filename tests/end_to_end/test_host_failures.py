@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import socket
+import ssl
 import time
 from pathlib import Path
 
@@ -186,6 +188,18 @@ def test_stop_lets_open_connections_end(cli, service) -> None:
     assert stopping.wait(timeout=10) == 0
     assert time.monotonic() - began < 5
     assert echo.status()["state"] == "exited"
+
+
+def test_a_client_who_does_not_read_holds_up_no_end(cli, service) -> None:
+    echo = service()
+    client = echo.connect(timeout=0.5)
+    with contextlib.suppress(TimeoutError, ssl.SSLError):
+        client.sendall(bytes(8 << 20))  # until nothing fits any more, because nobody reads the echo
+    began = time.monotonic()
+    stopped = cli("stop", "--json", "--grace", "0.5", echo.id)
+    assert [keep["state"] for keep in json.loads(stopped.stdout)] == ["exited"]
+    assert time.monotonic() - began < 4
+    client.close()
 
 
 def test_stop_twice_and_from_two_shells(cli, service) -> None:

@@ -352,6 +352,18 @@ def test_a_signal_ends_run_and_its_keep(
     assert list(own_temporary.iterdir()) == []
 
 
+def test_ctrl_c_ends_the_wait_for_a_reader_who_does_not_read(run, program) -> None:
+    """The program has ended, but what it wrote fits into no pipe."""
+    process = run.start(program("echo"))
+    with process:
+        process.stdin.write(TWO_MIB[:100_000])
+        process.stdin.close()
+        time.sleep(1)
+        assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=5) == 130
+
+
 # Sockets
 
 

@@ -41,6 +41,9 @@ RING_BYTES = 64 * 1024
 DELIVERY_LIMIT = 30.0
 """Seconds that what a Keep wrote before its end has to reach those it was written to."""
 
+KILLED_DELIVERY_LIMIT = 1.0
+"""The same where the Keep was ended by us: who does not read must not hold up its end."""
+
 _LARGEST_STATUS = 255
 
 
@@ -109,6 +112,8 @@ class Session:
         self._control = socket.socket(fileno=os.dup(self._host.control_fd))
         self._answers: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._ended = threading.Event()
+        self._finishing = False
+        self._finishing_lock = threading.Lock()  # the host half answers nothing while it finishes
         self._process: KeepProcess | None = None
         self._fault = ""
         self._stopping = False
@@ -161,9 +166,11 @@ class Session:
     def stop(self, grace: float) -> None:
         """Accept nothing more, give open connections `grace` seconds, then end the Keep."""
         self._stopping = True
-        self._host.stop_accepting()
+        with self._finishing_lock:
+            if not self._finishing:
+                self._host.stop_accepting()
         until = time.monotonic() + grace
-        while time.monotonic() < until and self._host.counters()["open"] and self._is_alive():
+        while time.monotonic() < until and self.counters().get("open") and self._is_alive():
             time.sleep(0.02)
         self.kill()
 
@@ -172,11 +179,12 @@ class Session:
         self._stopping = True
         if self._process is not None:
             self._process.kill()
-            self._ended.wait()
+            self._ended.wait(2 * KILLED_DELIVERY_LIMIT)  # more only if its last words were being delivered already
 
     def counters(self) -> dict[str, int]:
-        """Connections and bytes so far."""
-        return self._host.counters()
+        """Connections and bytes so far; nothing once the Keep has ended."""
+        with self._finishing_lock:
+            return {} if self._finishing else self._host.counters()
 
     def _is_alive(self) -> bool:
         return self._process is not None and self._process.poll() is None
@@ -229,7 +237,9 @@ class Session:
         listening = threading.Thread(target=self._listen, name="keep-control", daemon=True)
         listening.start()
         status = process.wait()
-        broken = self._host.finish(self._delivery_limit)
+        with self._finishing_lock:
+            self._finishing = True
+        broken = self._host.finish(KILLED_DELIVERY_LIMIT if self._stopping else self._delivery_limit)
         listening.join()  # the control stream ends with the host half
         self._control.close()
         if self._stopping:
@@ -249,7 +259,9 @@ class Session:
             pass
         except (BadMessage, TypeError, ValueError) as error:
             self._fault = f"the Keep broke the control protocol: {error}"
-        if self._process is not None and (self._fault or self._host.broken):
+        with self._finishing_lock:
+            broken = None if self._finishing else self._host.broken
+        if self._process is not None and (self._fault or broken):
             self._process.kill()
 
     def _take(self, message: Message) -> None:

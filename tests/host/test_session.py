@@ -1,0 +1,81 @@
+"""A Keep as its host process holds it: whatever ends it, the end is told once and nothing is left hanging."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from enarx_backends.nil import Nil
+from enarx_deploy.host.session import Session, Stdio
+from enarx_deploy.manifest import parse
+from enarx_deploy.models import Module
+from enarx_deploy.package_tree import build
+from enarx_deploy.project import Project
+from enarx_deploy.records import digest_of
+
+MANIFEST = b"".join(b'[[files]]\nkind = "%s"\n' % kind for kind in (b"stdin", b"stdout", b"stderr"))
+
+
+@pytest.fixture
+def session(program, tmp_path: Path, monkeypatch, request) -> Iterator[Session]:
+    """A Keep that copies standard input to standard output, both pipes whose other ends are `stdin` and `stdout`."""
+    cache = Path(request.config.cache.mkdir("enarx_deploy"))
+    cache.chmod(0o700)
+    monkeypatch.setenv("ENARX_DEPLOY_CACHE_DIR", str(cache))
+    wasm = program("echo")
+    data = wasm.read_bytes()
+    module = Module(
+        path=str(wasm), sha256=digest_of(data), size=len(data), entry="_start", imports=[], toolchain="", version=""
+    )
+    manifest = parse(MANIFEST, "Enarx.toml").manifest
+    package = build(Project(tmp_path, manifest, None, MANIFEST), module)
+    (stdin, to_keep), (from_keep, stdout) = os.pipe(), os.pipe()
+    made = Session(package, manifest, Nil(), Stdio(stdin=stdin, stdout=stdout, stderr=2, complaints=2))
+    made.start()
+    yield made
+    made.kill()
+    made.wait()
+    for descriptor in (stdin, to_keep, from_keep, stdout):
+        os.close(descriptor)
+
+
+def test_a_killed_keep_died_of_that_signal(session: Session) -> None:
+    """A thread that fails on the way would fail this test too."""
+    os.kill(session._process.pid, signal.SIGKILL)
+    outcome = session.wait()
+    assert (outcome.kind, outcome.exit_status) == ("died", 1)
+    assert "SIGKILL" in outcome.message
+    assert session.counters() == {}
+
+
+def test_many_may_ask_while_it_ends(session: Session) -> None:
+    faults: list[BaseException] = []
+    over = threading.Event()
+
+    def ask() -> None:
+        try:
+            while not over.is_set():
+                session.counters()
+        except BaseException as fault:  # noqa: BLE001 - told to the test
+            faults.append(fault)
+
+    askers = [threading.Thread(target=ask) for _ in range(3)]
+    for asker in askers:
+        asker.start()
+    session.stop(0)
+    assert session.wait().kind == "killed"
+    over.set()
+    for asker in askers:
+        asker.join()
+    assert faults == []
+
+
+def test_stop_after_the_end_is_no_fault(session: Session) -> None:
+    session.stop(0)
+    session.stop(0)
+    assert session.wait().kind == "killed"
