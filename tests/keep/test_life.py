@@ -10,15 +10,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import enarx_attestation
-from enarx_deploy.errors import ManifestError
 from enarx_deploy.manifest import parse
 from enarx_keep import evidence, life, manifest
 from enarx_keep.errors import BadManifest, BadMessage, KeepFault
 
 TESTS = Path(__file__).parents[1]
 PACKAGE = f"sha256:{'a1' * 32}"
-MANIFESTS = sorted([*(TESTS / "manifest" / "corpus").glob("*.toml"), *(TESTS / "wasm_programs").glob("*.toml")])
-MANIFESTS += sorted((TESTS.parent / "templates").glob("*/Enarx.toml"))
+REFUSED = "codex-chat-client-listen-with-host"
+MANIFESTS = [
+    path
+    for folder, pattern in (
+        ("manifest/corpus", "*.toml"),
+        ("wasm_programs", "*.toml"),
+        ("../templates", "*/Enarx.toml"),
+    )
+    for path in sorted((TESTS / folder).glob(pattern))
+    if path.stem != REFUSED
+]
 
 
 @given(st.binary(min_size=16, max_size=64), st.binary(min_size=1, max_size=200), st.text(max_size=50))
@@ -39,10 +47,7 @@ def test_a_keep_makes_up_no_evidence(kind: str) -> None:
 @pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: f"{path.parent.name}-{path.stem}")
 def test_host_and_keep_read_a_manifest_alike(path: Path) -> None:
     text = path.read_bytes()
-    try:
-        host = parse(text, "Enarx.toml").manifest
-    except ManifestError:
-        pytest.skip("no valid manifest: the host sends none such")
+    host = parse(text, "Enarx.toml").manifest
     keep = manifest.read(text)
     assert keep.argv() == host.argv()
     assert keep.environ() == [f"{name}={value}" for name, value in host.environ()]
