@@ -26,6 +26,7 @@ COMMANDS = {
     "up": "All of it: compile, package, attest, deploy, provision TLS.",
     "run": "Run a module, a directory or a package in a Keep, here and now.",
     "verify": "Check a running service: secure from whom, for how long, where.",
+    "appraise": "Appraise evidence in a file, against endorsements in a directory.",
     "keeps": "List the Keeps.",
     "logs": "Show what a Keep wrote.",
     "stop": "Stop Keeps.",

@@ -1,0 +1,296 @@
+"""`enarx-deploy appraise`: evidence in a file, against endorsements in a directory and a policy, at a moment.
+
+Nothing is fetched. What the file and the endorsements hold may be hostile: they are read once, within bounds, and
+whatever is wrong with them is part of the verdict.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import click
+
+from enarx_deploy.cli.context import Context, common_options
+from enarx_deploy.errors import PackageError, UsageError, VerificationRefused
+
+if TYPE_CHECKING:
+    from enarx_attestation import Check, Policy, Verdict
+
+MAX_EVIDENCE = 1 << 20  # bytes; the library knows the size of each kind, this only bounds what is read
+MAX_ENDORSEMENT = 8 << 20  # bytes of one file
+MAX_ENDORSEMENTS = 32 << 20  # bytes of all files
+MAX_POLICY = 1 << 20  # bytes
+
+_NAMES = ("vcek.der", "vlek.der", "ca_chain.pem", "crl*.der", "collateral.json", "platform.pub.pem")
+_UNPROTECTED = ("nil", "kvm")  # anyone can write such evidence, so that a policy has to ask for it by name
+_MOMENT = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?(?:[Zz]|[+-][0-9]{2}:[0-9]{2}))?"
+)
+_REPORT_DATA = re.compile(r"(?:[0-9A-Fa-f]{2}){1,64}")
+_CELL = 34  # columns of a cell in the table; --explain and --json show all
+
+Mode = Literal["require", "prefer", "off"]
+
+
+@click.command(
+    epilog="""\b
+Exit statuses:
+  0  accepted
+  2  wrong usage, or a file or directory that cannot be read
+  3  refused: a check failed. Evidence and endorsements that are malformed
+     or missing are refused too.
+
+\b
+Names in the directory of endorsements; others are not looked at:
+  vcek.der, vlek.der   AMD: the endorsement key's certificate
+  ca_chain.pem         AMD: its issuers; not needed, as they are pinned
+  crl*.der             AMD: revocation lists
+  collateral.json      Intel: TCB info, enclave identity, chains and lists
+  platform.pub.pem     Arm CCA: the platform's public key
+
+\b
+Without --policy and without --any-workload nothing is accepted.
+""",
+)
+@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
+@click.option("--kind", metavar="KIND", required=True, help="snp, sgx, tdx, az-snp, nitro, cca, nil or kvm.")
+@click.option(
+    "--endorsements",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Certificates, revocation lists and statements of the vendor.",
+)
+@click.option("--at", metavar="TIME", help="Verify as of this time (RFC 3339). Default: now.")
+@click.option(
+    "--policy",
+    "policy_file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="What is accepted (TOML), with a section for the kind.",
+)
+@click.option("--any-workload", is_flag=True, help="Accept whatever runs in the Keep. The result says so.")
+@click.option(
+    "--revocation",
+    type=click.Choice(["require", "prefer", "off"]),
+    help="Whether current revocation lists are needed. Default: what the policy says, else require.",
+)
+@click.option("--report-data", metavar="HEX", help="Expect these 1 to 64 bytes, padded with zeros.")
+@click.option("--explain", is_flag=True, help="Show every check, and the specification that asks for it.")
+@common_options()
+def command(
+    context: Context,
+    file: Path,
+    kind: str,
+    endorsements: Path | None,
+    at: str | None,
+    policy_file: Path | None,
+    any_workload: bool,
+    revocation: str | None,
+    report_data: str | None,
+    explain: bool,
+) -> None:
+    """Appraise evidence in FILE, and say of each check how it came out.
+
+    Chains must end in the vendors' own roots, which are built in; nothing is fetched, and no policy can add a root.
+    The defaults are strict: an Intel platform must be UpToDate, revocation lists must be there and current, and the
+    policy must name the workload.
+    """
+    _require_known(kind)
+    moment = datetime.now(UTC) if at is None else _moment(at)
+    expected = None if report_data is None else _expected(report_data)
+    policy = _policy(kind, policy_file, any_workload, cast(Mode | None, revocation))
+    files = {} if endorsements is None else dict(_read_endorsements(endorsements))
+    verdict = _verdict(_read(file, MAX_EVIDENCE), files, policy, kind, moment, expected)
+    if policy_file is None and policy.section(kind) is None:
+        verdict = _without_policy(verdict, kind)
+    context.emit(lambda: _shown(verdict, file, moment, explain), _record(verdict))
+    if not verdict.ok:
+        first = verdict.failed[0]
+        failed = ", ".join(check.id for check in verdict.failed)
+        raise VerificationRefused(f"{file} is refused: {failed}", hint=f"{first.id}: {first.hint}")
+
+
+def _verdict(
+    data: bytes, files: Mapping[str, bytes], policy: Policy, kind: str, moment: datetime, expected: bytes | None
+) -> Verdict:
+    from enarx_attestation import InvalidArgument, appraise_files
+
+    try:
+        return appraise_files(data, files, policy, kind=kind, at=moment, expected=expected)
+    except InvalidArgument as error:
+        raise UsageError(str(error), hint=error.hint) from error
+
+
+def _require_known(kind: str) -> None:
+    from enarx_attestation import KINDS
+
+    if kind not in KINDS:
+        raise UsageError(f"{kind!r} is no kind of evidence", hint=f"known kinds: {', '.join(sorted(KINDS))}")
+
+
+def _moment(text: str) -> datetime:
+    """A time of RFC 3339; of a date alone, its first moment in UTC."""
+    try:
+        if _MOMENT.fullmatch(text) is None:
+            raise ValueError(text)
+        moment = datetime.fromisoformat(text.upper())
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise UsageError(
+            f"--at: {text!r} is not a time of RFC 3339", hint="such as 2026-11-24T12:00:00Z or 2026-11-24"
+        ) from error
+
+
+def _expected(text: str) -> bytes:
+    if _REPORT_DATA.fullmatch(text) is None:
+        raise UsageError(
+            f"--report-data: {text!r} is not 1 to 64 bytes in hexadecimal", hint="two digits for each byte"
+        )
+    return bytes.fromhex(text)
+
+
+def _policy(kind: str, path: Path | None, any_workload: bool, revocation: Mode | None) -> Policy:
+    """The file's policy with the options laid over the section of `kind`; options alone make no file's section."""
+    from enarx_attestation import PolicyError, load_policy, policy_for
+
+    name = kind.replace("-", "_")
+    tables = {} if path is None else _read_policy(path)
+    if path is None and any_workload and kind not in _UNPROTECTED:
+        tables = {name: {}}
+    shown = "the options" if path is None else str(path)
+    try:
+        if not isinstance(tables.get(name), dict):
+            return load_policy(tables)
+        return policy_for(kind, tables, any_workload=any_workload, revocation=revocation)
+    except PolicyError as error:
+        raise UsageError(
+            f"{shown}: {error}", hint=error.hint or "docs/how-to/appraise-evidence.md shows a policy"
+        ) from error
+
+
+def _read_policy(path: Path) -> dict[str, Any]:
+    import tomllib
+
+    data = _read(path, MAX_POLICY)
+    if len(data) > MAX_POLICY:
+        raise UsageError(f"{path}: a policy has at most {MAX_POLICY:,} bytes", hint="is this the right file?")
+    try:
+        return tomllib.loads(data.decode())
+    except (ValueError, RecursionError) as error:
+        raise UsageError(
+            f"{path}: not TOML: {error}", hint="docs/how-to/appraise-evidence.md shows a policy"
+        ) from error
+
+
+def _read(path: Path, most: int) -> bytes:
+    """At most one byte more than `most`."""
+    try:
+        with path.open("rb") as file:
+            return file.read(most + 1)
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}", hint="is the path right, and may you read it?") from error
+
+
+def _read_endorsements(directory: Path) -> Iterator[tuple[str, bytes]]:
+    """The files of known names. A link is followed only to a file in the same directory or below it."""
+    from enarx_deploy import plain_files
+
+    root = Path(os.path.realpath(directory))
+    left = MAX_ENDORSEMENTS
+    try:
+        with plain_files.opened(root) as descriptor:
+            names = plain_files.names(descriptor)
+        for name in filter(_is_known, names):
+            # Mounted volumes of Kubernetes hold links into themselves.
+            inside = os.path.relpath(os.path.realpath(root / name), root)
+            with plain_files.opened_below(root, inside) as descriptor:
+                plain_files.require_file(descriptor, name)
+                with open(descriptor, "rb", closefd=False) as file:
+                    data = file.read(MAX_ENDORSEMENT + 1)
+            left -= len(data)
+            if left < 0:
+                raise PackageError(f"the files have more than {MAX_ENDORSEMENTS:,} bytes")
+            yield name, data
+    except PackageError as error:
+        raise UsageError(f"--endorsements {directory}: {error}", hint=_PLAIN) from error
+    except OSError as error:
+        raise UsageError(f"--endorsements {directory}: {error.strerror}", hint=_PLAIN) from error
+
+
+_PLAIN = "give a directory with the endorsements of one piece of evidence, as plain files"
+
+
+def _is_known(name: str) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in _NAMES)
+
+
+def _without_policy(verdict: Verdict, kind: str) -> Verdict:
+    """The verdict with the reason why nothing could have been accepted."""
+    import msgspec
+
+    from enarx_attestation import Check
+
+    hint = f"Give --policy FILE with a section [{kind.replace('-', '_')}] that lists measurements or signers"
+    off = "; no hardware protects such a Keep." if kind in _UNPROTECTED else ", or --any-workload to accept any."
+    check = Check(
+        "policy.workload",
+        "failed",
+        "a policy with a measurement or a signer",
+        "no policy was given",
+        hint + off,
+        "RFC 9334, section 8.5",
+    )
+    made = verdict.checks
+    place = next((index for index, found in enumerate(made) if found.id == "policy.kind"), len(made))
+    return msgspec.structs.replace(verdict, checks=(*made[:place], check, *made[place:]))
+
+
+def _record(verdict: Verdict) -> dict[str, Any]:
+    record = verdict.to_builtins()
+    record["checks"] = [
+        {"id": shown["id"], "ok": check.ok, **shown}
+        for check, shown in zip(verdict.checks, record["checks"], strict=True)
+    ]
+    return record
+
+
+def _shown(verdict: Verdict, file: Path, moment: datetime, explain: bool) -> str:
+    protection = "" if verdict.claims.hardware or not verdict.ok else "; no hardware protects this Keep"
+    word = "accepted" if verdict.ok else "REFUSED"
+    about = f"{verdict.kind} evidence in {file}, status {verdict.status}, at {moment.isoformat()}"
+    lines = [f"{word}: {about}{protection}"]
+    lines += [f"named off: {check.id}, {check.expected}" for check in verdict.checks if check.outcome == "skipped"]
+    if verdict.failed:
+        lines += ["", _failures(verdict)]
+    if explain:
+        lines += ["", *(line for check in verdict.checks for line in _explained(check))]
+    return "\n".join(_printable(line) for line in "\n".join(lines).split("\n"))
+
+
+def _failures(verdict: Verdict) -> str:
+    from enarx_deploy.cli.table import table
+
+    head = ("failed check", "expected", "found", "what to do")
+    rows = [(check.id, _cut(check.expected), _cut(check.actual), check.hint) for check in verdict.failed]
+    return table(head, [tuple(_printable(cell) for cell in row) for row in rows])
+
+
+def _explained(check: Check) -> Iterator[str]:
+    yield f"{'FAILED' if not check.ok else check.outcome:8} {check.id}"
+    parts = (("expected", check.expected), ("found", check.actual), ("to do", check.hint), ("see", check.reference))
+    yield from (f"         {name:9} {_printable(text)}" for name, text in parts if text)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _CELL else text[: _CELL - 1] + "…"
+
+
+def _printable(text: str) -> str:
+    """Without what a terminal would act on: some of the text is the attester's."""
+    return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
