@@ -43,7 +43,7 @@ fn speak_for(block: &Block, slot: u32, word: usize, value: u32) {
 }
 
 fn ring(host: &Host) {
-    rustix::io::write(&duplicate(host.doorbell_fd()).unwrap(), &1u64.to_ne_bytes()).unwrap();
+    rustix::io::write(duplicate(host.doorbell_fd()).unwrap(), &1u64.to_ne_bytes()).unwrap();
 }
 
 #[test]
