@@ -173,11 +173,19 @@ def test_without_a_root_the_users_own_steward_decides(service, enarx_deploy, own
         assert enarx_deploy(*words, "--accept", "nil").returncode == 0
 
 
-def test_without_any_root_there_is_nothing_to_trust(enarx_deploy):
-    ended = enarx_deploy("verify", "localhost:1", "--accept", "nil")
+def test_without_any_root_nothing_is_trusted_and_so_everything_refused(service, enarx_deploy):
+    with service.serving(service.leaf()) as port:
+        ended = enarx_deploy("verify", f"localhost:{port}")
+    assert ended.returncode == 3
+    assert "certificate.chain: there is no root certificate to trust" in ended.stderr
+    assert "claims.backend: nil; this machine has no Steward of yours, and names none that will do" in ended.stderr
+    assert "--root" in ended.stderr
+
+
+def test_a_root_that_is_named_and_not_there_is_wrong_usage(enarx_deploy, tmp_path):
+    ended = enarx_deploy("verify", "localhost:1", "--accept", "nil", "--root", str(tmp_path / "missing.pem"))
     assert ended.returncode == 2
     assert "there is no root certificate to trust" in ended.stderr
-    assert "--root" in ended.stderr
 
 
 def test_the_keep_that_serves_the_port_says_which_package_is_expected(

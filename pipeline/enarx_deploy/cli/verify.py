@@ -23,13 +23,14 @@ _EVERY_ADDRESS = ("::", "0.0.0.0", "")  # noqa: S104 — what a Keep may listen 
 Exit statuses:
   0  every check passed
   1  nothing answers there
-  2  wrong usage: no root to trust, a digest that is none
+  2  wrong usage: a root or a digest that is none
   3  refused: something answers, and a check failed. Not TLS, silence, or
      TLS without an attested certificate are refusals too.
 
 \b
 Without --root, the root and the policy of your own Steward decide, and the
 Keep that serves that port on this machine says which package is expected.
+Where you have no Steward, nothing is trusted, and so everything is refused.
 """,
 )
 @click.argument("endpoint", metavar="HOST:PORT")
@@ -80,9 +81,10 @@ def _trust(
     own = paths.state_dir("steward")
     accepted, accepted_by = _accepted(own if root is None else None, accept)
     root_path = root or own / "root.pem"
+    trusts_nobody = root is None and not root_path.exists()
     package_from = "--package" if package else "the Keep's record on this machine"
     return Trust(
-        root_pem=_read_root(root_path),
+        root_pem="" if trusts_nobody else _read_root(root_path),
         root_path=root_path,
         accepted=accepted,
         accepted_by=accepted_by,
@@ -100,6 +102,8 @@ def _accepted(own_steward: Path | None, accept: tuple[str, ...]) -> tuple[frozen
     if accept or own_steward is None:
         return frozenset(accept), "--accept"
     path = own_steward / "steward.toml"
+    if not path.exists():
+        return frozenset(), "this machine has no Steward of yours, and"
     try:
         return frozenset(policy.load(path).grants), str(path)
     except ConfigurationError as error:
@@ -203,7 +207,7 @@ def _refusal(report: Report) -> EnarxDeployError:
 
 _HINTS = {
     "tls.handshake": 'is this the port of a `listen` socket with `prot = "tls"`?',
-    "certificate.chain": "give the root that issued it with --root, if that is one that you trust",
+    "certificate.chain": "give the root that issued it with --root PEM, if that is one that you trust",
     "certificate.validity": "`enarx-deploy up` gets a new certificate; is the clock right?",
     "certificate.name": "say with --server-name which name it should have; names come from the Steward's policy",
     "claims.present": "only certificates that a Steward issued by the v1 protocol say what was attested",

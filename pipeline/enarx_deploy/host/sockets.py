@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 from typing import TYPE_CHECKING
 
@@ -62,4 +63,5 @@ def _server(address: str, port: int) -> socket.socket:
 
 def _fault(what: str, name: str, error: OSError) -> EnarxDeployError:
     hint = _HINTS.get(error.errno or 0, "check `[[files]]` in Enarx.toml")
-    return KeepError(f"{what}: {error.strerror or error}", hint=hint.format(name=name))
+    reason = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or str(error)
+    return KeepError(f"{what}: {reason}", hint=hint.format(name=name))

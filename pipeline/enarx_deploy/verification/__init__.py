@@ -25,8 +25,9 @@ MAX_DETAIL = 500
 class Trust(msgspec.Struct, frozen=True, kw_only=True):
     """What the caller trusts and expects.
 
-    `accepted` are the backends that will do, and `accepted_by` says who says so. `package` is the digest that is
-    expected, or None where nobody could tell; then only `any_workload` lets a package pass.
+    `root_pem` is empty where nobody is trusted: then no chain will do. `accepted` are the backends that will do,
+    and `accepted_by` says who says so. `package` is the digest that is expected, or None where nobody could tell;
+    then only `any_workload` lets a package pass.
     """
 
     root_pem: str

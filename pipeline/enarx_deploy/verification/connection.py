@@ -53,7 +53,8 @@ def observe(host: str, port: int, name: str, root_pem: str, patience: timedelta)
     try:
         return _shake_hands(_verifying(root_pem, _NO_CHECK_TIME), *where)._replace(time_fault=first.verify_message)
     except ssl.SSLCertVerificationError as error:
-        return _shake_hands(_looking(), *where)._replace(chain_fault=_why(error))
+        fault = _why(error) if root_pem else "there is no root certificate to trust"
+        return _shake_hands(_looking(), *where)._replace(chain_fault=fault)
 
 
 def _shake_hands(context: ssl.SSLContext, host: str, port: int, name: str, patience: timedelta) -> Peer:
@@ -91,7 +92,8 @@ def _verifying(root_pem: str, flags: int = 0) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False  # a check of its own, so that its failure does not hide the others
     context.verify_flags |= ssl.VerifyFlags(ssl.VERIFY_X509_STRICT | flags)
-    context.load_verify_locations(cadata=root_pem)
+    if root_pem:
+        context.load_verify_locations(cadata=root_pem)
     return context
 
 
