@@ -198,3 +198,16 @@ fn a_listener_that_is_open_elsewhere_too_is_stopped() {
     peer.shutdown(Shutdown::Both).unwrap();
     assert_eq!(host.finish(Duration::from_secs(1)), None);
 }
+
+#[test]
+fn the_lowest_free_descriptor_is_given_whatever_was_moved_or_closed() {
+    let (_host, mut workload, listener) = listening(4, 4096);
+    let address = listener.local_addr().unwrap();
+    let _peers: Vec<_> = (0..4).map(|_| TcpStream::connect(address).unwrap()).collect();
+    assert_eq!([(); 3].map(|()| workload.accept(0).unwrap()), [1, 2, 3]);
+    workload.call("fd_renumber", &[1, 3]).unwrap();
+    workload.call("fd_renumber", &[3, 3]).unwrap();
+    assert_eq!(workload.call("fd_renumber", &[1, 3]), Err(Errno::BADF));
+    assert_eq!(workload.call("fd_renumber", &[3, 1]), Err(Errno::BADF));
+    assert_eq!(workload.accept(0).unwrap(), 1);
+}

@@ -1,5 +1,7 @@
 //! What a file descriptor of the workload is.
 
+use std::collections::BTreeSet;
+
 use super::port::Port;
 use super::tls::Session;
 use crate::errno::Errno;
@@ -260,14 +262,16 @@ pub fn null_stat() -> (u8, Rights) {
 #[derive(Default)]
 pub struct Table {
     entries: Vec<Option<Descriptor>>,
+    /// Numbers below `entries.len()` that are free.
+    free: BTreeSet<u32>,
 }
 
 impl Table {
     /// Add a descriptor. When there are too many it comes back with `MFILE`, to be closed.
     pub fn insert(&mut self, descriptor: Descriptor) -> Result<u32, (Errno, Descriptor)> {
-        if let Some(free) = self.entries.iter().position(Option::is_none) {
-            self.entries[free] = Some(descriptor);
-            return Ok(free as u32);
+        if let Some(free) = self.free.pop_first() {
+            self.entries[free as usize] = Some(descriptor);
+            return Ok(free);
         }
         if self.entries.len() >= MAX_DESCRIPTORS {
             return Err((Errno::MFILE, descriptor));
@@ -299,25 +303,26 @@ impl Table {
 
     /// Take `fd` out, or `BADF`.
     pub fn remove(&mut self, fd: u32) -> Result<Descriptor, Errno> {
-        self.entries
-            .get_mut(fd as usize)
-            .and_then(Option::take)
-            .ok_or(Errno::BADF)
+        let entry = self.entries.get_mut(fd as usize).and_then(Option::take);
+        let removed = entry.ok_or(Errno::BADF)?;
+        self.free.insert(fd);
+        Ok(removed)
     }
 
     /// Move `from` to the number `to`, which must be open, and answer what was there.
     pub fn renumber(&mut self, from: u32, to: u32) -> Result<Option<Descriptor>, Errno> {
+        self.get(from)?;
         self.get(to)?;
-        let moved = self.remove(from)?;
         if from == to {
-            self.entries[from as usize] = Some(moved);
             return Ok(None);
         }
+        let moved = self.remove(from)?;
         Ok(self.entries[to as usize].replace(moved))
     }
 
     /// Take out everything.
     pub fn take_all(&mut self) -> Vec<Descriptor> {
+        self.free.clear();
         std::mem::take(&mut self.entries).into_iter().flatten().collect()
     }
 }

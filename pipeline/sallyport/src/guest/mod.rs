@@ -48,6 +48,8 @@ pub struct Guest {
     files: u32,
     listeners: BTreeMap<u32, Listener>,
     handshakes: BTreeMap<u32, Handshake>,
+    /// No handshake is to be given up before this.
+    next_expiry: Option<Instant>,
     identity: Option<Identity>,
     chain: Vec<Vec<u8>>,
     server: Option<Arc<ServerConfig>>,
@@ -75,6 +77,7 @@ impl Guest {
             files: 0,
             listeners: BTreeMap::new(),
             handshakes: BTreeMap::new(),
+            next_expiry: None,
             identity: None,
             chain: Vec::new(),
             server: None,
@@ -85,11 +88,7 @@ impl Guest {
 
     /// Wait for news of the host, at most until `deadline`, and act on them.
     pub fn wait(&mut self, deadline: Option<Instant>) {
-        let handshake = self.handshakes.values().map(|handshake| handshake.deadline).min();
-        let deadline = match (deadline, handshake) {
-            (Some(one), Some(other)) => Some(one.min(other)),
-            (one, other) => one.or(other),
-        };
+        let deadline = earlier(deadline, self.next_expiry);
         self.port.wait(deadline);
         self.pump();
     }
@@ -143,6 +142,7 @@ impl Guest {
             (Some(config), Some(limit)) => match tls::Session::server(slot, config.clone()) {
                 Ok(session) => {
                     let deadline = Instant::now() + limit;
+                    self.next_expiry = earlier(self.next_expiry, Some(deadline));
                     self.handshakes.insert(
                         slot,
                         Handshake {
@@ -179,10 +179,11 @@ impl Guest {
     }
 
     fn expire_handshakes(&mut self) {
-        if self.handshakes.is_empty() {
+        let Some(expiry) = self.next_expiry else { return };
+        let now = Instant::now();
+        if now < expiry {
             return;
         }
-        let now = Instant::now();
         let late: Vec<u32> = self
             .handshakes
             .iter()
@@ -193,6 +194,7 @@ impl Guest {
             self.handshakes.remove(&slot);
             self.port.release(slot);
         }
+        self.next_expiry = self.handshakes.values().map(|handshake| handshake.deadline).min();
     }
 
     /// The next connection of a listener, if one is ready.
@@ -230,5 +232,13 @@ impl Guest {
         }
         self.port.finish(layout::CONTROL);
         self.port.tell_host();
+    }
+}
+
+/// The earlier of two points in time, where `None` is never.
+fn earlier(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
     }
 }

@@ -41,6 +41,8 @@ pub struct EventLoop {
     epoll: OwnedFd,
     _doorbell: OwnedFd,
     streams: Vec<Option<Stream>>,
+    /// How often each slot was opened. Kept here, because the guest can write to the block's copy.
+    generations: Vec<u32>,
     listeners: Vec<Listener>,
     free: Vec<u32>,
     first_connection: u32,
@@ -70,11 +72,13 @@ impl EventLoop {
         let first_connection = files + 1;
         let free = (first_connection..block.slots()).rev().collect();
         let streams = (0..block.slots()).map(|_| None).collect();
+        let generations = vec![0; block.slots() as usize];
         Ok(Self {
             block,
             epoll,
             _doorbell: doorbell,
             streams,
+            generations,
             listeners: Vec::new(),
             free,
             first_connection,
@@ -128,7 +132,9 @@ impl EventLoop {
                 Err(fault) => return Err(fault),
             }
         }
-        self.streams[slot as usize] = Some(Stream::open(&self.block, slot, file, ends));
+        let generation = self.generations[slot as usize].wrapping_add(1);
+        self.generations[slot as usize] = generation;
+        self.streams[slot as usize] = Some(Stream::open(&self.block, slot, generation, file, ends));
         Ok(())
     }
 

@@ -109,8 +109,7 @@ pub struct Moved {
 
 impl Stream {
     /// Open `slot` for the guest: generation first is told last, so that the guest sees a whole line.
-    pub fn open(block: &Block, slot: u32, file: u32, ends: Ends) -> Self {
-        let generation = block.peek(slot, word::HOST_GENERATION).wrapping_add(1);
+    pub fn open(block: &Block, slot: u32, generation: u32, file: u32, ends: Ends) -> Self {
         let fin = if ends.input.is_none() { state::FIN } else { 0 };
         let stream = Self {
             ends,
