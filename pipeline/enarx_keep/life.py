@@ -38,7 +38,7 @@ def live(block_fd: int, doorbell_fd: int, cache: Path | None, began: float) -> N
     except EOFError:
         return  # the host has gone, so there is nobody to tell
     guest.control_write(encode(outcome))
-    guest.finish()
+    guest.finish(orderly=outcome["kind"] == "exit")
 
 
 class _Keep:
@@ -95,7 +95,7 @@ class _Keep:
         document = evidence.evidence(kind, digest, data)
         self._tell({"type": "request", "csr": _text(request), "kind": kind, "evidence": _text(document)})
         certificate = self._expect("certificate")
-        chain = [base64.b64decode(one, validate=True) for one in field(certificate, "chain", list)]
+        chain = [_decoded(one, certificate, "chain") for one in field(certificate, "chain", list)]
         self._root = _bytes(certificate, "root")
         self._guest.install_certificate(chain, self._root)
 
@@ -104,22 +104,21 @@ class _Keep:
             self._add(entry, files)
         self._guest.limit_filesystem(own.filesystem_bytes)
         preopens = [self._mount_asset(asset, files) for asset in own.assets]
-        preopens += [self._mount_copy() for _ in range(self._granted("mounts", 0))]
+        preopens += [self._mount_copy() for _ in range(self._granted("mounts", int) or 0)]
         for path in dict.fromkeys(preopens):
             self._guest.add_preopen(path.encode())
-        args = self._granted("args", None)
-        argv = own.argv() if args is None else [manifest.ARGV0, *args]
-        environ = own.environ() + [f"{name}={value}" for name, value in self._granted("env", {}).items()]
+        args = self._granted("args", list)
+        argv = own.argv() if args is None else [manifest.ARGV0, *map(str, args)]
+        environ = own.environ() + [f"{name}={value}" for name, value in (self._granted("env", dict) or {}).items()]
         self._guest.set_program([word.encode() for word in argv], [word.encode() for word in environ])
 
-    def _granted(self, name: str, default: Any) -> Any:
+    def _granted(self, name: str, kind: type[Any]) -> Any:
         """What the host adds to the manifest, where a backend lets it. Refused elsewhere: it is not measured."""
-        value = self._boot.get(name)
-        if value is None or value == default:
-            return default
+        if not self._boot.get(name):
+            return None
         if self._boot.get("evidence") not in _UNPROTECTED:
             raise BadMessage(f"the host may not set {name} in a Keep that is attested")
-        return value
+        return field(self._boot, name, kind)
 
     def _add(self, entry: manifest.File, files: package.Files) -> None:
         guest = self._guest
@@ -218,9 +217,13 @@ def _file(files: package.Files, path: str) -> bytes:
 
 
 def _bytes(message: Message, name: str) -> bytes:
+    return _decoded(field(message, name, str), message, name)
+
+
+def _decoded(text: Any, message: Message, name: str) -> bytes:
     try:
-        return base64.b64decode(field(message, name, str), validate=True)
-    except ValueError as error:
+        return base64.b64decode(text, validate=True)
+    except (TypeError, ValueError) as error:
         raise BadMessage(f"message {message['type']!r}: {name} is not base64") from error
 
 

@@ -88,8 +88,11 @@ class Guest:
     @property
     def exit_code(self) -> int | None:
         """What the workload called `proc_exit` with, if it did."""
-    def finish(self) -> None:
-        """The workload has ended: close its descriptors, after what was written has left."""
+    def finish(self, *, orderly: bool) -> None:
+        """The workload has ended: close its descriptors, after what was written has left.
+
+        TLS peers are only told that this is the end (close_notify) where it is an orderly one.
+        """
 
 def end_with_parent() -> None:
     """Have the kernel end this process when the thread that started it ends. Raises OSError."""

@@ -69,11 +69,13 @@ def test_arbitrary_bytes_are_a_manifest_or_a_fault(text: bytes) -> None:
 def test_an_attested_keep_takes_nothing_beside_its_manifest(kind: str | None, name: str, value: object) -> None:
     keep = life._Keep.__new__(life._Keep)
     keep._boot = {"type": "boot", "evidence": kind, name: value}
-    default = {"args": None, "env": {}, "mounts": 0}[name]
     with pytest.raises(BadMessage, match="may not set"):
-        keep._granted(name, default)
+        keep._granted(name, type(value))
     keep._boot["evidence"] = "nil"
-    assert keep._granted(name, default) == value
+    assert keep._granted(name, type(value)) == value
+    keep._boot[name] = "of another type"
+    with pytest.raises(BadMessage, match="is not of type"):
+        keep._granted(name, type(value))
 
 
 @pytest.mark.parametrize("pem", [b"", b"hello", b"-----BEGIN CERTIFICATE-----\n?\n-----END CERTIFICATE-----\n"])

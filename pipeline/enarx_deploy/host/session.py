@@ -112,8 +112,6 @@ class Session:
         self._control = socket.socket(fileno=os.dup(self._host.control_fd))
         self._answers: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._ended = threading.Event()
-        self._finishing = False
-        self._finishing_lock = threading.Lock()  # the host half answers nothing while it finishes
         self._process: KeepProcess | None = None
         self._fault = ""
         self._stopping = False
@@ -166,11 +164,9 @@ class Session:
     def stop(self, grace: float) -> None:
         """Accept nothing more, give open connections `grace` seconds, then end the Keep."""
         self._stopping = True
-        with self._finishing_lock:
-            if not self._finishing:
-                self._host.stop_accepting()
+        self._host.stop_accepting()
         until = time.monotonic() + grace
-        while time.monotonic() < until and self.counters().get("open") and self._is_alive():
+        while time.monotonic() < until and self.counters()["open"] and self._is_alive():
             time.sleep(0.02)
         self.kill()
 
@@ -182,9 +178,8 @@ class Session:
             self._ended.wait(2 * KILLED_DELIVERY_LIMIT)  # more only if its last words were being delivered already
 
     def counters(self) -> dict[str, int]:
-        """Connections and bytes so far; nothing once the Keep has ended."""
-        with self._finishing_lock:
-            return {} if self._finishing else self._host.counters()
+        """Connections and bytes so far."""
+        return self._host.counters()
 
     def _is_alive(self) -> bool:
         return self._process is not None and self._process.poll() is None
@@ -237,8 +232,6 @@ class Session:
         listening = threading.Thread(target=self._listen, name="keep-control", daemon=True)
         listening.start()
         status = process.wait()
-        with self._finishing_lock:
-            self._finishing = True
         broken = self._host.finish(KILLED_DELIVERY_LIMIT if self._stopping else self._delivery_limit)
         listening.join()  # the control stream ends with the host half
         self._control.close()
@@ -259,9 +252,7 @@ class Session:
             pass
         except (BadMessage, TypeError, ValueError) as error:
             self._fault = f"the Keep broke the control protocol: {error}"
-        with self._finishing_lock:
-            broken = None if self._finishing else self._host.broken
-        if self._process is not None and (self._fault or broken):
+        if self._process is not None and (self._fault or self._host.broken):
             self._process.kill()
 
     def _take(self, message: Message) -> None:

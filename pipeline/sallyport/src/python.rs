@@ -230,8 +230,9 @@ impl Guest {
         self.0.exit
     }
 
-    fn finish(&mut self) {
-        self.0.finish();
+    #[pyo3(signature = (*, orderly))]
+    fn finish(&mut self, orderly: bool) {
+        self.0.finish(orderly);
     }
 }
 

@@ -220,14 +220,21 @@ impl Guest {
     }
 
     /// The workload has ended: close every stream, and wait a while for what is still here to find room.
-    pub fn finish(&mut self) {
+    ///
+    /// Where it did not end in good order, TLS peers get no close_notify, so that they do not take what was cut short
+    /// for all there was (RFC 8446, section 6.1).
+    pub fn finish(&mut self, orderly: bool) {
         let deadline = Instant::now() + LAST_WORDS;
         for descriptor in self.table.take_all() {
             if let Descriptor::Stream(mut stream) = descriptor {
                 while stream.has_unsent(&mut self.port) && Instant::now() < deadline {
                     self.wait_for_room(stream.slot(), Some(deadline));
                 }
-                stream.close(&mut self.port);
+                if orderly {
+                    stream.close(&mut self.port);
+                } else {
+                    self.port.release(stream.slot());
+                }
             }
         }
         self.port.finish(layout::CONTROL);
