@@ -128,12 +128,13 @@ async def _enarx(request: Request) -> Response:
 
 async def _info(request: Request) -> Response:
     steward = _steward(request)
+    version = steward.version
     return _json(
         {
             "audience": steward.audience,
-            "root_pem": steward.authority.root_pem,
-            "policy_sha256": steward.policy.sha256,
-            "accepts": sorted(steward.policy.grants),
+            "root_pem": version.authority.root_pem,
+            "policy_sha256": version.policy.sha256,
+            "accepts": sorted(version.policy.grants),
         }
     )
 
@@ -151,12 +152,14 @@ async def _certificate(request: Request) -> Response:
         asked = _certificate_body.decode(await _body(request))
     except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
         raise MalformedRequest(f"the body is not as it should be: {exc}") from exc
-    steward = _steward(request)
     certified = await run_in_threadpool(
-        steward.certify, request=asked.csr, nonce=asked.nonce, kind=asked.evidence.kind, evidence=asked.evidence.data
+        _steward(request).certify,
+        request=asked.csr,
+        nonce=asked.nonce,
+        kind=asked.evidence.kind,
+        evidence=asked.evidence.data,
     )
-    chain = [certified.certificate, steward.authority.root_der]
-    return _json({"chain": chain, "appraisal": certified.appraisal})
+    return _json(certified)
 
 
 async def _body(request: Request) -> bytes:

@@ -28,7 +28,8 @@ MAX_BUNDLE: Final = 64
 
 def single(steward: Steward, body: bytes) -> bytes:
     """One request; answers with its PkiPath."""
-    return sequence([steward.authority.root_der, steward.certify_enarx(body)])
+    version = steward.version
+    return sequence([version.authority.root_der, steward.certify_enarx(body, version)])
 
 
 def bundle(steward: Steward, body: bytes) -> bytes:
@@ -39,8 +40,9 @@ def bundle(steward: Steward, body: bytes) -> bytes:
         raise MalformedRequest(f"not a bundle of certificate requests: {exc}") from exc
     if len(requests) > MAX_BUNDLE:
         raise MalformedRequest(f"a bundle has at most {MAX_BUNDLE} requests, not {len(requests)}")
-    issued = [steward.certify_enarx(request) for request in requests]
-    return sequence([sequence([steward.authority.root_der]), sequence(issued)])
+    version = steward.version
+    issued = [steward.certify_enarx(request, version) for request in requests]
+    return sequence([sequence([version.authority.root_der]), sequence(issued)])
 
 
 HANDLERS: Final[Mapping[str, Callable[[Steward, bytes], bytes]]] = MappingProxyType(

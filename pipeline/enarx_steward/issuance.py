@@ -78,10 +78,22 @@ class Challenge(msgspec.Struct, frozen=True):
 
 
 class Certified(msgspec.Struct, frozen=True):
-    """A certificate (DER), and the checks by which it was earned."""
+    """A certificate with its issuers (DER, leaf first and root last), and the checks by which it was earned."""
 
-    certificate: bytes
+    chain: tuple[bytes, ...]
     appraisal: dict[str, Any]
+
+    @property
+    def certificate(self) -> bytes:
+        """The leaf."""
+        return self.chain[0]
+
+
+class PolicyVersion(msgspec.Struct, frozen=True):
+    """A policy and the authority that signs under it: replaced as one, so that no request sees a part of each."""
+
+    authority: Authority
+    policy: StewardPolicy
 
 
 def utc_now() -> datetime:
@@ -90,7 +102,10 @@ def utc_now() -> datetime:
 
 
 class Steward:
-    """One authority, one policy, one audience. Safe to use from many threads."""
+    """One audience, and one policy with its authority at a time. Safe to use from many threads.
+
+    A request is answered under the policy that was in force when it came, also if another takes its place meanwhile.
+    """
 
     def __init__(
         self,
@@ -101,11 +116,34 @@ class Steward:
         clock: Clock = utc_now,
         nonces: NonceStore | None = None,
     ) -> None:
-        self.authority = authority
-        self.policy = policy
         self.audience = audience
+        self._version = PolicyVersion(authority, policy)
         self._clock = clock
         self._nonces = nonces or NonceStore()
+
+    @property
+    def version(self) -> PolicyVersion:
+        """What is in force: take it once for each request."""
+        return self._version
+
+    @property
+    def authority(self) -> Authority:
+        """The authority in force."""
+        return self._version.authority
+
+    @property
+    def policy(self) -> StewardPolicy:
+        """The policy in force."""
+        return self._version.policy
+
+    def replace_policy(self, policy: StewardPolicy, authority: Authority | None = None) -> PolicyVersion:
+        """Put another policy in force, with an authority of its own or the present one; returns what was in force.
+
+        Requests under way keep theirs, and open challenges stay open.
+        """
+        replaced = self._version
+        self._version = PolicyVersion(authority or replaced.authority, policy)
+        return replaced
 
     def challenge(self) -> Challenge:
         """A new challenge. Raises `Overloaded`."""
@@ -123,37 +161,41 @@ class Steward:
 
         Raises `MalformedRequest`, `Refused`.
         """
-        now = self._clock()
+        version, now = self._version, self._clock()
         asked = csr.read(request)
         document = _read_evidence(evidence, kind)
         sheet = Sheet(RULES)
         sheet.check("nonce.open", self._nonces.close(nonce), "an open challenge of this Steward", nonce.hex())
         _refuse_failed(sheet)
-        verdict = self._appraise(document, asked.spki, nonce, now, sheet)
+        verdict = self._appraise(version.policy, document, asked.spki, nonce, now, sheet)
         if asked.marking is not None:
             _check_marking(asked.marking, document.kind, sheet)
         appraisal = _summary(sheet.done(), verdict)
         if not appraisal["ok"]:
             raise Refused(sheet.done() + verdict.checks, appraisal)
-        return Certified(self._issue(asked, verdict, now), appraisal)
+        return Certified((_issue(version, asked, verdict, now), version.authority.root_der), appraisal)
 
-    def certify_enarx(self, request: bytes) -> bytes:
+    def certify_enarx(self, request: bytes, version: PolicyVersion | None = None) -> bytes:
         """Issue a certificate (DER) under Enarx's protocol, where the request itself carries the evidence.
+
+        `version` is for a bundle, all of which is judged by one policy; without it, the one in force is used.
 
         There, a Keep without hardware sends an empty marking and nothing else: no report data, no nonce, no package.
         The policy must accept the kind, any workload, and Enarx's binding. Evidence of hardware is refused so far.
         Raises `MalformedRequest`, `Unattested`, `Refused`.
         """
-        now = self._clock()
+        version, now = version or self._version, self._clock()
         asked = csr.read(request)
         if asked.marking is None:
             raise Unattested("the certificate request carries no evidence")
         sheet = Sheet(RULES)
-        self._check_enarx(asked.marking, sheet)
+        _check_enarx(version.policy, asked.marking, sheet)
         _refuse_failed(sheet)
-        return self._issue(asked, None, now)
+        return _issue(version, asked, None, now)
 
-    def _appraise(self, document: Evidence, spki: bytes, nonce: bytes, now: datetime, sheet: Sheet) -> Verdict:
+    def _appraise(
+        self, policy: StewardPolicy, document: Evidence, spki: bytes, nonce: bytes, now: datetime, sheet: Sheet
+    ) -> Verdict:
         endorsed = document.kind in _NO_COLLATERAL
         sheet.check("evidence.collateral", endorsed, f"endorsements for {document.kind}")
         _refuse_failed(sheet)
@@ -163,27 +205,7 @@ class Steward:
         if not package:
             raise MalformedRequest("the evidence names no package")
         binding = Binding(purpose=PURPOSE_TLS, nonce=nonce, spki=spki, package=package, audience=self.audience)
-        return appraise(found, self.policy.appraisal, expected=binding)
-
-    def _check_enarx(self, marking: csr.Marking, sheet: Sheet) -> None:
-        section = self.policy.appraisal.section(marking.kind)
-        sheet.check("policy.kind", section is not None, f"a section [{marking.kind}]")
-        if section is not None:
-            endorsed = marking.kind in _NO_COLLATERAL
-            sheet.check("evidence.collateral", endorsed, f"endorsements for {marking.kind}")
-            sheet.check("request.marking", marking.value == b"", "an empty marking", f"{len(marking.value)} bytes")
-            sheet.check("policy.workload", section.any_workload, "any_workload in the policy")
-            sheet.check("binding.form", section.legacy_binding, "legacy_binding in the policy")
-
-    def _issue(self, asked: csr.Request, verdict: Verdict | None, now: datetime) -> bytes:
-        found = _claims(verdict, self.policy.sha256)
-        leaf = Leaf(
-            key=asked.key,
-            claims=found,
-            grant=self.policy.grant(found.backend),
-            trust_domain=self.policy.trust_domain,
-        )
-        return self.authority.issue(leaf, now)
+        return appraise(found, policy.appraisal, expected=binding)
 
 
 def _read_evidence(data: bytes, kind: str) -> Evidence:
@@ -202,6 +224,24 @@ def _check_marking(marking: csr.Marking, kind: str, sheet: Sheet) -> None:
     expected = _MARKED_AS.get(kind, kind)
     right = marking.kind == expected and (kind not in _MARKED_AS or marking.value == b"")
     sheet.check("request.marking", right, f"the empty marking of {expected}", marking.kind)
+
+
+def _check_enarx(policy: StewardPolicy, marking: csr.Marking, sheet: Sheet) -> None:
+    section = policy.appraisal.section(marking.kind)
+    sheet.check("policy.kind", section is not None, f"a section [{marking.kind}]")
+    if section is not None:
+        endorsed = marking.kind in _NO_COLLATERAL
+        sheet.check("evidence.collateral", endorsed, f"endorsements for {marking.kind}")
+        sheet.check("request.marking", marking.value == b"", "an empty marking", f"{len(marking.value)} bytes")
+        sheet.check("policy.workload", section.any_workload, "any_workload in the policy")
+        sheet.check("binding.form", section.legacy_binding, "legacy_binding in the policy")
+
+
+def _issue(version: PolicyVersion, asked: csr.Request, verdict: Verdict | None, now: datetime) -> bytes:
+    policy = version.policy
+    found = _claims(verdict, policy.sha256)
+    leaf = Leaf(key=asked.key, claims=found, grant=policy.grant(found.backend), trust_domain=policy.trust_domain)
+    return version.authority.issue(leaf, now)
 
 
 def _summary(own: tuple[Check, ...], verdict: Verdict) -> dict[str, Any]:

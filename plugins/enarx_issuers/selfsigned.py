@@ -94,7 +94,7 @@ def _issue(steward: Steward, location: IssuerLocation, challenge: Challenge, req
     certified = steward.certify(
         request=request.csr, nonce=challenge.nonce, kind=request.evidence_kind, evidence=request.evidence
     )
-    return Issued(chain=(certified.certificate, steward.authority.root_der), appraisal=certified.appraisal)
+    return Issued(chain=certified.chain, appraisal=certified.appraisal)
 
 
 def _write_root(directory: Path, root_pem: str) -> str:

@@ -93,6 +93,31 @@ def test_the_first_certificate_is_not_older_than_the_root(keep):
     assert leaf.not_valid_before_utc == steward.authority.root.not_valid_before_utc
 
 
+def test_a_request_is_judged_by_the_policy_under_which_it_came(keep):
+    refusing = policy.parse(b'[ca]\ntrust_domain = "new.example"\n[kvm]\nany_workload = true\nnames = ["localhost"]\n')
+    replaced = []
+
+    def clock():
+        # The time is asked for when the request is under way.
+        if under_way:
+            replaced.append(steward.replace_policy(refusing, Authority.create(NOW)))
+        return NOW
+
+    under_way = False
+    first = Authority.create(NOW)
+    steward = Steward(first, POLICY, audience="a", clock=clock)
+    nonce, other = steward.challenge().nonce, steward.challenge().nonce
+    under_way = True
+    certified = steward.certify(request=keep.request(), nonce=nonce, kind="nil", evidence=keep.evidence(nonce, "a"))
+    assert certified.chain[1:] == (first.root_der,)
+    x509.load_der_x509_certificate(certified.certificate).verify_directly_issued_by(first.root)
+    assert replaced[0].policy is POLICY
+    assert steward.policy is refusing
+    with pytest.raises(Refused) as refused:
+        steward.certify(request=keep.request(), nonce=other, kind="nil", evidence=keep.evidence(other, "a"))
+    assert "policy.kind" in refused.value.failed
+
+
 def test_claims_are_read_as_they_were_written():
     assert claims.decode(claims.encode(CLAIMS)) == CLAIMS
 
