@@ -1,4 +1,4 @@
-"""A reader of CBOR (RFC 8949), strict and bounded: as much as COSE_Sign1 documents of attestation use.
+"""A reader and writer of CBOR (RFC 8949), strict and bounded: as much as attestation uses.
 
 Definite lengths only, lengths and integers in their shortest form, no floats, no duplicate keys, limited depth.
 """
@@ -33,14 +33,24 @@ def decode(data: bytes) -> Any:
     return value
 
 
-def encode_bytes(data: bytes) -> bytes:
-    """A byte string."""
-    return _head(2, len(data)) + data
-
-
-def encode_text(text: str) -> bytes:
-    """A text string."""
-    return _head(3, len(text.encode())) + text.encode()
+def encode(value: Any) -> bytes:
+    """An item in the form in which `decode` reads it: the preferred serialisation, maps in the order that is given."""
+    match value:
+        case bool() | None:
+            return bytes([0xE0 | next(number for number, simple in _SIMPLE.items() if simple is value)])
+        case int():
+            return _head(0, value) if value >= 0 else _head(1, -1 - value)
+        case bytes():
+            return _head(2, len(value)) + value
+        case str():
+            return _head(3, len(value.encode())) + value.encode()
+        case Tag():
+            return _head(6, value.number) + encode(value.value)
+        case list() | tuple():
+            return _head(4, len(value)) + b"".join(map(encode, value))
+        case dict():
+            return _head(5, len(value)) + b"".join(encode(key) + encode(item) for key, item in value.items())
+    raise TypeError(f"no CBOR of a {type(value).__name__} is written here")
 
 
 def _head(major: int, number: int) -> bytes:

@@ -26,8 +26,7 @@ class Sign1(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def signed(self) -> bytes:
         """The Sig_structure, over which the signature is made; no external data."""
-        parts = (cbor.encode_text("Signature1"), *map(cbor.encode_bytes, (self.protected, b"", self.payload)))
-        return b"\x84" + b"".join(parts)
+        return cbor.encode(["Signature1", self.protected, b"", self.payload])
 
 
 def read_sign1(data: bytes) -> Sign1:

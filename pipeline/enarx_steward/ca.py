@@ -21,10 +21,9 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from enarx_attestation import oids
+from enarx_attestation import claims_extension, oids
+from enarx_attestation.claims_extension import CertifiedEvidence, KeepClaims
 
-from . import claims
-from .claims import KeepClaims
 from .errors import ConfigurationError
 from .policy import Grant
 
@@ -40,7 +39,7 @@ LEAF_BACKDATE: Final = timedelta(minutes=1)
 COMMON_NAME_MAX: Final = 64
 
 _MARKING: Final = x509.UnrecognizedExtension(x509.ObjectIdentifier(oids.NIL), b"")
-_CLAIMS_OID: Final = x509.ObjectIdentifier(claims.OID)
+_CLAIMS_OID: Final = x509.ObjectIdentifier(claims_extension.OID)
 _USAGE: Final = (
     "digital_signature",
     "content_commitment",
@@ -61,6 +60,8 @@ class Leaf(msgspec.Struct, frozen=True, kw_only=True):
     claims: KeepClaims
     grant: Grant
     trust_domain: str
+    evidence: CertifiedEvidence | None = None
+    """What a relying party can appraise itself."""
 
 
 class Authority:
@@ -122,7 +123,7 @@ class Authority:
         yield x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(self._identifier), False
         if not leaf.claims.hardware:
             yield _MARKING, False
-        yield x509.UnrecognizedExtension(_CLAIMS_OID, claims.encode(leaf.claims)), False
+        yield x509.UnrecognizedExtension(_CLAIMS_OID, claims_extension.encode(leaf.claims, leaf.evidence)), False
 
 
 def new_key_pem() -> bytes:

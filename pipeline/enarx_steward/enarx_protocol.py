@@ -14,8 +14,8 @@ from typing import Final
 
 from enarx_attestation import der
 from enarx_attestation.der import DerError
+from enarx_attestation.der_encoding import sequence
 
-from .encoding import sequence
 from .errors import MalformedRequest
 from .issuance import Steward
 

@@ -29,10 +29,10 @@ from enarx_attestation import (
     parse,
     verify,
 )
+from enarx_attestation.claims_extension import MAX_EVIDENCE, CertifiedEvidence, KeepClaims
 
 from . import csr
 from .ca import Authority, Leaf
-from .claims import KeepClaims
 from .errors import MalformedRequest, Refused, Unattested
 from .nonces import NonceStore
 from .policy import StewardPolicy
@@ -173,7 +173,8 @@ class Steward:
         appraisal = _summary(sheet.done(), verdict)
         if not appraisal["ok"]:
             raise Refused(sheet.done() + verdict.checks, appraisal)
-        return Certified((_issue(version, asked, verdict, now), version.authority.root_der), appraisal)
+        shown = _certified_evidence(document, nonce, self.audience) if version.policy.evidence_in_certificate else None
+        return Certified((_issue(version, asked, verdict, now, shown), version.authority.root_der), appraisal)
 
     def certify_enarx(self, request: bytes, version: PolicyVersion | None = None) -> bytes:
         """Issue a certificate (DER) under Enarx's protocol, where the request itself carries the evidence.
@@ -237,11 +238,30 @@ def _check_enarx(policy: StewardPolicy, marking: csr.Marking, sheet: Sheet) -> N
         sheet.check("binding.form", section.legacy_binding, "legacy_binding in the policy")
 
 
-def _issue(version: PolicyVersion, asked: csr.Request, verdict: Verdict | None, now: datetime) -> bytes:
+def _issue(
+    version: PolicyVersion,
+    asked: csr.Request,
+    verdict: Verdict | None,
+    now: datetime,
+    evidence: CertifiedEvidence | None = None,
+) -> bytes:
     policy = version.policy
     found = _claims(verdict, policy.sha256)
-    leaf = Leaf(key=asked.key, claims=found, grant=policy.grant(found.backend), trust_domain=policy.trust_domain)
+    leaf = Leaf(
+        key=asked.key,
+        claims=found,
+        grant=policy.grant(found.backend),
+        trust_domain=policy.trust_domain,
+        evidence=evidence,
+    )
     return version.authority.issue(leaf, now)
+
+
+def _certified_evidence(document: Evidence, nonce: bytes, audience: str) -> CertifiedEvidence | None:
+    """The evidence as it goes into the certificate; None if it is too large for that."""
+    if len(document.raw) > MAX_EVIDENCE:
+        return None
+    return CertifiedEvidence(kind=document.kind, data=document.raw, nonce=nonce, audience=audience)
 
 
 def _summary(own: tuple[Check, ...], verdict: Verdict) -> dict[str, Any]:

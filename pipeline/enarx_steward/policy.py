@@ -5,6 +5,7 @@ A section for each kind of evidence holds the rules of `enarx_attestation.Policy
     [ca]
     trust_domain = "example.org"             # of the SPIFFE URI in certificates
     audience = "https://steward.example.org" # this Steward's name in evidence; default: the URL where it listens
+    evidence_in_certificate = true           # the default: relying parties can appraise the evidence themselves
 
     [nil]
     any_workload = true
@@ -52,7 +53,7 @@ _TRUST_DOMAIN: Final = re.compile(r"[a-z0-9._-]{1,255}")  # SPIFFE-ID, section 2
 _AUDIENCE: Final = re.compile(r"https?://[!-~]{1,2000}")
 _UNKNOWN_FIELD: Final = re.compile(r"unknown field `([^`]*)`")
 _GRANT_KEYS: Final = ("names", "lifetime")
-_CA_KEYS: Final = ("trust_domain", "audience")
+_CA_KEYS: Final = ("trust_domain", "audience", "evidence_in_certificate")
 
 Address = IPv4Address | IPv6Address
 
@@ -73,6 +74,8 @@ class StewardPolicy(msgspec.Struct, frozen=True, kw_only=True):
     trust_domain: str
     audience: str
     """Empty if the file names none."""
+    evidence_in_certificate: bool = True
+    """Whether a certificate holds the evidence on which it was issued."""
     sha256: str
     """Digest of the file, in hexadecimal."""
 
@@ -100,7 +103,7 @@ def parse(data: bytes) -> StewardPolicy:
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
         raise ConfigurationError(f"not TOML: {exc}") from exc
     _refuse_unknown(tables, [*Policy.__struct_fields__, "ca"], "")
-    trust_domain, audience = _read_ca(_table(tables.pop("ca", None), "ca"))
+    trust_domain, audience, evidence_in_certificate = _read_ca(_table(tables.pop("ca", None), "ca"))
     if not tables:
         raise ConfigurationError("the policy accepts nothing", hint="add a section such as [nil], [snp], [sgx]")
     sections = {kind: dict(_table(table, kind)) for kind, table in tables.items()}
@@ -114,6 +117,7 @@ def parse(data: bytes) -> StewardPolicy:
         grants=MappingProxyType(grants),
         trust_domain=trust_domain,
         audience=audience,
+        evidence_in_certificate=evidence_in_certificate,
         sha256=hashlib.sha256(data).hexdigest(),
     )
 
@@ -158,9 +162,10 @@ def _read(path: Path) -> bytes:
     return data
 
 
-def _read_ca(table: Mapping[str, Any]) -> tuple[str, str]:
+def _read_ca(table: Mapping[str, Any]) -> tuple[str, str, bool]:
     _refuse_unknown(table, _CA_KEYS, "ca.")
     trust_domain, audience = table.get("trust_domain"), table.get("audience", "")
+    evidence_in_certificate = table.get("evidence_in_certificate", True)
     if not isinstance(trust_domain, str) or _TRUST_DOMAIN.fullmatch(trust_domain) is None:
         raise ConfigurationError(
             "`ca.trust_domain` must be a name of small letters, digits, '.', '-' and '_'",
@@ -168,7 +173,9 @@ def _read_ca(table: Mapping[str, Any]) -> tuple[str, str]:
         )
     if not isinstance(audience, str) or (audience and _AUDIENCE.fullmatch(audience) is None):
         raise ConfigurationError("`ca.audience` must be the URL by which Keeps know this Steward")
-    return trust_domain, audience.rstrip("/")
+    if not isinstance(evidence_in_certificate, bool):
+        raise ConfigurationError("`ca.evidence_in_certificate` must be true or false")
+    return trust_domain, audience.rstrip("/"), evidence_in_certificate
 
 
 def _read_grant(kind: str, section: dict[str, Any]) -> Grant:

@@ -15,8 +15,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from enarx_attestation import der
+from enarx_attestation.der_encoding import element, sequence
 from enarx_steward import csr
-from enarx_steward.encoding import element, sequence
 from enarx_steward.errors import MalformedRequest
 
 VECTORS = Path(__file__).parent.parent / "attestation" / "vectors"

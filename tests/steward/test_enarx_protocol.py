@@ -11,9 +11,9 @@ import pytest
 from cryptography import x509
 from cryptography.x509.oid import ExtensionOID
 
+from enarx_attestation import claims_extension as claims
 from enarx_attestation import der
-from enarx_steward import claims
-from enarx_steward.encoding import sequence
+from enarx_attestation.der_encoding import sequence
 
 BUNDLE = "application/vnd.steward.pkcs10-bundle.v1"
 VECTORS = Path(__file__).parent.parent / "attestation" / "vectors"
@@ -48,7 +48,8 @@ def test_the_certificate_is_marked_and_claims_neither_package_nor_freshness(stew
     _, leaf = certificates(steward.enarx(keep.request()).content)
     extensions = {e.oid.dotted_string: e.value for e in leaf.extensions}
     assert extensions["1.3.6.1.4.1.58270.1.1"].value == b""
-    found = claims.decode(extensions[claims.OID].value)
+    found, shown = claims.decode(extensions[claims.OID].value)
+    assert shown is None
     assert (found.hardware, found.package, found.nonce_bound, found.report_data) == (False, None, False, None)
     names = leaf.extensions.get_extension_for_oid(ExtensionOID.SUBJECT_ALTERNATIVE_NAME).value
     assert names.get_values_for_type(x509.DNSName) == ["localhost", "keep.example.org"]

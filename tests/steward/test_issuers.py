@@ -15,13 +15,13 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from enarx_attestation.der_encoding import sequence
 from enarx_deploy.errors import StewardError, VerificationRefused
 from enarx_deploy.project import load_project
 from enarx_deploy.protocols import CertificateRequest, Challenge, Issuer, IssuerLocation
 from enarx_issuers import chain, pinned_roots, selfsigned, steward, wire
 from enarx_steward import background, policy
 from enarx_steward.ca import Authority
-from enarx_steward.encoding import sequence
 from enarx_steward.issuance import Steward
 
 NOW = datetime.now(UTC)

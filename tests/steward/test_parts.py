@@ -6,29 +6,17 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from cryptography import x509
-from hypothesis import given
-from hypothesis import strategies as st
 
 from enarx_attestation import der
-from enarx_steward import claims, policy
+from enarx_attestation.der_encoding import element
+from enarx_steward import policy
 from enarx_steward.ca import ROOT_LIFETIME, Authority
-from enarx_steward.encoding import element
 from enarx_steward.errors import Overloaded, Refused
 from enarx_steward.issuance import Steward
 from enarx_steward.nonces import NonceStore
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 POLICY = policy.parse(policy.for_this_machine(written_by="a test").encode())
-CLAIMS = claims.KeepClaims(
-    backend="nil",
-    hardware=False,
-    status="Unprotected",
-    package="sha256:" + "ab" * 32,
-    evidence_sha256="cd" * 32,
-    report_data="ef" * 64,
-    nonce_bound=True,
-    policy_sha256="01" * 32,
-)
 
 
 class Clock:
@@ -116,54 +104,6 @@ def test_a_request_is_judged_by_the_policy_under_which_it_came(keep):
     with pytest.raises(Refused) as refused:
         steward.certify(request=keep.request(), nonce=other, kind="nil", evidence=keep.evidence(other, "a"))
     assert "policy.kind" in refused.value.failed
-
-
-def test_claims_are_read_as_they_were_written():
-    assert claims.decode(claims.encode(CLAIMS)) == CLAIMS
-
-
-def wrapped(text: str) -> bytes:
-    return element(der.UTF8_STRING, text.encode())
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        b"",
-        b"\x0c\x00",
-        wrapped("[]"),
-        wrapped('["application/json","e30",8]'),
-        wrapped(f'["{claims.MEDIA_TYPE}","e30",8]'),
-        wrapped(f'["{claims.MEDIA_TYPE}","!!!!",8]'),
-        claims.encode(CLAIMS)[:-3] + b"4]",
-        claims.encode(CLAIMS) + b" ",
-        element(der.OCTET_STRING, claims.encode(CLAIMS)[4:]),
-        wrapped(claims.encode(CLAIMS)[4:].decode().replace(",8]", ", 8]")),
-        wrapped("[" * 4000),
-        wrapped('["' + "x" * 9000),
-        b"\x0c\x02\xff\xff",
-    ],
-)
-def test_other_values_are_no_claims(value):
-    with pytest.raises(claims.Malformed):
-        claims.decode(value)
-
-
-def test_claims_with_one_more_or_a_false_type_are_none():
-    import base64
-
-    import msgspec
-
-    for change in ({"names": "bank"}, {"hardware": 0}, {"package": "x"}, {"backend": "nil\x1b[1m"}, {"status": ""}):
-        text = base64.urlsafe_b64encode(msgspec.json.encode(msgspec.to_builtins(CLAIMS) | change)).rstrip(b"=")
-        with pytest.raises(claims.Malformed):
-            claims.decode(wrapped(f'["{claims.MEDIA_TYPE}","{text.decode()}",8]'))
-
-
-@given(st.binary(max_size=300))
-def test_no_bytes_raise_anything_else(value):
-    with pytest.raises(claims.Malformed):
-        claims.decode(value)
 
 
 @pytest.mark.parametrize("size", [0, 1, 127, 128, 255, 256, 65_535, 65_536])

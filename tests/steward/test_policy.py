@@ -81,6 +81,7 @@ def test_names_that_are_none_are_refused(names):
         ('[ca]\ntrust_domain = "Example Org"\n' + NIL, "`ca.trust_domain`"),
         (CA + "audience = 1\n" + NIL, "`ca.audience`"),
         (CA + 'audience = "ftp://x"\n' + NIL, "`ca.audience`"),
+        (CA + "evidence_in_certificate = 1\n" + NIL, "`ca.evidence_in_certificate`"),
         (CA + 'names = ["x"]\n' + NIL, "unknown key `ca.names`"),
         (CA + NIL + "any_workloads = true\n", "unknown key `nil.any_workloads`; did you mean `nil.any_workload`?"),
         (CA + NIL + "accept = true\n", "unknown key `nil.accept`"),

@@ -14,10 +14,11 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA384
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from enarx_steward import claims
+from enarx_attestation import claims_extension as claims
+from enarx_attestation import parse, report_data
 
 NIL = "1.3.6.1.4.1.58270.1.1"
 
@@ -107,12 +108,36 @@ def test_the_claims_and_the_marking_say_that_no_hardware_protects_the_keep(stewa
     extensions = {e.oid.dotted_string: e for e in leaf.extensions}
     assert (extensions[NIL].critical, extensions[NIL].value.value) == (False, b"")
     assert not extensions[claims.OID].critical
-    found = claims.decode(extensions[claims.OID].value.value)
+    found, shown = claims.decode(extensions[claims.OID].value.value)
     assert (found.backend, found.hardware, found.package) == ("nil", False, keep.package)
     assert found.nonce_bound
     assert found.report_data == answer["appraisal"]["claims"]["report_data"]
     assert found.evidence_sha256 == answer["appraisal"]["claims"]["evidence_sha256"]
     assert found.policy_sha256 == steward.info()["policy_sha256"]
+    assert (shown.kind, shown.data) == ("nil", evidence)
+
+
+def test_the_evidence_in_the_certificate_is_bound_to_it_by_what_stands_beside_it(steward, keep):
+    leaf, *_ = steward.certify(keep)
+    found, shown = claims.decode(leaf.extensions.get_extension_for_oid(x509.ObjectIdentifier(claims.OID)).value.value)
+    bound = report_data(
+        purpose="tls-server",
+        nonce=shown.nonce,
+        spki=leaf.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo),
+        package=found.package,
+        audience=shown.audience,
+    )
+    assert parse(shown.data).document.report_data == bound.hex() == found.report_data
+
+
+def test_a_policy_can_leave_the_evidence_out_of_certificates(start, keep):
+    section = '[nil]\nany_workload = true\nnames = ["localhost"]\n'
+    policy = f'[ca]\ntrust_domain = "a"\nevidence_in_certificate = false\n{section}'
+    steward = start(policy=policy).client
+    leaf, *_ = steward.certify(keep)
+    value = leaf.extensions.get_extension_for_oid(x509.ObjectIdentifier(claims.OID)).value.value
+    found, shown = claims.decode(value)
+    assert (found.backend, shown) == ("nil", None)
 
 
 def test_every_identifier_has_arcs_that_all_readers_take(steward, keep):

@@ -16,10 +16,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 
+from enarx_attestation.claims_extension import KeepClaims
 from enarx_deploy.verification import Trust
 from enarx_steward import policy
 from enarx_steward.ca import Authority, Leaf, new_key_pem, new_root_pem
-from enarx_steward.claims import KeepClaims
 
 PACKAGE = "sha256:" + "ab" * 32
 NOW = datetime.now(UTC)

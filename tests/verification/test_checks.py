@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from enarx_attestation import claims_extension as claims
 from enarx_deploy.verification import verify
-from enarx_steward import claims
 from enarx_steward.ca import ROOT_LIFETIME, Authority
 
 NIL = "1.3.6.1.4.1.58270.1.1"

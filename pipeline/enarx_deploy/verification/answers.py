@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Final
 
+from enarx_attestation.claims_extension import KeepClaims
 from enarx_deploy.verification.certificate import Leaf, moment
 from enarx_deploy.verification.connection import Peer
-from enarx_steward.claims import KeepClaims
 
 _KINDS: Final = {"nil": "a process", "kvm": "a virtual machine"}
 """What a Keep without hardware is to its host."""

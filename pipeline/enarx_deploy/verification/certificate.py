@@ -11,9 +11,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from enarx_attestation import oids
-from enarx_steward import claims
-from enarx_steward.claims import KeepClaims
+from enarx_attestation import claims_extension, oids
+from enarx_attestation.claims_extension import Extension, KeepClaims
 
 Answer = tuple[bool, str]
 T = TypeVar("T", bound=x509.ExtensionType)
@@ -41,7 +40,8 @@ class Leaf:
         self.dns_names = names.get_values_for_type(x509.DNSName)
         self.addresses = names.get_values_for_type(x509.IPAddress)
         self.uris = names.get_values_for_type(x509.UniformResourceIdentifier)
-        self.claims, self.claims_fault = self._read_claims()
+        self.attested, self.claims_fault = self._read_claims()
+        self.claims = None if self.attested is None else self.attested.claims
 
     @property
     def key_name(self) -> str:
@@ -113,13 +113,13 @@ class Leaf:
         except ValueError:
             return name.lower().rstrip(".") in (known.lower() for known in self.dns_names)
 
-    def _read_claims(self) -> tuple[KeepClaims | None, str]:
-        value = self._unrecognised(claims.OID)
+    def _read_claims(self) -> tuple[Extension | None, str]:
+        value = self._unrecognised(claims_extension.OID)
         if value is None:
             return None, "the certificate does not say that anything was attested"
         try:
-            return claims.decode(value), ""
-        except claims.Malformed as error:
+            return claims_extension.decode(value), ""
+        except claims_extension.Malformed as error:
             return None, str(error)
 
     def _find(self, kind: type[T]) -> T | None:

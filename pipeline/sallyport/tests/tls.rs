@@ -10,13 +10,18 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use common::{PATIENCE, Workload, guest_of, pattern, workload};
-use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, PublicKeyData};
+use rcgen::{
+    BasicConstraints, CertificateParams, CustomExtension, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, PublicKeyData,
+};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use sallyport::errno::Errno;
 use sallyport::guest::FileKind;
 use sallyport::host::Host;
 use sallyport::shared::duplicate;
+
+/// The extension in which a Steward shows the evidence.
+const ID_PE_CMW: &[u64] = &[1, 3, 6, 1, 5, 5, 7, 1, 35];
 
 type Client = StreamOwned<ClientConnection, TcpStream>;
 
@@ -40,8 +45,8 @@ struct Server {
     trust: Arc<ClientConfig>,
 }
 
-/// A Keep with a TLS listener as entry 0. `padding` certificates that nobody needs make the chain long.
-fn server(connections: u32, ring: u32, handshake: Duration, padding: usize) -> Server {
+/// A Keep with a TLS listener as entry 0. Its certificate holds `evidence` bytes of evidence.
+fn server(connections: u32, ring: u32, handshake: Duration, evidence: usize) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let host = Host::new(1, connections, ring).unwrap();
     host.attach_listener(0, duplicate(listener.as_raw_fd()).unwrap())
@@ -57,8 +62,8 @@ fn server(connections: u32, ring: u32, handshake: Duration, padding: usize) -> S
     let issuer = Issuer::new(authority, authority_key);
     let mut leaf = CertificateParams::new(vec!["keep.test".to_owned()]).unwrap();
     leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    let mut chain = vec![leaf.signed_by(&key, &issuer).unwrap().der().to_vec()];
-    chain.extend((0..padding).map(|_| root.der().to_vec()));
+    leaf.custom_extensions = vec![CustomExtension::from_oid_content(ID_PE_CMW, vec![0x5a; evidence])];
+    let chain = vec![leaf.signed_by(&key, &issuer).unwrap().der().to_vec()];
     guest.install_certificate(chain, root.der()).unwrap();
     guest.add_file(FileKind::Listen(Some(handshake))).unwrap();
     guest.open_for_business();
@@ -104,8 +109,8 @@ fn ask(mut client: Client) -> Vec<u8> {
 }
 
 #[test]
-fn a_chain_that_is_longer_than_the_ring_gets_through() {
-    let mut server = server(2, 4096, PATIENCE, 30);
+fn a_certificate_with_evidence_that_is_longer_than_the_ring_gets_through() {
+    let mut server = server(2, 4096, PATIENCE, 20_000);
     let begun = Instant::now();
     let client = server.client(ask);
     let fd = server.workload.accept(0).unwrap();

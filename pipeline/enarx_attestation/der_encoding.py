@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from enarx_attestation import der
+from . import der
 
 
 def element(tag: int, content: bytes) -> bytes:
