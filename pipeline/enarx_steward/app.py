@@ -2,7 +2,7 @@
 
     GET  /                200, empty: it is alive
     POST /                Enarx's protocol, see `enarx_protocol`: 200, or 400, 401, 413 and 500 with an empty body
-    GET  /v1/info         {"audience", "root_pem", "policy_sha256", "accepts"}
+    GET  /v1/info         {"audience", "root_pem", "roots_pem", "intermediates", "policy_sha256", "accepts"}
     POST /v1/nonce        {"nonce", "expires"}; the nonce answers once, within two minutes
     POST /v1/certificate  {"csr", "nonce", "evidence": {"kind", "data"}}
                           -> {"chain": [leaf, …, root], "appraisal": {"ok", "kind", "status", "claims", "checks"}}
@@ -15,11 +15,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Final, Literal
 
 import msgspec
+from cryptography.hazmat.primitives.hashes import SHA256
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -29,6 +30,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from .ca import Authority, policy_of
 from .csr import MAX_SIZE as MAX_CSR
 from .enarx_protocol import HANDLERS, MAX_BODY, MEDIA_TYPE_OUT
 from .errors import MalformedRequest, Overloaded, Refused, StewardFault, Unattested
@@ -133,10 +135,23 @@ async def _info(request: Request) -> Response:
         {
             "audience": steward.audience,
             "root_pem": version.authority.root_pem,
+            "roots_pem": version.authority.root.pems,
+            "intermediates": [*_windows(version.authority)],
             "policy_sha256": version.policy.sha256,
             "accepts": sorted(version.policy.grants),
         }
     )
+
+
+def _windows(authority: Authority) -> Iterator[dict[str, Any]]:
+    """For how long each intermediate's certificates may be met; the one that signs now comes first."""
+    for certificate in (authority.certificate, *authority.predecessors):
+        yield {
+            "policy_sha256": policy_of(certificate),
+            "sha256": certificate.fingerprint(SHA256()).hex(),
+            "not_before": certificate.not_valid_before_utc,
+            "not_after": certificate.not_valid_after_utc,
+        }
 
 
 async def _nonce(request: Request) -> Response:

@@ -29,7 +29,7 @@ MAX_BUNDLE: Final = 64
 def single(steward: Steward, body: bytes) -> bytes:
     """One request; answers with its PkiPath."""
     version = steward.version
-    return sequence([version.authority.root_der, steward.certify_enarx(body, version)])
+    return sequence([*reversed(version.authority.issuers), steward.certify_enarx(body, version)])
 
 
 def bundle(steward: Steward, body: bytes) -> bytes:
@@ -42,7 +42,7 @@ def bundle(steward: Steward, body: bytes) -> bytes:
         raise MalformedRequest(f"a bundle has at most {MAX_BUNDLE} requests, not {len(requests)}")
     version = steward.version
     issued = [steward.certify_enarx(request, version) for request in requests]
-    return sequence([sequence([version.authority.root_der]), sequence(issued)])
+    return sequence([sequence(reversed(version.authority.issuers)), sequence(issued)])
 
 
 HANDLERS: Final[Mapping[str, Callable[[Steward, bytes], bytes]]] = MappingProxyType(

@@ -174,7 +174,7 @@ class Steward:
         if not appraisal["ok"]:
             raise Refused(sheet.done() + verdict.checks, appraisal)
         shown = _certified_evidence(document, nonce, self.audience) if version.policy.evidence_in_certificate else None
-        return Certified((_issue(version, asked, verdict, now, shown), version.authority.root_der), appraisal)
+        return Certified((_issue(version, asked, verdict, now, shown), *version.authority.issuers), appraisal)
 
     def certify_enarx(self, request: bytes, version: PolicyVersion | None = None) -> bytes:
         """Issue a certificate (DER) under Enarx's protocol, where the request itself carries the evidence.

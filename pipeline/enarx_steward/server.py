@@ -67,7 +67,7 @@ def serve(options: Options, ready: Ready, *, before_serving: Callable[[], None] 
     state.prepare(options.state)
     policy_path = options.policy or options.state / state.POLICY
     policy = policy_file.load(policy_path)
-    authority = state.load_authority(options.state, utc_now())
+    authority = state.load_authority(options.state, policy, utc_now())
     with hold(options.state) as held, _listen(options, _ports(options, held)) as listener:
         url = _url(listener)
         steward = Steward(authority, policy, audience=_audience(policy, options.host, url))

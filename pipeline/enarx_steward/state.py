@@ -1,7 +1,9 @@
 """The directory in which a Steward keeps what must outlive it: its key, its root, its policy, and who is running.
 
-ca.key         the private key, mode 0600
+ca.key         the private key of the root, mode 0600
 root.pem       the root certificate, for clients to pin
+chain.pem      the path to another root above it, where there is one
+intermediates  for each policy a file with key and certificate, mode 0600
 steward.toml   the policy
 server.json    where the running Steward listens; locked as long as it runs
 steward.log    what the one in the background says
@@ -19,12 +21,18 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from .ca import Authority, new_key_pem, new_root_pem
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from .ca import Authority, policy_of
 from .errors import ConfigurationError
-from .policy import for_this_machine
+from .policy import StewardPolicy, for_this_machine
+from .root import Root, new_key_pem, read_key, self_signed
 
 KEY: Final = "ca.key"
 ROOT: Final = "root.pem"
+CHAIN: Final = "chain.pem"
+INTERMEDIATES: Final = "intermediates"
 POLICY: Final = "steward.toml"
 RECORD: Final = "server.json"
 LOG: Final = "steward.log"
@@ -54,21 +62,61 @@ def write_policy(directory: Path, *, written_by: str) -> bool:
         return True
 
 
-def load_authority(directory: Path, now: datetime) -> Authority:
-    """The directory's authority; made if there is none. Raises `ConfigurationError`."""
+def load_authority(directory: Path, policy: StewardPolicy, now: datetime) -> Authority:
+    """The intermediate of a policy; made if there is none that lasts. Raises `ConfigurationError`.
+
+    Those that have ended are removed.
+    """
     with _only_one(directory):
-        key, root = directory / KEY, directory / ROOT
-        if not key.exists():
-            if root.exists():
-                raise ConfigurationError(
-                    f"{root} is there, but its key {KEY} is gone",
-                    hint="bring the key back; or move the root away too, and have every client pin the new one",
-                )
-            _write(key, new_key_pem(), 0o600)
-        key_pem = _read_secret(key)
-        if not root.exists():
-            _write(root, new_root_pem(key_pem, now), 0o644)
-        return Authority.from_pem(key_pem, root.read_bytes(), now)
+        root = _load_root(directory, now)
+        known = _load_intermediates(directory / INTERMEDIATES, root, now)
+        fit = [one for one in known if one.policy_sha256 == policy.sha256 and one.lasts(now)]
+        if fit:
+            chosen = max(fit, key=lambda one: one.certificate.not_valid_after_utc)
+        else:
+            chosen = Authority.create(root, policy, now)
+            _write(directory / INTERMEDIATES / _file_name(chosen.certificate), chosen.to_pem(), 0o600)
+        return chosen.after(one.certificate for one in known)
+
+
+def load_root(directory: Path, now: datetime) -> Root:
+    """The directory's root; made if there is none. Raises `ConfigurationError`."""
+    with _only_one(directory):
+        return _load_root(directory, now)
+
+
+def _load_root(directory: Path, now: datetime) -> Root:
+    key, root, chain = directory / KEY, directory / ROOT, directory / CHAIN
+    if not key.exists():
+        if root.exists():
+            raise ConfigurationError(
+                f"{root} is there, but its key {KEY} is gone",
+                hint="bring the key back; or move the root away too, and have every client pin the new one",
+            )
+        _write(key, new_key_pem(), 0o600)
+    signer = read_key(_read_secret(key))
+    if not root.exists():
+        _write(root, self_signed(signer, now).public_bytes(Encoding.PEM), 0o644)
+    return Root.from_pem(signer, root.read_bytes(), chain.read_bytes() if chain.exists() else b"", now)
+
+
+def _load_intermediates(directory: Path, root: Root, now: datetime) -> list[Authority]:
+    directory.mkdir(mode=0o700, exist_ok=True)
+    known = []
+    for path in sorted(directory.glob("*.pem")):
+        try:
+            intermediate = Authority.from_pem(_read_secret(path), root)
+        except ConfigurationError as exc:
+            raise ConfigurationError(f"{path}: {exc}", hint="move it away, and a new one is made in its place") from exc
+        if intermediate.certificate.not_valid_after_utc <= now:
+            path.unlink()
+        else:
+            known.append(intermediate)
+    return known
+
+
+def _file_name(intermediate: x509.Certificate) -> str:
+    return f"{policy_of(intermediate)[:16]}-{intermediate.serial_number:x}.pem"
 
 
 @contextlib.contextmanager

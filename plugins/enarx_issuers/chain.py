@@ -17,14 +17,15 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from enarx_deploy.errors import StewardError
 
-MAX_LENGTH: Final = 4
-"""Most certificates of a chain: leaf, two intermediates, root."""
+MAX_LENGTH: Final = 8
+"""Most certificates of a chain: leaf, the intermediate of a policy, and the path from the Steward's key to a root."""
 
 
 def check(chain: Sequence[bytes], csr: bytes, root_pem: str) -> None:
     """Check a chain (DER, leaf first, root last) for the key of a request (DER). Raises StewardError.
 
-    1. The last certificate is the pinned root, byte for byte.
+    1. The last certificate is the pinned root, byte for byte; or an authority in it has the root's key and name, as
+       where the Steward's root is certified by another root as well.
     2. Each is issued by the next, which is an authority.
     3. The first is not an authority, and has the request's key.
     4. All are valid now.
@@ -41,8 +42,8 @@ def check(chain: Sequence[bytes], csr: bytes, root_pem: str) -> None:
 def _fault(chain: list[x509.Certificate], request: x509.CertificateSigningRequest, root: x509.Certificate) -> str:
     if not 2 <= len(chain) <= MAX_LENGTH:
         return f"it has {len(chain)} certificates"
-    if chain[-1] != root:
-        return "it does not end in the pinned root certificate"
+    if not any(_is_same_authority(certificate, root) for certificate in chain[1:]):
+        return "it does not lead to the pinned root certificate"
     for issued, issuer in pairwise(chain):
         issued.verify_directly_issued_by(issuer)
         if not issuer.extensions.get_extension_for_class(x509.BasicConstraints).value.ca:
@@ -52,9 +53,13 @@ def _fault(chain: list[x509.Certificate], request: x509.CertificateSigningReques
     if _spki(chain[0]) != _spki(request):
         return "its first certificate is for another key than was asked for"
     now = datetime.now(UTC)
-    if not all(certificate.not_valid_before_utc <= now < certificate.not_valid_after_utc for certificate in chain):
+    if not all(one.not_valid_before_utc <= now < one.not_valid_after_utc for one in [*chain, root]):
         return "it is not valid now; is the clock right, here and there?"
     return ""
+
+
+def _is_same_authority(certificate: x509.Certificate, root: x509.Certificate) -> bool:
+    return certificate.subject == root.subject and _spki(certificate) == _spki(root)
 
 
 def _is_authority(certificate: x509.Certificate) -> bool:

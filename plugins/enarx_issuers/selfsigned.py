@@ -49,13 +49,15 @@ class SelfSigned:
         from enarx_steward import policy
         from enarx_steward.ca import Authority
         from enarx_steward.issuance import Steward, utc_now
+        from enarx_steward.root import Root
 
-        authority = Authority.create(utc_now(), name="Throw-away root, nobody vouches for it:")
-        self._stewards[authority.root_pem] = Steward(authority, policy.parse(POLICY), audience=AUDIENCE)
+        accepted, now = policy.parse(POLICY), utc_now()
+        root = Root.create(now, name="Throw-away root, nobody vouches for it:")
+        self._stewards[root.pem] = Steward(Authority.create(root, accepted, now), accepted, audience=AUDIENCE)
         return IssuerLocation(
             url="",
-            root_pem=authority.root_pem,
-            root_pem_path=_write_root(project.work_dir, authority.root_pem),
+            root_pem=root.pem,
+            root_pem_path=_write_root(project.work_dir, root.pem),
             protocol=project.manifest.attest.protocol,
         )
 
@@ -90,7 +92,7 @@ class SelfSigned:
 def _issue(steward: Steward, location: IssuerLocation, challenge: Challenge, request: CertificateRequest) -> Issued:
     if location.protocol == "enarx":
         leaf = steward.certify_enarx(request.csr)
-        return Issued(chain=(leaf, steward.authority.root_der), appraisal={"ok": True, "checks": []})
+        return Issued(chain=(leaf, *steward.authority.issuers), appraisal={"ok": True, "checks": []})
     certified = steward.certify(
         request=request.csr, nonce=challenge.nonce, kind=request.evidence_kind, evidence=request.evidence
     )

@@ -38,14 +38,15 @@ def test_it_answers_that_it_is_alive(steward):
 def test_a_request_is_answered_with_the_path_root_first(steward, keep):
     answer = steward.enarx(keep.request())
     assert (answer.status_code, answer.headers["content-type"]) == (200, "application/octet-stream")
-    root, leaf = certificates(answer.content)
-    leaf.verify_directly_issued_by(root)
+    root, intermediate, leaf = certificates(answer.content)
+    leaf.verify_directly_issued_by(intermediate)
+    intermediate.verify_directly_issued_by(root)
     assert leaf.public_key() == keep.key.public_key()
     assert root.subject == root.issuer
 
 
 def test_the_certificate_is_marked_and_claims_neither_package_nor_freshness(steward, keep):
-    _, leaf = certificates(steward.enarx(keep.request()).content)
+    *_, leaf = certificates(steward.enarx(keep.request()).content)
     extensions = {e.oid.dotted_string: e.value for e in leaf.extensions}
     assert extensions["1.3.6.1.4.1.58270.1.1"].value == b""
     found, shown = claims.decode(extensions[claims.OID].value)
@@ -61,11 +62,12 @@ def test_a_bundle_is_answered_in_its_order(steward, make_keep):
     answer = steward.enarx(sequence(keep.request() for keep in keeps), BUNDLE)
     assert answer.status_code == 200
     chain, issued = der.children(der.whole(answer.content, der.SEQUENCE))
-    (root,) = certificates(chain.raw)
+    root, intermediate = certificates(chain.raw)
+    intermediate.verify_directly_issued_by(root)
     leaves = certificates(issued.raw)
     assert [leaf.public_key() for leaf in leaves] == [keep.key.public_key() for keep in keeps]
     for leaf in leaves:
-        leaf.verify_directly_issued_by(root)
+        leaf.verify_directly_issued_by(intermediate)
     assert all(one.serial_number != other.serial_number for one, other in pairwise(leaves))
 
 

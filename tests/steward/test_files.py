@@ -20,8 +20,8 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from enarx_steward import state as files
-from enarx_steward.ca import Authority
 from enarx_steward.errors import ConfigurationError
+from enarx_steward.root import Root
 
 NOW = datetime.now(UTC)
 
@@ -40,7 +40,7 @@ def test_modes_of_all_files_whatever_the_umask(tmp_path):
         directory = tmp_path / "deep" / "state"
         files.prepare(directory)
         files.write_policy(directory, written_by="a test")
-        files.load_authority(directory, NOW)
+        files.load_root(directory, NOW)
     finally:
         os.umask(old)
     assert mode(directory) == 0o700
@@ -66,7 +66,7 @@ def test_the_key_is_never_open_while_it_is_made(state):
     watcher = threading.Thread(target=look)
     watcher.start()
     for _ in range(50):
-        files.load_authority(state, NOW)
+        files.load_root(state, NOW)
         for name in ("root.pem", "ca.key"):
             (state / name).unlink()
     done.set()
@@ -76,21 +76,21 @@ def test_the_key_is_never_open_while_it_is_made(state):
 
 
 def test_key_and_root_stay_the_same(state):
-    first = files.load_authority(state, NOW)
-    second = files.load_authority(state, NOW + timedelta(days=300))
-    assert first.root_pem == second.root_pem
+    first = files.load_root(state, NOW)
+    second = files.load_root(state, NOW + timedelta(days=300))
+    assert first.pem == second.pem
     assert isinstance(load_pem_private_key((state / "ca.key").read_bytes(), None).curve, ec.SECP256R1)
 
 
 def test_many_at_once_make_one_key(state):
     with ThreadPoolExecutor(16) as pool:
-        roots = set(pool.map(lambda _: files.load_authority(state, NOW).root_pem, range(16)))
+        roots = set(pool.map(lambda _: files.load_root(state, NOW).pem, range(16)))
     assert len(roots) == 1
 
 
 @pytest.mark.parametrize("open_mode", [0o640, 0o604, 0o644, 0o660, 0o601])
 def test_a_key_that_others_could_read_is_refused(state, run, open_mode):
-    files.load_authority(state, NOW)
+    files.load_root(state, NOW)
     (state / "ca.key").chmod(open_mode)
     ended = run()
     assert ended.returncode == 1
@@ -99,11 +99,11 @@ def test_a_key_that_others_could_read_is_refused(state, run, open_mode):
 
 
 def test_a_key_behind_a_link_is_refused(state, tmp_path):
-    files.load_authority(state, NOW)
+    files.load_root(state, NOW)
     (state / "ca.key").rename(tmp_path / "elsewhere")
     (state / "ca.key").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(ConfigurationError, match=r"ca\.key"):
-        files.load_authority(state, NOW)
+        files.load_root(state, NOW)
 
 
 @pytest.mark.parametrize("open_mode", [0o755, 0o711, 0o770, 0o777])
@@ -120,19 +120,19 @@ def test_a_file_in_the_place_of_the_directory_is_refused(tmp_path, run):
 
 
 def test_a_key_that_is_gone_is_not_replaced(state):
-    root = files.load_authority(state, NOW).root_pem
+    root = files.load_root(state, NOW).pem
     (state / "ca.key").unlink()
     with pytest.raises(ConfigurationError, match=r"its key ca\.key is gone"):
-        files.load_authority(state, NOW)
+        files.load_root(state, NOW)
     assert (state / "root.pem").read_text() == root
 
 
 def test_a_root_that_is_gone_is_made_anew_for_the_same_key(state):
-    first = files.load_authority(state, NOW)
+    first = files.load_root(state, NOW)
     (state / "root.pem").unlink()
-    second = files.load_authority(state, NOW)
-    assert first.root.subject == second.root.subject
-    assert first.root.public_key() == second.root.public_key()
+    second = files.load_root(state, NOW)
+    assert first.certificate.subject == second.certificate.subject
+    assert first.certificate.public_key() == second.certificate.public_key()
 
 
 @pytest.mark.parametrize(
@@ -148,27 +148,27 @@ def test_a_root_that_is_gone_is_made_anew_for_the_same_key(state):
     ids=["empty", "noise", "encrypted", "p384", "rsa", "of-another-root"],
 )
 def test_another_key_is_refused(state, key, message):
-    files.load_authority(state, NOW)
+    files.load_root(state, NOW)
     (state / "ca.key").write_bytes(key)
     with pytest.raises(ConfigurationError, match=message):
-        files.load_authority(state, NOW)
+        files.load_root(state, NOW)
 
 
 def test_a_root_that_is_none_is_refused(state):
-    authority = files.load_authority(state, NOW)
+    root = files.load_root(state, NOW)
     for bad in (b"", b"\xff", b"-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n"):
         (state / "root.pem").write_bytes(bad)
         with pytest.raises(ConfigurationError, match="root certificate"):
-            files.load_authority(state, NOW)
-    assert isinstance(authority.root, x509.Certificate)
+            files.load_root(state, NOW)
+    assert isinstance(root.certificate, x509.Certificate)
 
 
 @pytest.mark.parametrize("at", [NOW + timedelta(days=3653), NOW - timedelta(days=1)], ids=["ended", "not-yet"])
 def test_a_root_that_is_not_valid_is_refused(state, at):
-    files.load_authority(state, NOW)
+    files.load_root(state, NOW)
     with pytest.raises(ConfigurationError, match="the root certificate is valid from"):
-        files.load_authority(state, at)
+        files.load_root(state, at)
 
 
 def test_two_roots_never_have_one_name():
-    assert Authority.create(NOW).root.subject != Authority.create(NOW).root.subject
+    assert Root.create(NOW).certificate.subject != Root.create(NOW).certificate.subject

@@ -23,6 +23,7 @@ from enarx_issuers import chain, pinned_roots, selfsigned, steward, wire
 from enarx_steward import background, policy
 from enarx_steward.ca import Authority
 from enarx_steward.issuance import Steward
+from enarx_steward.root import Root
 
 NOW = datetime.now(UTC)
 
@@ -108,7 +109,7 @@ def test_a_root_that_changed_is_refused(project, keep, start):
 
 
 def test_enarx_protocol_is_used_where_the_manifest_says_so(project, keep):
-    location, (leaf, _) = issue(steward.Steward(), keep, project('[attest]\nprotocol = "enarx"\n'))
+    location, (leaf, *_) = issue(steward.Steward(), keep, project('[attest]\nprotocol = "enarx"\n'))
     assert location.protocol == "enarx"
     names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert not names.get_values_for_type(x509.UniformResourceIdentifier)
@@ -236,7 +237,7 @@ def test_a_steward_that_is_silent_is_given_up(project, monkeypatch):
 
 
 def test_a_steward_that_stands_before_another_is_refused(project):
-    root = Authority.create(NOW).root_pem
+    root = Root.create(NOW).pem
     info = body(audience="https://steward.example.org", root_pem=root, policy_sha256="")
     with lying({"/v1/info": info}) as url:
         location = IssuerLocation(url, root, "")
@@ -247,7 +248,7 @@ def test_a_steward_that_stands_before_another_is_refused(project):
 @pytest.mark.parametrize("pem", ["", "x", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "two"])
 def test_a_root_that_is_none_is_not_pinned(project, pem):
     if pem == "two":
-        pem = Authority.create(NOW).root_pem * 2
+        pem = Root.create(NOW).pem * 2
     info = body(audience="", root_pem=pem, policy_sha256="")
     with lying({"/v1/info": info}) as url:
         with pytest.raises(StewardError, match="something else than one certificate"):
@@ -258,49 +259,53 @@ def test_a_root_that_is_none_is_not_pinned(project, pem):
 POLICY = policy.parse(policy.for_this_machine(written_by="a test").encode())
 
 
+def in_process(root: Root, at: datetime = NOW) -> Steward:
+    return Steward(Authority.create(root, POLICY, at), POLICY, audience="a", clock=lambda: at)
+
+
 @pytest.fixture
 def honest():
     """A Steward in this process."""
-    return Steward(Authority.create(NOW), POLICY, audience="a")
+    return in_process(Root.create(NOW))
 
 
 def test_a_good_chain_is_good(honest, keep):
     chain.check(
-        [honest.certify_enarx(keep.request()), honest.authority.root_der], keep.request(), honest.authority.root_pem
+        [honest.certify_enarx(keep.request()), *honest.authority.issuers], keep.request(), honest.authority.root_pem
     )
 
 
 def test_chains_that_are_not_good_are_refused(honest, keep, make_keep):
-    root = honest.authority
-    old = Authority.create(NOW - timedelta(days=9))
-    other = Steward(Authority.create(NOW), POLICY, audience="a")
-    late = Steward(root, POLICY, audience="a", clock=lambda: NOW + timedelta(days=2))
-    ended = Steward(old, POLICY, audience="a", clock=lambda: NOW - timedelta(days=8))
+    above, root = honest.authority.issuers, honest.authority.root
+    old = Root.create(NOW - timedelta(days=9))
+    other, late = in_process(Root.create(NOW)), in_process(root, NOW + timedelta(days=2))
+    ended = in_process(old, NOW - timedelta(days=8))
     request, inner = keep.request(), make_keep()
     inner_leaf = honest.certify_enarx(inner.request())
     # A Keep that signs certificates with its own.
-    usurper = Steward(Authority(inner.key, x509.load_der_x509_certificate(inner_leaf)), POLICY, audience="a")
+    usurper = Steward(Authority(inner.key, x509.load_der_x509_certificate(inner_leaf), root), POLICY, audience="a")
     good = honest.certify_enarx(request)
     defects = (
-        ("is for another key", [inner_leaf, root.root_der], root),
-        ("does not end in the pinned root", [other.certify_enarx(request), other.authority.root_der], root),
-        ("cannot be checked", [other.certify_enarx(request), root.root_der], root),
-        ("is not an authority", [usurper.certify_enarx(request), inner_leaf, root.root_der], root),
+        ("is for another key", [inner_leaf, *above], root),
+        ("does not lead to the pinned root", [other.certify_enarx(request), *other.authority.issuers], root),
+        ("cannot be checked", [other.certify_enarx(request), *above], root),
+        ("cannot be checked", [good, above[1]], root),
+        ("is not an authority", [usurper.certify_enarx(request), inner_leaf, *above], root),
         ("has 0 certificates", [], root),
-        ("has 1 certificates", [root.root_der], root),
-        ("has 5 certificates", [good, *[root.root_der] * 4], root),
-        ("first certificate is an authority's", [root.root_der, root.root_der], root),
-        ("it is not valid now", [late.certify_enarx(request), root.root_der], root),
-        ("it is not valid now", [ended.certify_enarx(request), old.root_der], old),
-        ("error parsing asn1 value", [b"\x30\x00", root.root_der], root),
+        ("has 1 certificates", [above[1]], root),
+        ("has 9 certificates", [good, *[above[1]] * 8], root),
+        ("first certificate is an authority's", [*above, above[1]], root),
+        ("it is not valid now", [late.certify_enarx(request), *late.authority.issuers], root),
+        ("it is not valid now", [ended.certify_enarx(request), *ended.authority.issuers], old),
+        ("error parsing asn1 value", [b"\x30\x00", *above], root),
     )
     for message, certificates, pinned in defects:
         with pytest.raises(StewardError, match=message):
-            chain.check(certificates, request, pinned.root_pem)
+            chain.check(certificates, request, pinned.pem)
 
 
 def test_a_steward_that_answers_with_another_keys_certificate_is_caught(honest, keep, make_keep):
-    foreign = [honest.certify_enarx(make_keep().request()), honest.authority.root_der]
+    foreign = [honest.certify_enarx(make_keep().request()), *honest.authority.issuers]
     with lying({"/": (200, {}, sequence(reversed(foreign)))}) as url:
         location = IssuerLocation(url, honest.authority.root_pem, "", "enarx")
         with pytest.raises(StewardError, match="another key than was asked for"):
@@ -316,7 +321,7 @@ def test_a_path_that_is_none_is_an_error(honest, keep):
 
 def test_selfsigned_makes_an_authority_for_one_keep(project, keep, make_keep):
     issuer = selfsigned.SelfSigned()
-    first, (_, root) = issue(issuer, keep, project())
+    first, (*_, root) = issue(issuer, keep, project())
     second, _ = issue(issuer, make_keep(), project())
     assert first.root_pem != second.root_pem
     assert first.url == ""

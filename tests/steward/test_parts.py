@@ -10,13 +10,18 @@ from cryptography import x509
 from enarx_attestation import der
 from enarx_attestation.der_encoding import element
 from enarx_steward import policy
-from enarx_steward.ca import ROOT_LIFETIME, Authority
+from enarx_steward.ca import Authority
 from enarx_steward.errors import Overloaded, Refused
 from enarx_steward.issuance import Steward
 from enarx_steward.nonces import NonceStore
+from enarx_steward.root import ROOT_LIFETIME, Root
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 POLICY = policy.parse(policy.for_this_machine(written_by="a test").encode())
+
+
+def authority_of(accepted: policy.StewardPolicy = POLICY, at: datetime = NOW) -> Authority:
+    return Authority.create(Root.create(at), accepted, at)
 
 
 class Clock:
@@ -54,9 +59,7 @@ def test_open_nonces_are_bounded_and_the_old_make_room():
 
 def test_an_expired_challenge_is_refused(keep):
     clock = Clock()
-    steward = Steward(
-        Authority.create(NOW), POLICY, audience="a", clock=lambda: NOW, nonces=NonceStore(monotonic=clock)
-    )
+    steward = Steward(authority_of(), POLICY, audience="a", clock=lambda: NOW, nonces=NonceStore(monotonic=clock))
     challenge = steward.challenge()
     assert challenge.expires == NOW + timedelta(seconds=120)
     clock.seconds += 121
@@ -68,17 +71,18 @@ def test_an_expired_challenge_is_refused(keep):
 
 def test_a_certificate_does_not_outlive_the_root(keep):
     end = NOW + ROOT_LIFETIME
-    steward = Steward(Authority.create(NOW), POLICY, audience="a", clock=lambda: end - timedelta(hours=1))
+    authority = Authority.create(Root.create(NOW), POLICY, end - timedelta(days=2))
+    steward = Steward(authority, POLICY, audience="a", clock=lambda: end - timedelta(hours=1))
     nonce = steward.challenge().nonce
     certified = steward.certify(request=keep.request(), nonce=nonce, kind="nil", evidence=keep.evidence(nonce, "a"))
     leaf = x509.load_der_x509_certificate(certified.certificate)
     assert leaf.not_valid_after_utc == end
 
 
-def test_the_first_certificate_is_not_older_than_the_root(keep):
-    steward = Steward(Authority.create(NOW), POLICY, audience="a", clock=lambda: NOW - timedelta(minutes=30))
+def test_the_first_certificate_is_not_older_than_the_intermediate(keep):
+    steward = Steward(authority_of(), POLICY, audience="a", clock=lambda: NOW - timedelta(minutes=30))
     leaf = x509.load_der_x509_certificate(steward.certify_enarx(keep.request()))
-    assert leaf.not_valid_before_utc == steward.authority.root.not_valid_before_utc
+    assert leaf.not_valid_before_utc == steward.authority.certificate.not_valid_before_utc
 
 
 def test_a_request_is_judged_by_the_policy_under_which_it_came(keep):
@@ -88,17 +92,17 @@ def test_a_request_is_judged_by_the_policy_under_which_it_came(keep):
     def clock():
         # The time is asked for when the request is under way.
         if under_way:
-            replaced.append(steward.replace_policy(refusing, Authority.create(NOW)))
+            replaced.append(steward.replace_policy(refusing, authority_of(refusing)))
         return NOW
 
     under_way = False
-    first = Authority.create(NOW)
+    first = authority_of()
     steward = Steward(first, POLICY, audience="a", clock=clock)
     nonce, other = steward.challenge().nonce, steward.challenge().nonce
     under_way = True
     certified = steward.certify(request=keep.request(), nonce=nonce, kind="nil", evidence=keep.evidence(nonce, "a"))
-    assert certified.chain[1:] == (first.root_der,)
-    x509.load_der_x509_certificate(certified.certificate).verify_directly_issued_by(first.root)
+    assert certified.chain[1:] == first.issuers
+    x509.load_der_x509_certificate(certified.certificate).verify_directly_issued_by(first.certificate)
     assert replaced[0].policy is POLICY
     assert steward.policy is refusing
     with pytest.raises(Refused) as refused:

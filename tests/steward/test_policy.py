@@ -146,12 +146,12 @@ def test_a_policy_elsewhere(start, tmp_path, keep):
     elsewhere = tmp_path / "other.toml"
     elsewhere.write_text('[ca]\ntrust_domain = "b"\n[nil]\nany_workload = true\nnames = ["only.example"]\n')
     steward = start("--policy", str(elsewhere)).client
-    leaf, _ = steward.certify(keep)
+    leaf, *_ = steward.certify(keep)
     assert leaf.subject.rfc4514_string().startswith("CN=only.example")
 
 
 def test_a_name_too_long_for_a_subject_is_left_to_the_alternative_names(start, keep):
     long = ".".join(["a" * 40] * 3)
     steward = start(policy=f'[ca]\ntrust_domain = "a"\n[nil]\nany_workload = true\nnames = ["{long}"]\n').client
-    leaf, _ = steward.certify(keep)
+    leaf, *_ = steward.certify(keep)
     assert leaf.subject.rfc4514_string() == "OU=nil Keep: no hardware protection"

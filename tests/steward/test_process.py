@@ -81,7 +81,7 @@ def test_it_listens_on_the_loopback_interface_alone(start):
 def test_an_address_of_ipv6(start, keep):
     steward = start("--listen", "[::1]:0").client
     assert steward.url.startswith("http://[::1]:")
-    assert len(steward.certify(keep)) == 2
+    assert len(steward.certify(keep)) == 3
 
 
 @pytest.mark.parametrize("listen", ["3000", "localhost", "example.org:1", "127.0.0.1:x", "127.0.0.1:65536", ":1", ""])
@@ -118,7 +118,7 @@ def test_killed_and_started_again_it_has_its_root_and_its_port(start, keep):
     second = start()
     assert second.client.url == first.client.url
     assert second.client.info()["root_pem"] == root
-    assert len(second.client.certify(keep)) == 2
+    assert len(second.client.certify(keep)) == 3
 
 
 def test_a_port_that_another_took_meanwhile_is_left_to_it(start):

@@ -36,11 +36,12 @@ def failed(answer) -> list[str]:
 
 
 def openssl_verify(chain, tmp_path, *options: str) -> str:
-    leaf, root = chain
+    leaf, intermediate, root = chain
     (tmp_path / "leaf.pem").write_bytes(leaf.public_bytes(Encoding.PEM))
     (tmp_path / "root-returned.pem").write_bytes(root.public_bytes(Encoding.PEM))
-    words = ["openssl", "verify", "-x509_strict", "-CAfile", "root-returned.pem", *options, "leaf.pem"]
-    ended = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
+    (tmp_path / "intermediate.pem").write_bytes(intermediate.public_bytes(Encoding.PEM))
+    words = ["openssl", "verify", "-x509_strict", "-CAfile", "root-returned.pem", "-untrusted", "intermediate.pem"]
+    ended = subprocess.run([*words, *options, "leaf.pem"], cwd=tmp_path, capture_output=True, text=True)
     return ended.stdout + ended.stderr
 
 
@@ -55,14 +56,14 @@ def test_openssl_accepts_the_certificate_for_the_names_of_the_policy_and_for_no_
 
 
 def test_the_certificate_says_what_the_policy_and_the_evidence_say(steward, keep):
-    leaf, root = steward.certify(keep)
+    leaf, intermediate, _ = steward.certify(keep)
     names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     usage = leaf.extensions.get_extension_for_class(x509.KeyUsage)
     constraints = leaf.extensions.get_extension_for_class(x509.BasicConstraints)
     extended = leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value
     identifier = leaf.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     authority = leaf.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier).value
-    root_identifier = root.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    issuer_identifier = intermediate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
     assert names.get_values_for_type(x509.DNSName) == ["localhost", "keep.example.org"]
     assert [str(ip) for ip in names.get_values_for_type(x509.IPAddress)] == ["127.0.0.1", "::1"]
     assert names.get_values_for_type(x509.UniformResourceIdentifier) == [
@@ -77,26 +78,27 @@ def test_the_certificate_says_what_the_policy_and_the_evidence_say(steward, keep
     assert (constraints.critical, constraints.value.ca) == (True, False)
     assert set(extended) == {ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH}
     assert identifier == x509.SubjectKeyIdentifier.from_public_key(keep.key.public_key())
-    assert authority.key_identifier == root_identifier.digest
+    assert authority.key_identifier == issuer_identifier.digest
 
 
 def test_the_certificate_lives_as_long_as_the_policy_says(steward, keep):
-    leaf, root = steward.certify(keep)
+    leaf, intermediate, root = steward.certify(keep)
     now = datetime.now(UTC)
     assert now - timedelta(minutes=2) < leaf.not_valid_before_utc <= now
     assert timedelta(minutes=119) < leaf.not_valid_after_utc - now <= timedelta(hours=2)
-    assert root.not_valid_before_utc <= leaf.not_valid_before_utc
+    assert root.not_valid_before_utc <= intermediate.not_valid_before_utc <= leaf.not_valid_before_utc
+    assert timedelta(days=29) < intermediate.not_valid_after_utc - now < timedelta(days=31)
     assert timedelta(days=3650) < root.not_valid_after_utc - now < timedelta(days=3653)
 
 
 def test_the_root_can_sign_certificates_and_nothing_else(steward, keep):
-    _, root = steward.certify(keep)
+    *_, root = steward.certify(keep)
     usage = root.extensions.get_extension_for_class(x509.KeyUsage)
     constraints = root.extensions.get_extension_for_class(x509.BasicConstraints)
     assert usage.critical
     assert usage.value.key_cert_sign
     assert not usage.value.digital_signature
-    assert (constraints.critical, constraints.value.ca, constraints.value.path_length) == (True, True, 1)
+    assert (constraints.critical, constraints.value.ca, constraints.value.path_length) == (True, True, 2)
     assert steward.info()["root_pem"].encode() == root.public_bytes(Encoding.PEM)
 
 
@@ -343,9 +345,9 @@ def test_localhost_is_a_name_of_this_machine(steward):
 def test_fifty_keeps_at_once_get_a_certificate_each(steward, make_keep):
     with ThreadPoolExecutor(50) as pool:
         chains = list(pool.map(lambda _: steward.certify(make_keep()), range(50)))
-    assert len({leaf.serial_number for leaf, _ in chains}) == 50
-    for leaf, root in chains:
-        leaf.verify_directly_issued_by(root)
+    assert len({leaf.serial_number for leaf, *_ in chains}) == 50
+    for leaf, intermediate, _ in chains:
+        leaf.verify_directly_issued_by(intermediate)
 
 
 def test_a_client_that_sends_nothing_holds_up_nobody(steward, keep):

@@ -14,12 +14,13 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from enarx_attestation.claims_extension import KeepClaims
 from enarx_deploy.verification import Trust
 from enarx_steward import policy
-from enarx_steward.ca import Authority, Leaf, new_key_pem, new_root_pem
+from enarx_steward.ca import Authority, Leaf
+from enarx_steward.root import Root, self_signed
 
 PACKAGE = "sha256:" + "ab" * 32
 NOW = datetime.now(UTC)
@@ -33,23 +34,30 @@ CLAIMS = KeepClaims(
     nonce_bound=True,
     policy_sha256="01" * 32,
 )
-GRANT = policy.parse(policy.for_this_machine(written_by="a test").encode()).grant("nil")
+POLICY = policy.parse(policy.for_this_machine(written_by="a test").encode())
+GRANT = POLICY.grant("nil")
 
 
 class Service:
     """A TLS server that answers with nothing, on a thread of its own."""
 
     def __init__(self, tmp_path: Path) -> None:
-        self._signer = new_key_pem()
-        self.authority = self.authority_of(NOW - timedelta(days=30))
+        self._root_key = ec.generate_private_key(ec.SECP256R1())
+        self._signer = ec.generate_private_key(ec.SECP256R1())
+        self.authority = self.authority_of(self.root_of(NOW - timedelta(days=30)))
         self.key = ec.generate_private_key(ec.SECP256R1())
         self._file = tmp_path / "service.pem"
         self.root = tmp_path / "root.pem"
         self.root.write_text(self.authority.root_pem)
 
-    def authority_of(self, at: datetime) -> Authority:
-        """The same authority with a root that was made at another time."""
-        return Authority.from_pem(self._signer, new_root_pem(self._signer, at), at)
+    def root_of(self, at: datetime) -> Root:
+        """The same root, made at another time."""
+        return Root(self._root_key, self_signed(self._root_key, at))
+
+    def authority_of(self, root: Root, at: datetime = NOW - timedelta(days=2)) -> Authority:
+        """The intermediate that signs, under a root."""
+        certificate = root.certify(self._signer.public_key(), POLICY.sha256, POLICY.grants.values(), at)
+        return Authority(self._signer, certificate, root)
 
     def leaf(self, at: datetime = NOW, lifetime: timedelta = timedelta(hours=24), **changes: object) -> bytes:
         """A certificate as the Steward issues them; `changes` are claims that it should not have."""
@@ -75,14 +83,15 @@ class Service:
                 builder = builder.add_extension(extension.value, extension.critical)
         for value, critical in add:
             builder = builder.add_extension(value, critical)
-        return builder.sign(load_pem_private_key(self._signer, None), SHA256()).public_bytes(Encoding.DER)
+        return builder.sign(self._signer, SHA256()).public_bytes(Encoding.DER)
 
     @contextmanager
     def serving(self, leaf: bytes, *, version: ssl.TLSVersion = ssl.TLSVersion.TLSv1_3, address: str = "127.0.0.1"):
         """Serve with a certificate; yields the port."""
         certificate = x509.load_der_x509_certificate(leaf).public_bytes(Encoding.PEM)
         key = self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        self._file.write_bytes(certificate + self.authority.root_pem.encode() + key)
+        above = [x509.load_der_x509_certificate(der).public_bytes(Encoding.PEM) for der in self.authority.issuers]
+        self._file.write_bytes(b"".join([certificate, *above, key]))
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.maximum_version = version

@@ -12,7 +12,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from enarx_steward.ca import Authority
+from enarx_steward.root import Root
 
 NOW = datetime.now(UTC)
 PACKAGE = "sha256:" + "ab" * 32
@@ -114,7 +114,7 @@ def test_a_plain_tls_server_ends_with_3_and_says_why(service, verify, tmp_path):
 
 
 def other_root(tmp_path: Path) -> Path:
-    (tmp_path / "other.pem").write_text(Authority.create(NOW).root_pem)
+    (tmp_path / "other.pem").write_text(Root.create(NOW).pem)
     return tmp_path / "other.pem"
 
 

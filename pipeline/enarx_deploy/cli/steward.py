@@ -83,7 +83,7 @@ def _initialise(context: Context, directory: Path) -> None:
 
     state.prepare(directory)
     written = state.write_policy(directory, written_by="enarx-deploy")
-    state.load_authority(directory, utc_now())
+    state.load_root(directory, utc_now())
     root, policy = directory / state.ROOT, directory / state.POLICY
     told = f"policy       {policy} ({'accepts nil Keeps: read it' if written else 'was there'})"
     context.emit(
