@@ -22,8 +22,8 @@ from .intel_collateral import (
     Endorsements,
     IntelCollateral,
     endorse,
+    ends_in_pinned,
     is_intel,
-    only_pinned,
     pck_authority,
     raw_signature,
     windows,
@@ -43,7 +43,7 @@ _QUOTE = "Intel SGX ECDSA Quote Library Reference, "
 _COMMON = {
     "header.vendor": Rule("The quote is not by Intel's quoting enclave.", _QUOTE + "A.4, QE Vendor ID"),
     "root.unpinned": Rule(
-        "A chain ends in a root that is not Intel's own: right names on wrong keys are a forgery.",
+        "A chain has no root, or one that is not Intel's own: right names on wrong keys are a forgery.",
         "Intel SGX PCK Certificate Profile, section 1.1",
     ),
     "pck.certificate": Rule(
@@ -224,12 +224,12 @@ def _check_chain(kind: str, quote: Quote, endorsed: Endorsements, sheet: Sheet) 
     if isinstance(certificates, str):
         sheet.check(f"{kind}.pck.certificate", False, "a chain of certificates", certificates)
         return _Chain(None, None, None, None)
-    pinned = endorsed.pinned and only_pinned(certificates, anchors)
+    pinned = endorsed.pinned and ends_in_pinned(certificates, anchors)
     known = endorsed.pck_authority
     if known is None or known.certificate.raw not in {found.raw for found in certificates}:
         root, known = pck_authority(certificates, anchors)
         pinned = pinned and root is not None
-    sheet.check(f"{kind}.root.unpinned", pinned, "Intel's root alone", "so it is" if pinned else "another root")
+    sheet.check(f"{kind}.root.unpinned", pinned, "Intel's root alone", "so it is" if pinned else "no root, or another")
     leaves = [found for found in certificates if is_intel(found, frozenset({PCK}))]
     platform: Platform | None = None
     fault = "" if len(leaves) == 1 else f"{len(leaves)} PCK certificates"

@@ -90,7 +90,7 @@ class Endorsements(Collateral, frozen=True, kw_only=True):
     collateral: IntelCollateral
     anchors: Anchors
     pinned: bool
-    """Every chain ends in a pinned root, and no other root is in it."""
+    """Every chain holds a pinned root, and no other root is in it."""
     tcb_info_signed: bool
     qe_identity_signed: bool
     root: Authority | None
@@ -104,11 +104,16 @@ class Endorsements(Collateral, frozen=True, kw_only=True):
     """All verified certificates that are not roots; their validity is looked at when a quote is verified."""
 
 
-def read_collateral(data: bytes) -> IntelCollateral:
-    """Read a collateral document. Raises `MalformedCollateral`."""
+def read_document(data: bytes) -> Document:
+    """Read the JSON of a collateral document, and none of its parts. Raises `MalformedCollateral`."""
     if len(data) > MAX_SIZE:
         raise MalformedCollateral(f"collateral has at most {MAX_SIZE} bytes, not {len(data)}")
-    document = read_json(data, Document, lambda why: MalformedCollateral(f"not Intel collateral: {why}"))
+    return read_json(data, Document, lambda why: MalformedCollateral(f"not Intel collateral: {why}"))
+
+
+def read_collateral(data: bytes) -> IntelCollateral:
+    """Read a collateral document. Raises `MalformedCollateral`."""
+    document = read_document(data)
     tcb_info, identity = document.tcb_info.encode(), document.qe_identity.encode()
     return IntelCollateral(
         sha256=hashlib.sha256(data).hexdigest(),
@@ -143,21 +148,41 @@ def compose(
     `tcb_info` and `qe_identity` are bodies as they came, of which the signed text is kept byte for byte. Revocation
     lists are DER; chains are PEM, no longer URL-encoded. Raises `MalformedCollateral` if a body is not such an answer.
     """
-    info = read_json(tcb_info, _TcbInfoAnswer, _no_answer)
-    identity = read_json(qe_identity, _IdentityAnswer, _no_answer)
+    info, info_signature = read_tcb_info_answer(tcb_info)
+    identity, identity_signature = read_identity_answer(qe_identity)
     document = Document(
         pck_crl_issuer_chain=pck_crl_chain,
         root_ca_crl=root_ca_crl.hex(),
         pck_crl=pck_crl.hex(),
         tcb_info_issuer_chain=tcb_info_chain,
-        tcb_info=bytes(info.tcbInfo).decode(),
-        tcb_info_signature=info.signature,
+        tcb_info=info.decode(),
+        tcb_info_signature=info_signature.hex(),
         qe_identity_issuer_chain=qe_identity_chain,
-        qe_identity=bytes(identity.enclaveIdentity).decode(),
-        qe_identity_signature=identity.signature,
+        qe_identity=identity.decode(),
+        qe_identity_signature=identity_signature.hex(),
         pck_certificate_chain=pck_chain,
     )
     return msgspec.json.encode(document)
+
+
+def read_tcb_info_answer(body: bytes) -> tuple[bytes, bytes]:
+    """The signed text and the signature in an answer with TCB info. Raises `MalformedCollateral`."""
+    answer = read_json(body, _TcbInfoAnswer, _no_answer)
+    return bytes(answer.tcbInfo), _signature(answer.signature)
+
+
+def read_identity_answer(body: bytes) -> tuple[bytes, bytes]:
+    """The signed text and the signature in an answer with an enclave identity. Raises `MalformedCollateral`."""
+    answer = read_json(body, _IdentityAnswer, _no_answer)
+    return bytes(answer.enclaveIdentity), _signature(answer.signature)
+
+
+def answers_of(document: Document) -> tuple[bytes, bytes]:
+    """The bodies with TCB info and with the enclave identity, as Intel's service would have answered them."""
+    return (
+        f'{{"tcbInfo":{document.tcb_info},"signature":"{document.tcb_info_signature}"}}'.encode(),
+        f'{{"enclaveIdentity":{document.qe_identity},"signature":"{document.qe_identity_signature}"}}'.encode(),
+    )
 
 
 def _no_answer(why: str) -> MalformedCollateral:
@@ -173,7 +198,7 @@ def endorse(collateral: IntelCollateral, anchors: Anchors) -> Endorsements:
     return Endorsements(
         collateral=collateral,
         anchors=anchors,
-        pinned=None not in (tcb_root, qe_root, pck_root) and all(only_pinned(chain, anchors) for chain in chains),
+        pinned=None not in (tcb_root, qe_root, pck_root) and all(ends_in_pinned(chain, anchors) for chain in chains),
         tcb_info_signed=_signed(tcb_signer, collateral.tcb_info_signature, collateral.tcb_info_signed),
         qe_identity_signed=_signed(qe_signer, collateral.qe_identity_signature, collateral.qe_identity_signed),
         root=tcb_root,
@@ -184,10 +209,17 @@ def endorse(collateral: IntelCollateral, anchors: Anchors) -> Endorsements:
     )
 
 
-def only_pinned(chain: tuple[Certificate, ...], anchors: Anchors) -> bool:
-    """Whether every root in the chain is a pinned one, byte for byte."""
+def ends_in_pinned(chain: tuple[Certificate, ...], anchors: Anchors) -> bool:
+    """Whether the chain holds a root, and no other root than pinned ones, byte for byte."""
     pinned = {root.certificate.raw for root in anchors.intel}
-    return all(found.raw in pinned for found in chain if found.issuer == found.subject)
+    roots = [found.raw for found in chain if found.issuer == found.subject]
+    return bool(roots) and pinned.issuperset(roots)
+
+
+def statement_signed(chain: tuple[Certificate, ...], signature: bytes, message: bytes, anchors: Anchors) -> bool:
+    """Whether Intel's TCB signing key of the chain, under a pinned root in it, signed these exact bytes."""
+    _, signer = _signer(chain, anchors)
+    return ends_in_pinned(chain, anchors) and _signed(signer, signature, message)
 
 
 def pck_authority(chain: tuple[Certificate, ...], anchors: Anchors) -> tuple[Authority | None, Authority | None]:

@@ -149,7 +149,7 @@ def verify(evidence: Evidence, collateral: Collateral, anchors: Anchors, at: dat
     sheet = Sheet(RULES)
     _check_format(evidence, sheet)
     vek = _check_certificate(evidence, collateral.vek, sheet)
-    anchor, issuer = _issuer(collateral.vek, anchors)
+    anchor, issuer = issuer_of(collateral.vek, anchors)
     lists = () if anchor is None else revocation.authentic(anchor.ark, collateral.crls, "rsa-pss-sha384")
     revoked = _check_chain(collateral, anchor, issuer, vek, lists, at, sheet)
     line = _check_product(evidence, anchor, vek, sheet)
@@ -180,7 +180,7 @@ def _check_certificate(report: SnpEvidence, certificate: Certificate, sheet: She
     return vek
 
 
-def _issuer(certificate: Certificate, anchors: Anchors) -> tuple[AmdAnchor | None, Authority | None]:
+def issuer_of(certificate: Certificate, anchors: Anchors) -> tuple[AmdAnchor | None, Authority | None]:
     """The pinned authority whose name stands as the issuer; of several with that name, the one that signed."""
     named = [
         (anchor, authority)

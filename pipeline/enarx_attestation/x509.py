@@ -33,6 +33,7 @@ MAX_CHAIN: Final = 8
 
 BASIC_CONSTRAINTS: Final = der.oid("2.5.29.19")
 KEY_USAGE: Final = der.oid("2.5.29.15")
+_CRL_NUMBER: Final = der.oid("2.5.29.20")
 _UNDERSTOOD: Final = {BASIC_CONSTRAINTS, KEY_USAGE}
 
 _ORGANISATION: Final = der.oid("2.5.4.10")
@@ -40,7 +41,8 @@ _COMMON_NAME: Final = der.oid("2.5.4.3")
 
 Algorithm = Literal["ecdsa-sha256", "ecdsa-sha384", "rsa-pss-sha384"]
 
-_PEM = re.compile(rb"-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]*)-----END CERTIFICATE-----")
+_PEM = re.compile(rb"[ \t\r\n]*-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]*)-----END CERTIFICATE-----")
+_BLANK: Final = b" \t\r\n\0"  # a quote's chain ends with a NUL
 
 _ECDSA: Final[dict[bytes, Algorithm]] = {
     # RFC 5758, section 3.2: the parameters are absent.
@@ -129,6 +131,8 @@ class RevocationList(msgspec.Struct, frozen=True, kw_only=True):
     issuer: bytes
     this_update: datetime
     next_update: datetime
+    number: int | None
+    """CRL number (RFC 5280, 5.2.3), which grows with each list of an issuer's."""
     serials: frozenset[int]
     unknown_critical: bool
     signature: bytes
@@ -151,13 +155,17 @@ def read_certificate(data: bytes) -> Certificate:
 def read_pem(data: bytes, known: Iterable[Certificate] = ()) -> list[Certificate]:
     """Read the certificates of a PEM bundle, in its order. Raises `MalformedCollateral` if there are none.
 
-    Certificates that are in `known`, byte for byte, are not read again.
+    Nothing but white space may stand around them: a bundle with something else in it was damaged, or is not the
+    vendor's. Certificates that are in `known`, byte for byte, are not read again.
     """
     if len(data) > 2 * MAX_CHAIN * MAX_CERTIFICATE:
         raise MalformedCollateral("the PEM bundle is too long")
-    blocks = _PEM.findall(data)
-    if not 1 <= len(blocks) <= MAX_CHAIN or data.count(b"-----BEGIN") != len(blocks):
-        raise MalformedCollateral(f"expected 1 to {MAX_CHAIN} certificates in PEM")
+    blocks, end = [], 0
+    while (found := _PEM.match(data, end)) is not None:
+        blocks.append(found[1])
+        end = found.end()
+    if not 1 <= len(blocks) <= MAX_CHAIN or data[end:].strip(_BLANK):
+        raise MalformedCollateral(f"expected 1 to {MAX_CHAIN} certificates in PEM, and nothing else")
     already = {certificate.raw: certificate for certificate in known}
     try:
         ders = [base64.b64decode(b"".join(block.split()), validate=True) for block in blocks]
@@ -262,12 +270,14 @@ def _revocation_list(data: bytes) -> RevocationList:
         raise DerError("unexpected fields")
     entries = [_entry(entry) for part in rest[:-1] for entry in der.children(part)]
     extensions = _extensions(der.only(rest[-1], der.SEQUENCE))
+    number = extensions.get(_CRL_NUMBER)
     return RevocationList(
         tbs=tbs.raw,
         algorithm=_algorithm(algorithm),
         issuer=issuer.raw,
         this_update=der.time(this_update),
         next_update=der.time(next_update),
+        number=None if number is None else der.integer(der.whole(number.value, der.INTEGER)),
         serials=frozenset(serial for serial, _ in entries),
         # An entry's critical extension may say that it speaks of another issuer's certificate.
         unknown_critical=_any_critical(extensions.values()) or any(critical for _, critical in entries),
