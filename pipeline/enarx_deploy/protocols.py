@@ -113,11 +113,16 @@ class Backend(Protocol):
 
 
 class CertificateRequest(msgspec.Struct, frozen=True):
-    """What a Keep sends to get a certificate: a PKCS#10 request (DER) and the evidence for its key."""
+    """What a Keep sends to get a certificate: a PKCS#10 request (DER) and the evidence for its key.
+
+    `endorsements` is what the platform handed over with the evidence, by the names of a directory for
+    `appraise --endorsements`. It is nobody's word: an issuer may use it, and then checks it.
+    """
 
     csr: bytes
     evidence_kind: str
     evidence: bytes
+    endorsements: Mapping[str, bytes] = {}
 
 
 class Issued(msgspec.Struct, frozen=True):

@@ -14,6 +14,7 @@ def main() -> None:
     began = time.monotonic()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the host decides when a Keep ends
     block, doorbell, host, *cache = sys.argv[1:]
+    from enarx_keep.attester.choice import PROCESS
     from enarx_keep.life import live
     from enarx_sallyport import end_with_parent
 
@@ -21,7 +22,7 @@ def main() -> None:
     if os.getppid() != int(host):
         return  # the host ended before the kernel was asked to tell
 
-    live(int(block), int(doorbell), Path(cache[0]) if cache else None, began)
+    live(int(block), int(doorbell), Path(cache[0]) if cache else None, began, PROCESS)
 
 
 if __name__ == "__main__":

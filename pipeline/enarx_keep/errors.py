@@ -17,3 +17,11 @@ class BadPackage(KeepFault):
 
 class BadManifest(KeepFault):
     """The package's Enarx.toml asks for something that a Keep does not know."""
+
+
+class NoEvidence(KeepFault):
+    """The platform gives no evidence, or not the kind that was asked for. `hint` says what to do."""
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(f"{message} ({hint})" if hint else message)
+        self.hint = hint

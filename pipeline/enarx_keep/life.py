@@ -1,6 +1,7 @@
 """The life of a Keep, step by step.
 
-1. The host names a package and sends it; it is checked against its digest.
+1. The host names a kind of evidence, which must be the one that is found, and a package, which it sends; the package
+   is checked against its digest.
 2. The module is compiled, or taken from the cache.
 3. If the workload serves TLS: make the key, answer the challenge, check the certificate and install it.
 4. Open what the manifest lists, link the module, and tell the host that the workload runs.
@@ -16,23 +17,30 @@ from typing import Any
 
 import wasmtime
 
-from enarx_keep import evidence, manifest, module, package
+from enarx_keep import manifest, module, package
+from enarx_keep.attester.choice import Chosen, Place, choose
+from enarx_keep.attester.machine import Machine
+from enarx_keep.binding import report_data
 from enarx_keep.channel import Message, Reader, encode, field
 from enarx_keep.errors import BadManifest, BadMessage, BadPackage, KeepFault
 from enarx_sallyport import Guest, link
 
 _UNPROTECTED = ("nil",)
-"""Backends in which the host may add to what the manifest says, for trying a program; elsewhere that is an attack."""
+"""Kinds of evidence with which the host may add to the manifest, for trying a program; elsewhere that is an attack."""
+
+_ENARX_EXTENSIONS = {"nil": ([1, 3, 6, 1, 4, 1, 58270, 1, 1], b"")}
+"""By kind, the extension that Enarx's Steward looks for in the certificate request: its identifier and content."""
 
 
-def live(block_fd: int, doorbell_fd: int, cache: Path | None, began: float) -> None:
+def live(block_fd: int, doorbell_fd: int, cache: Path | None, began: float, place: Place) -> None:
     """Be a Keep on this block, until the workload has ended and the host has been told.
 
-    `began` is when the program began, on the monotonic clock in seconds.
+    `began` is when the program began, on the monotonic clock in seconds. `place` is what this Keep was built to be,
+    which is measured where anything is; the host does not choose it.
     """
     guest = Guest(block_fd, doorbell_fd)
     try:
-        outcome = _Keep(guest, cache, began).run()
+        outcome = _Keep(guest, cache, began).run(place)
     except (KeepFault, wasmtime.WasmtimeError, RuntimeError) as fault:
         outcome = {"type": "exit", "kind": "error", "message": str(fault).strip()}
     except EOFError:
@@ -47,10 +55,12 @@ class _Keep:
         self._cache = cache
         self._reader = Reader(guest.control_read)
         self._boot: Message = {}
+        self._attester: Chosen
         self._phases = {"interpreter": began, "imports": time.monotonic()}
 
-    def run(self) -> Message:
+    def run(self, place: Place) -> Message:
         self._boot = self._expect("boot")
+        self._attester = choose(field(self._boot, "evidence", str), place, Machine())
         digest = field(self._boot, "package", str)
         files = package.receive(self._reader, digest)
         own = manifest.read(_file(files, "Enarx.toml"))
@@ -80,20 +90,28 @@ class _Keep:
         self._guest.control_write(encode(message))
 
     def _obtain_certificate(self, digest: str) -> None:
-        kind = field(self._boot, "evidence", str)
+        kind = self._attester.kind
         public_key = self._guest.generate_identity()
-        extensions = [evidence.ENARX_EXTENSIONS[kind]] if kind in evidence.ENARX_EXTENSIONS else []
+        extensions = [_ENARX_EXTENSIONS[kind]] if kind in _ENARX_EXTENSIONS else []
         request = self._guest.certificate_request(extensions)
         self._tell({"type": "ready"})
         challenge = self._expect("challenge")
-        data = evidence.report_data(
+        data = report_data(
             nonce=_bytes(challenge, "nonce"),
             public_key=public_key,
             package=digest,
             audience=field(challenge, "audience", str),
         )
-        document = evidence.evidence(kind, digest, data)
-        self._tell({"type": "request", "csr": _text(request), "kind": kind, "evidence": _text(document)})
+        evidence = self._attester.source.evidence(digest, data)
+        message: Message = {
+            "type": "request",
+            "csr": _text(request),
+            "kind": kind,
+            "evidence": _text(evidence.document),
+        }
+        if evidence.endorsements:
+            message["endorsements"] = {name: _text(content) for name, content in evidence.endorsements.items()}
+        self._tell(message)
         certificate = self._expect("certificate")
         chain = [_decoded(one, certificate, "chain") for one in field(certificate, "chain", list)]
         self._root = _bytes(certificate, "root")
@@ -116,7 +134,7 @@ class _Keep:
         """What the host adds to the manifest, where a backend lets it. Refused elsewhere: it is not measured."""
         if not self._boot.get(name):
             return None
-        if self._boot.get("evidence") not in _UNPROTECTED:
+        if self._attester.kind not in _UNPROTECTED:
             raise BadMessage(f"the host may not set {name} in a Keep that is attested")
         return field(self._boot, name, kind)
 

@@ -78,6 +78,7 @@ class Local:
             csr=base64.b64decode(answer["csr"]),
             evidence_kind=answer["kind"],
             evidence=base64.b64decode(answer["evidence"]),
+            endorsements={name: base64.b64decode(one) for name, one in answer.get("endorsements", {}).items()},
         )
 
     def install_certificate(self, deployment: Deployment, location: IssuerLocation, issued: Issued) -> None:

@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 from enarx_backends.nil import Nil
+from enarx_deploy.errors import KeepError
 from enarx_deploy.host.session import Session, Stdio
+from enarx_deploy.host.session import _endorsements as endorsements_of
 from enarx_deploy.manifest import parse
 from enarx_deploy.models import Module
 from enarx_deploy.package_tree import build
@@ -79,3 +81,30 @@ def test_stop_after_the_end_is_no_fault(session: Session) -> None:
     session.stop(0)
     session.stop(0)
     assert session.wait().kind == "killed"
+
+
+def request(endorsements: object) -> dict[str, object]:
+    return {"type": "request", "endorsements": endorsements}
+
+
+def test_endorsements_are_files_of_one_directory() -> None:
+    assert endorsements_of({"type": "request"}) == {}
+    assert endorsements_of(request({"vcek.der": "MGtleQ==", "crl.der": ""})) == {"vcek.der": b"0key", "crl.der": b""}
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [
+        None,
+        ["vcek.der"],
+        {"../vcek.der": ""},
+        {".hidden": ""},
+        {"a/b": ""},
+        {"": ""},
+        {"x" * 65: ""},
+        {f"crl{number}.der": "" for number in range(9)},
+    ],
+)
+def test_endorsements_that_are_not(strange: object) -> None:
+    with pytest.raises(KeepError, match="endorsements"):
+        endorsements_of(request(strange))

@@ -11,11 +11,14 @@ from hypothesis import strategies as st
 
 import enarx_attestation
 from enarx_deploy.manifest import parse
-from enarx_keep import evidence, life, manifest
-from enarx_keep.errors import BadManifest, BadMessage, KeepFault
+from enarx_keep import binding, life, manifest
+from enarx_keep.attester.choice import Chosen
+from enarx_keep.attester.machine import Machine
+from enarx_keep.attester.source import REPORT_DATA
+from enarx_keep.attester.unprotected import Nil
+from enarx_keep.errors import BadManifest, BadMessage
 
 TESTS = Path(__file__).parents[1]
-PACKAGE = f"sha256:{'a1' * 32}"
 REFUSED = "codex-chat-client-listen-with-host"
 MANIFESTS = [
     path
@@ -29,19 +32,17 @@ MANIFESTS = [
 ]
 
 
-@given(st.binary(min_size=16, max_size=64), st.binary(min_size=1, max_size=200), st.text(max_size=50))
-def test_report_data_is_what_the_verifier_expects(nonce: bytes, key: bytes, audience: str) -> None:
-    ours = evidence.report_data(nonce=nonce, public_key=key, package=PACKAGE, audience=audience)
-    theirs = enarx_attestation.report_data(
-        purpose=evidence.PURPOSE.decode(), nonce=nonce, spki=key, package=PACKAGE, audience=audience
-    )
-    assert ours == theirs
-
-
-@pytest.mark.parametrize("kind", ["snp", "tdx", "sgx", "kvm", "", "NIL"])
-def test_a_keep_makes_up_no_evidence(kind: str) -> None:
-    with pytest.raises(KeepFault, match="cannot produce"):
-        evidence.evidence(kind, PACKAGE, bytes(64))
+@given(
+    nonce=st.binary(min_size=16, max_size=64),
+    key=st.binary(min_size=1, max_size=200),
+    digest=st.binary(min_size=32, max_size=32),
+    audience=st.text(max_size=50),
+)
+def test_report_data_is_what_the_verifier_expects(nonce: bytes, key: bytes, digest: bytes, audience: str) -> None:
+    fields = {"nonce": nonce, "package": f"sha256:{digest.hex()}", "audience": audience}
+    ours = binding.report_data(public_key=key, **fields)
+    assert ours == enarx_attestation.report_data(purpose=binding.PURPOSE.decode(), spki=key, **fields)
+    assert len(ours) == REPORT_DATA
 
 
 @pytest.mark.parametrize("path", MANIFESTS, ids=lambda path: f"{path.parent.name}-{path.stem}")
@@ -64,14 +65,15 @@ def test_arbitrary_bytes_are_a_manifest_or_a_fault(text: bytes) -> None:
         manifest.read(text)
 
 
-@pytest.mark.parametrize("kind", ["snp", "tdx", "sgx", "kvm", None])
+@pytest.mark.parametrize("kind", ["snp", "tdx", "sgx", "kvm"])
 @pytest.mark.parametrize(("name", "value"), [("args", ["x"]), ("env", {"A": "b"}), ("mounts", 1)])
-def test_an_attested_keep_takes_nothing_beside_its_manifest(kind: str | None, name: str, value: object) -> None:
+def test_an_attested_keep_takes_nothing_beside_its_manifest(kind: str, name: str, value: object) -> None:
     keep = life._Keep.__new__(life._Keep)
-    keep._boot = {"type": "boot", "evidence": kind, name: value}
+    keep._attester = Chosen(kind, Nil(Machine()))
+    keep._boot = {"type": "boot", "evidence": "nil", name: value}
     with pytest.raises(BadMessage, match="may not set"):
         keep._granted(name, type(value))
-    keep._boot["evidence"] = "nil"
+    keep._attester = Chosen("nil", Nil(Machine()))
     assert keep._granted(name, type(value)) == value
     keep._boot[name] = "of another type"
     with pytest.raises(BadMessage, match="is not of type"):

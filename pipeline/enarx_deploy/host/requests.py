@@ -1,6 +1,6 @@
 """Requests to a Keep's host process: one JSON object per connection of a Unix socket in the Keep's directory.
 
-    {"do": "certify", "nonce": base64, "audience": text}           -> {"csr": ..., "kind": ..., "evidence": ...}
+    {"do": "certify", "nonce": base64, "audience": text}           -> {"csr", "kind", "evidence", "endorsements"}
     {"do": "install", "chain": [...], "root": ..., "not_after": t} -> {}
     {"do": "stop", "grace": seconds}                               -> {}    when the Keep has ended
     {"do": "counters"}                                             -> {"accepted": ..., "open": ..., ...}

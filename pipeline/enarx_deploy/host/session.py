@@ -14,6 +14,7 @@ import base64
 import contextlib
 import os
 import queue
+import re
 import socket
 import threading
 import time
@@ -44,6 +45,10 @@ DELIVERY_LIMIT = 30.0
 KILLED_DELIVERY_LIMIT = 1.0
 """The same where the Keep was ended by us: who does not read must not hold up its end."""
 
+ENDORSEMENTS_LIMIT = 8
+"""Most endorsements that a Keep may send; the control protocol bounds their size."""
+
+_ENDORSEMENT = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 _LARGEST_STATUS = 255
 
 
@@ -145,6 +150,7 @@ class Session:
             csr=base64.b64decode(answer["csr"]),
             evidence_kind=answer["kind"],
             evidence=base64.b64decode(answer["evidence"]),
+            endorsements=_endorsements(answer),
         )
 
     def install(self, chain: Sequence[bytes], root: bytes) -> None:
@@ -285,6 +291,14 @@ def _outcome(message: Message) -> Outcome:
     return Outcome(
         kind if known else "error", code if isinstance(code, int) else 1, text if isinstance(text, str) else ""
     )
+
+
+def _endorsements(request: Message) -> dict[str, bytes]:
+    """What came with the evidence, if it can be a directory of endorsements. Raises KeepError."""
+    found: object = request.get("endorsements", {})
+    if not isinstance(found, dict) or len(found) > ENDORSEMENTS_LIMIT or not all(map(_ENDORSEMENT.fullmatch, found)):
+        raise KeepError("the Keep sent endorsements that cannot be files of one directory")
+    return {name: base64.b64decode(content) for name, content in found.items()}
 
 
 def _how(status: int) -> str:

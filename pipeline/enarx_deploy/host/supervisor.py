@@ -181,6 +181,7 @@ class _Supervisor:
             "csr": base64.b64encode(answer.csr).decode(),
             "kind": answer.evidence_kind,
             "evidence": base64.b64encode(answer.evidence).decode(),
+            "endorsements": {name: base64.b64encode(one).decode() for name, one in answer.endorsements.items()},
         }
 
     def _install(self, request: requests.Request) -> requests.Request:

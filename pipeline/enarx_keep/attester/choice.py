@@ -1,0 +1,72 @@
+"""Which source a Keep's evidence comes from. The host names a kind; what it gets is what is found.
+
+How the Keep was built says where it looks (`Place`), for that is measured, and what the host says is not:
+
+* `PROCESS`: nowhere. Devices of the machine vouch for the machine, and not for a process that its root can look into; a
+  hardware report about it would be a lie. So its evidence is nil, by construction.
+* `VIRTUAL_MACHINE`: configfs-tsm, then `/dev/sev-guest`, then `/dev/tdx_guest`; kvm if none of them is there at all.
+* `ENCLAVE`: Gramine's `/dev/attestation`, and nothing else.
+
+The first source of hardware evidence that is found decides. The host cannot talk a Keep down: a Keep that has such a
+source, be it one that fails, gives no evidence without hardware, and one that is asked for another kind than was found
+does not start. Nor can it talk one up: a Keep that finds no hardware has none to show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from enarx_keep.attester.configfs_tsm import ConfigfsTsm
+from enarx_keep.attester.gramine import Gramine
+from enarx_keep.attester.machine import Machine
+from enarx_keep.attester.sev_guest import SevGuest
+from enarx_keep.attester.source import Probe, Source
+from enarx_keep.attester.tdx_guest import TdxGuest
+from enarx_keep.attester.unprotected import Kvm, Nil
+from enarx_keep.errors import NoEvidence
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a Keep was built to be: sources of hardware evidence in order, and what it says if there is none."""
+
+    hardware: tuple[Callable[[Machine], Source], ...]
+    otherwise: Callable[[Machine], Source] | None
+
+
+PROCESS = Place((), Nil)
+VIRTUAL_MACHINE = Place((ConfigfsTsm, SevGuest, TdxGuest), Kvm)
+ENCLAVE = Place((Gramine,), None)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The source that was found, and the kind of its evidence."""
+
+    kind: str
+    source: Source
+
+
+def choose(kind: str, place: Place, machine: Machine) -> Chosen:
+    """The source for evidence of `kind`, which the host asked for. Raises NoEvidence, with what every probe found."""
+    found, probes = _look(place, machine)
+    if found is None or found.kind != kind:
+        has = f"it has {found.kind} ({found.source.name})" if found else "it has none"
+        said = "; ".join(f"{probe.source}: {probe.why_not}" for probe in probes if probe.why_not)
+        raise NoEvidence(f"this Keep cannot give evidence of kind {kind!r}: {has}", hint=said)
+    return found
+
+
+def _look(place: Place, machine: Machine) -> tuple[Chosen | None, list[Probe]]:
+    probes = []
+    for kind_of_source in place.hardware:
+        source = kind_of_source(machine)
+        probe = source.probe()
+        probes.append(probe)
+        if probe.kind:
+            return Chosen(probe.kind, source), probes
+    if place.otherwise is None or any(probe.present for probe in probes):
+        return None, probes
+    source = place.otherwise(machine)
+    return Chosen(source.probe().kind, source), probes
