@@ -4,7 +4,7 @@
     POST /                Enarx's protocol, see `enarx_protocol`: 200, or 400, 401, 413 and 500 with an empty body
     GET  /v1/info         {"audience", "root_pem", "roots_pem", "intermediates", "policy_sha256", "accepts"}
     POST /v1/nonce        {"nonce", "expires"}; the nonce answers once, within two minutes
-    POST /v1/certificate  {"csr", "nonce", "evidence": {"kind", "data"}}
+    POST /v1/certificate  {"csr", "nonce", "evidence": {"kind", "data"}, "package"?, "endorsements"?: {name: bytes}}
                           -> {"chain": [leaf, …, root], "appraisal": {"ok", "kind", "status", "claims", "checks"}}
 
 Bytes in JSON are base64, certificates and requests are DER. What goes wrong below `/v1` is answered as RFC 9457 has it,
@@ -30,14 +30,17 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from enarx_attestation.claims_extension import Digest
+
 from .ca import Authority, policy_of
+from .collateral import MAX_FILES
 from .csr import MAX_SIZE as MAX_CSR
 from .enarx_protocol import HANDLERS, MAX_BODY, MEDIA_TYPE_OUT
 from .errors import MalformedRequest, Overloaded, Refused, StewardFault, Unattested
 from .issuance import Steward
 
 MAX_EVIDENCE: Final = 1 << 20
-"""Most bytes of evidence."""
+"""Most bytes of evidence, and of one file of endorsements."""
 BODY_TIMEOUT: Final = timedelta(seconds=30)
 """Within which a body must have come."""
 RETRY_AFTER: Final = timedelta(seconds=30)
@@ -61,6 +64,10 @@ _HTTP_PROBLEMS: Final = {
 _ENARX_STATUS: Final[Mapping[type[StewardFault], int]] = {MalformedRequest: 400, Unattested: 401, Refused: 400}
 
 
+FileName = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9_.-]{1,64}\Z")]
+FileContent = Annotated[bytes, msgspec.Meta(max_length=MAX_EVIDENCE)]
+
+
 class EvidenceField(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Evidence as it travels."""
 
@@ -74,6 +81,8 @@ class CertificateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     csr: Annotated[bytes, msgspec.Meta(min_length=1, max_length=MAX_CSR)]
     nonce: Annotated[bytes, msgspec.Meta(min_length=16, max_length=64)]
     evidence: EvidenceField
+    package: Digest | None = None
+    endorsements: Annotated[dict[FileName, FileContent], msgspec.Meta(max_length=MAX_FILES)] = {}
 
 
 _certificate_body = msgspec.json.Decoder(CertificateBody)
@@ -173,6 +182,8 @@ async def _certificate(request: Request) -> Response:
         nonce=asked.nonce,
         kind=asked.evidence.kind,
         evidence=asked.evidence.data,
+        package=asked.package,
+        endorsements=asked.endorsements,
     )
     return _json(certified)
 

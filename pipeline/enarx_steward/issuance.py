@@ -7,65 +7,26 @@ requester's choice.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any, Final
 
 import msgspec
 
-from enarx_attestation import (
-    PURPOSE_TLS,
-    VENDOR_ANCHORS,
-    Binding,
-    Check,
-    Collateral,
-    Evidence,
-    MalformedEvidence,
-    Rule,
-    Sheet,
-    UnknownKind,
-    Verdict,
-    appraise,
-    parse,
-    verify,
-)
+from enarx_attestation import Check, Evidence, MalformedEvidence, Sheet, UnknownKind, Verdict, parse
 from enarx_attestation.claims_extension import MAX_EVIDENCE, CertifiedEvidence, KeepClaims
 
-from . import csr
+from . import collateral, csr
+from .appraisal import Appraiser
 from .ca import Authority, Leaf
 from .errors import MalformedRequest, Refused, Unattested
 from .nonces import NonceStore
 from .policy import StewardPolicy
+from .rules import RULES
 
 Clock = Callable[[], datetime]
 
-RULES: Final = {
-    "nonce.open": Rule(
-        "Ask for a new challenge and have the Keep answer it: each is good once, for two minutes.",
-        "docs/steward.md, challenges",
-    ),
-    "request.marking": Rule(
-        "The certificate request marks another kind of Keep than the evidence is of.", "docs/steward.md, requests"
-    ),
-    "evidence.collateral": Rule(
-        "This Steward has no endorsements for this kind of evidence, and cannot appraise it.",
-        "RFC 9334, section 8.3",
-    ),
-    "policy.kind": Rule(
-        "Add a section of this name to the policy if such Keeps are to be accepted.", "RFC 9334, section 8.5"
-    ),
-    "policy.workload": Rule(
-        "Enarx's protocol names no package: set `any_workload` in the policy, or use the v1 protocol.",
-        "docs/steward.md, Enarx's protocol",
-    ),
-    "binding.form": Rule(
-        "Set `legacy_binding` in the policy for Enarx's clients, or use the v1 protocol.",
-        "docs/steward.md, Enarx's protocol",
-    ),
-}
-
-_NO_COLLATERAL: Final = {"nil": Collateral(), "kvm": Collateral()}
-"""The kinds that nobody endorses."""
 _MARKED_AS: Final = {"nil": "nil", "kvm": "nil"}
 """Enarx has one extension for both kinds without hardware."""
 
@@ -115,11 +76,13 @@ class Steward:
         audience: str,
         clock: Clock = utc_now,
         nonces: NonceStore | None = None,
+        appraiser: Appraiser | None = None,
     ) -> None:
         self.audience = audience
         self._version = PolicyVersion(authority, policy)
         self._clock = clock
         self._nonces = nonces or NonceStore()
+        self._appraiser = appraiser or Appraiser()
 
     @property
     def version(self) -> PolicyVersion:
@@ -149,10 +112,22 @@ class Steward:
         """A new challenge. Raises `Overloaded`."""
         return Challenge(self._nonces.open(), self._clock() + self._nonces.lifetime)
 
-    def certify(self, *, request: bytes, nonce: bytes, kind: str, evidence: bytes) -> Certified:
+    def certify(
+        self,
+        *,
+        request: bytes,
+        nonce: bytes,
+        kind: str,
+        evidence: bytes,
+        package: str | None = None,
+        endorsements: Mapping[str, bytes] = MappingProxyType({}),
+    ) -> Certified:
         """Issue a certificate for the key of a certificate request (DER), on evidence that answers a challenge.
 
-        1. Request and evidence can be read, and the request is signed by its key.
+        `package` is the digest that the evidence commits to, where it does not name it itself; `endorsements` are
+        files by name that may complete the Steward's own (`collateral`).
+
+        1. Request, evidence and endorsements can be read, and the request is signed by its key.
         2. The nonce is this Steward's own, unexpired, and used from now on.
         3. The evidence is authentic, and the policy accepts it and the package.
         4. Its report data commits to that nonce, that key, the package, this purpose and this audience.
@@ -164,25 +139,37 @@ class Steward:
         version, now = self._version, self._clock()
         asked = csr.read(request)
         document = _read_evidence(evidence, kind)
+        offered = collateral.read_offered(document, endorsements)
         sheet = Sheet(RULES)
         sheet.check("nonce.open", self._nonces.close(nonce), "an open challenge of this Steward", nonce.hex())
         _refuse_failed(sheet)
-        verdict = self._appraise(version.policy, document, asked.spki, nonce, now, sheet)
+        verdict, package = self._appraiser.v1(
+            version.policy,
+            document,
+            offered,
+            spki=asked.spki,
+            nonce=nonce,
+            package=package,
+            audience=self.audience,
+            at=now,
+            sheet=sheet,
+        )
         if asked.marking is not None:
             _check_marking(asked.marking, document.kind, sheet)
         appraisal = _summary(sheet.done(), verdict)
         if not appraisal["ok"]:
             raise Refused(sheet.done() + verdict.checks, appraisal)
-        shown = _certified_evidence(document, nonce, self.audience) if version.policy.evidence_in_certificate else None
-        return Certified((_issue(version, asked, verdict, now, shown), *version.authority.issuers), appraisal)
+        found = _claims(verdict, package, version.policy.sha256, nonce_bound=True)
+        shown = _certified_evidence(version.policy, document, nonce, self.audience)
+        return Certified((_issue(version, asked, found, now, shown), *version.authority.issuers), appraisal)
 
     def certify_enarx(self, request: bytes, version: PolicyVersion | None = None) -> bytes:
         """Issue a certificate (DER) under Enarx's protocol, where the request itself carries the evidence.
 
         `version` is for a bundle, all of which is judged by one policy; without it, the one in force is used.
 
-        There, a Keep without hardware sends an empty marking and nothing else: no report data, no nonce, no package.
-        The policy must accept the kind, any workload, and Enarx's binding. Evidence of hardware is refused so far.
+        There, evidence commits to the key alone: no nonce, and no package but one that was fixed at launch. A Keep
+        without hardware sends an empty marking and nothing else. The policy must accept Enarx's binding.
         Raises `MalformedRequest`, `Unattested`, `Refused`.
         """
         version, now = version or self._version, self._clock()
@@ -190,23 +177,18 @@ class Steward:
         if asked.marking is None:
             raise Unattested("the certificate request carries no evidence")
         sheet = Sheet(RULES)
-        _check_enarx(version.policy, asked.marking, sheet)
-        _refuse_failed(sheet)
-        return _issue(version, asked, None, now)
-
-    def _appraise(
-        self, policy: StewardPolicy, document: Evidence, spki: bytes, nonce: bytes, now: datetime, sheet: Sheet
-    ) -> Verdict:
-        endorsed = document.kind in _NO_COLLATERAL
-        sheet.check("evidence.collateral", endorsed, f"endorsements for {document.kind}")
-        _refuse_failed(sheet)
-        found = verify(document, _NO_COLLATERAL[document.kind], VENDOR_ANCHORS, now)
-        # The evidence names its package itself, and report data that commits to another one will not match.
-        package = found.package or ""
-        if not package:
-            raise MalformedRequest("the evidence names no package")
-        binding = Binding(purpose=PURPOSE_TLS, nonce=nonce, spki=spki, package=package, audience=self.audience)
-        return appraise(found, policy.appraisal, expected=binding)
+        if asked.marking.kind == "nil":
+            _check_nil_marking(version.policy, asked.marking, sheet)
+            _refuse_failed(sheet)
+            return _issue(version, asked, _unattested_claims(version.policy.sha256), now)
+        document, offered = collateral.read_enarx(asked.marking.kind, asked.marking.value)
+        verdict, package = self._appraiser.enarx(
+            version.policy, document, offered, spki=asked.spki, at=now, sheet=sheet
+        )
+        if not verdict.ok:
+            raise Refused(sheet.done() + verdict.checks)
+        found = _claims(verdict, package, version.policy.sha256, nonce_bound=False)
+        return _issue(version, asked, found, now, _certified_evidence(version.policy, document))
 
 
 def _read_evidence(data: bytes, kind: str) -> Evidence:
@@ -227,12 +209,10 @@ def _check_marking(marking: csr.Marking, kind: str, sheet: Sheet) -> None:
     sheet.check("request.marking", right, f"the empty marking of {expected}", marking.kind)
 
 
-def _check_enarx(policy: StewardPolicy, marking: csr.Marking, sheet: Sheet) -> None:
+def _check_nil_marking(policy: StewardPolicy, marking: csr.Marking, sheet: Sheet) -> None:
     section = policy.appraisal.section(marking.kind)
     sheet.check("policy.kind", section is not None, f"a section [{marking.kind}]")
     if section is not None:
-        endorsed = marking.kind in _NO_COLLATERAL
-        sheet.check("evidence.collateral", endorsed, f"endorsements for {marking.kind}")
         sheet.check("request.marking", marking.value == b"", "an empty marking", f"{len(marking.value)} bytes")
         sheet.check("policy.workload", section.any_workload, "any_workload in the policy")
         sheet.check("binding.form", section.legacy_binding, "legacy_binding in the policy")
@@ -241,12 +221,11 @@ def _check_enarx(policy: StewardPolicy, marking: csr.Marking, sheet: Sheet) -> N
 def _issue(
     version: PolicyVersion,
     asked: csr.Request,
-    verdict: Verdict | None,
+    found: KeepClaims,
     now: datetime,
     evidence: CertifiedEvidence | None = None,
 ) -> bytes:
     policy = version.policy
-    found = _claims(verdict, policy.sha256)
     leaf = Leaf(
         key=asked.key,
         claims=found,
@@ -257,9 +236,11 @@ def _issue(
     return version.authority.issue(leaf, now)
 
 
-def _certified_evidence(document: Evidence, nonce: bytes, audience: str) -> CertifiedEvidence | None:
-    """The evidence as it goes into the certificate; None if it is too large for that."""
-    if len(document.raw) > MAX_EVIDENCE:
+def _certified_evidence(
+    policy: StewardPolicy, document: Evidence, nonce: bytes | None = None, audience: str | None = None
+) -> CertifiedEvidence | None:
+    """The evidence as it goes into the certificate; None if it is too large for that, or the policy keeps it out."""
+    if not policy.evidence_in_certificate or len(document.raw) > MAX_EVIDENCE:
         return None
     return CertifiedEvidence(kind=document.kind, data=document.raw, nonce=nonce, audience=audience)
 
@@ -271,26 +252,29 @@ def _summary(own: tuple[Check, ...], verdict: Verdict) -> dict[str, Any]:
     return summary
 
 
-def _claims(verdict: Verdict | None, policy_sha256: str) -> KeepClaims:
-    if verdict is None:
-        return KeepClaims(
-            backend="nil",
-            hardware=False,
-            status="Unprotected",
-            package=None,
-            evidence_sha256=None,
-            report_data=None,
-            nonce_bound=False,
-            policy_sha256=policy_sha256,
-        )
+def _unattested_claims(policy_sha256: str) -> KeepClaims:
+    """Of a Keep without hardware under Enarx's protocol, which says nothing of itself."""
+    return KeepClaims(
+        backend="nil",
+        hardware=False,
+        status="Unprotected",
+        package=None,
+        evidence_sha256=None,
+        report_data=None,
+        nonce_bound=False,
+        policy_sha256=policy_sha256,
+    )
+
+
+def _claims(verdict: Verdict, package: str | None, policy_sha256: str, *, nonce_bound: bool) -> KeepClaims:
     found = verdict.claims
     return KeepClaims(
         backend=found.kind,
         hardware=found.hardware,
         status=found.status,
-        package=found.package,
+        package=package,
         evidence_sha256=found.evidence_sha256,
         report_data=found.report_data,
-        nonce_bound=True,
+        nonce_bound=nonce_bound,
         policy_sha256=policy_sha256,
     )

@@ -7,6 +7,9 @@ A section for each kind of evidence holds the rules of `enarx_attestation.Policy
     audience = "https://steward.example.org" # this Steward's name in evidence; default: the URL where it listens
     evidence_in_certificate = true           # the default: relying parties can appraise the evidence themselves
 
+    [collateral]
+    endorsements = "store"                   # or "request-too": also lists and statements that requesters send
+
     [nil]
     any_workload = true
     names = ["localhost", "127.0.0.1"]       # the certificate's names; the first DNS name is its common name
@@ -54,6 +57,7 @@ _AUDIENCE: Final = re.compile(r"https?://[!-~]{1,2000}")
 _UNKNOWN_FIELD: Final = re.compile(r"unknown field `([^`]*)`")
 _GRANT_KEYS: Final = ("names", "lifetime")
 _CA_KEYS: Final = ("trust_domain", "audience", "evidence_in_certificate")
+_ENDORSEMENTS: Final = {"store": False, "request-too": True}
 
 Address = IPv4Address | IPv6Address
 
@@ -76,6 +80,8 @@ class StewardPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """Empty if the file names none."""
     evidence_in_certificate: bool = True
     """Whether a certificate holds the evidence on which it was issued."""
+    requester_counts: bool = False
+    """Whether revocation lists and statements that a requester sends may make up for the store's."""
     sha256: str
     """Digest of the file, in hexadecimal."""
 
@@ -102,8 +108,9 @@ def parse(data: bytes) -> StewardPolicy:
         tables = tomllib.loads(data.decode())
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
         raise ConfigurationError(f"not TOML: {exc}") from exc
-    _refuse_unknown(tables, [*Policy.__struct_fields__, "ca"], "")
+    _refuse_unknown(tables, [*Policy.__struct_fields__, "ca", "collateral"], "")
     trust_domain, audience, evidence_in_certificate = _read_ca(_table(tables.pop("ca", None), "ca"))
+    requester_counts = _read_collateral(_table(tables.pop("collateral", {}), "collateral"))
     if not tables:
         raise ConfigurationError("the policy accepts nothing", hint="add a section such as [nil], [snp], [sgx]")
     sections = {kind: dict(_table(table, kind)) for kind, table in tables.items()}
@@ -118,6 +125,7 @@ def parse(data: bytes) -> StewardPolicy:
         trust_domain=trust_domain,
         audience=audience,
         evidence_in_certificate=evidence_in_certificate,
+        requester_counts=requester_counts,
         sha256=hashlib.sha256(data).hexdigest(),
     )
 
@@ -176,6 +184,17 @@ def _read_ca(table: Mapping[str, Any]) -> tuple[str, str, bool]:
     if not isinstance(evidence_in_certificate, bool):
         raise ConfigurationError("`ca.evidence_in_certificate` must be true or false")
     return trust_domain, audience.rstrip("/"), evidence_in_certificate
+
+
+def _read_collateral(table: Mapping[str, Any]) -> bool:
+    _refuse_unknown(table, ("endorsements",), "collateral.")
+    named = table.get("endorsements", "store")
+    if not isinstance(named, str) or named not in _ENDORSEMENTS:
+        raise ConfigurationError(
+            '`collateral.endorsements` must be "store" or "request-too"',
+            hint="a requester would send the oldest list that still holds: store has the Steward's own alone",
+        )
+    return _ENDORSEMENTS[named]
 
 
 def _read_grant(kind: str, section: dict[str, Any]) -> Grant:

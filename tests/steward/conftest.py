@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import importlib.util
 import os
 import re
 import signal
@@ -134,6 +135,30 @@ class Process:
 def http():
     with httpx.Client(trust_env=False, timeout=30) as client:
         yield client
+
+
+def _vendors():
+    """The vendors in miniature of the library's own tests."""
+    path = Path(__file__).parent.parent / "attestation" / "conftest.py"
+    spec = importlib.util.spec_from_file_location("vendors_in_miniature", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+VENDORS = _vendors()
+
+
+@pytest.fixture(scope="session")
+def amd():
+    """AMD in miniature."""
+    return VENDORS.Amd()
+
+
+@pytest.fixture(scope="session")
+def intel():
+    """Intel in miniature."""
+    return VENDORS.Intel()
 
 
 @pytest.fixture

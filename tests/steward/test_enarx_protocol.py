@@ -140,7 +140,7 @@ def test_a_body_beyond_two_megabytes_is_refused(steward):
     assert (answer.status_code, answer.content) == (413, b"")
 
 
-def test_real_sgx_evidence_is_refused_so_far(steward):
+def test_real_evidence_of_hardware_is_refused_where_the_policy_does_not_name_the_kind(steward):
     request = (VECTORS / "sgx" / "enarx-xeon-icelake-outofdate" / "request.csr.der").read_bytes()
     assert steward.enarx(request).status_code == 400
 

@@ -1,0 +1,247 @@
+"""What endorses evidence: what the Steward's own store holds, and what a requester sends along.
+
+All of it is verified under the same anchors, so that nobody can make endorsements up. But whoever sends them chooses
+among those that are authentic and still hold, and would choose the ones of before the latest revocation. A chip's
+certificate is what it is; lists and statements that age are the store's, unless the policy lets the requester's count
+too, and then never in the place of newer ones.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final, Literal, Protocol
+
+from msgspec.structs import replace
+
+from enarx_attestation import (
+    AttestationError,
+    Collateral,
+    Endorsements,
+    Evidence,
+    IntelCollateral,
+    MalformedCollateral,
+    SnpCollateral,
+    enarx,
+    load_endorsements,
+    parse,
+)
+from enarx_attestation.cca import CcaCollateral
+from enarx_attestation.intel_collateral import PCK_AUTHORITIES, ROOT, read_tcb_info_answer
+from enarx_attestation.intel_quote import PCK_CHAIN, Quote
+from enarx_attestation.intel_tcb import EnclaveIdentity, TcbInfo, read_tcb_info
+from enarx_attestation.x509 import RevocationList, read_certificate, read_crl, read_pem
+
+from .errors import MalformedRequest
+
+NOT_ENDORSED: Final = frozenset({"nil", "kvm", "nitro"})
+"""Kinds that nobody endorses, or whose evidence carries all that does."""
+FILES: Final = frozenset({"vcek.der", "vlek.der", "ca_chain.pem", "collateral.json", "platform.pub.pem"})
+"""What a requester may send, beside revocation lists (`crl*.der`)."""
+MAX_FILES: Final = 8
+"""Most endorsements of one request."""
+
+_INTEL_PARTS: Final[Mapping[str, tuple[str, ...]]] = {
+    "tcb_info": ("tcb_info", "tcb_info_signed", "tcb_info_signature", "tcb_info_chain"),
+    "qe_identity": ("qe_identity", "qe_identity_signed", "qe_identity_signature", "qe_identity_chain"),
+    "root_crl": ("root_crl",),
+    "pck_crl": ("pck_crl", "pck_crl_chain"),
+}
+"""The parts of Intel's collateral that age by themselves, and the fields that belong together."""
+
+
+Revocation = Literal["require", "prefer", "off"]
+
+
+class CollateralSource(Protocol):
+    """Where the Steward's own endorsements come from."""
+
+    def find(self, evidence: Evidence, at: datetime, *, revocation: Revocation) -> Collateral:
+        """All that is needed to verify the evidence at that time. Raises `MissingCollateral`.
+
+        Under "require", a revocation list that is absent or stale is missing too.
+        """
+        ...
+
+
+class MissingCollateral(Exception):
+    """A source lacks what evidence needs: `str(missing)` says what, `hint` how to get it.
+
+    `held` is what there is without current revocation lists; `lists` are AMD's where there is not even that.
+    """
+
+    def __init__(
+        self, message: str, *, hint: str = "", held: Collateral | None = None, lists: tuple[RevocationList, ...] = ()
+    ) -> None:
+        super().__init__(message)
+        self.hint = hint
+        self.held = held
+        self.lists = lists
+
+
+class IntelParts(Collateral, frozen=True, kw_only=True):
+    """Some of the parts of Intel's collateral, by name, each with the fields that belong together."""
+
+    parts: Mapping[str, dict[str, Any]]
+
+
+class NoCollateral:
+    """A source that holds nothing."""
+
+    def find(self, evidence: Evidence, at: datetime, *, revocation: Revocation) -> Collateral:  # noqa: ARG002 — the protocol's shape
+        """Raises `MissingCollateral`."""
+        raise MissingCollateral(f"this Steward has no store, and so nothing that endorses {evidence.kind} evidence")
+
+
+def read_offered(evidence: Evidence, files: Mapping[str, bytes]) -> Collateral | None:
+    """What a requester sent along, by file name. Raises `MalformedRequest`."""
+    if not files:
+        return None
+    strange = [name for name in files if name not in FILES and not (name.startswith("crl") and name.endswith(".der"))]
+    if strange or len(files) > MAX_FILES:
+        raise MalformedRequest(
+            f"endorsements are at most {MAX_FILES} files, none of which is called {', '.join(strange)!r}"
+            if strange
+            else f"endorsements are at most {MAX_FILES} files, not {len(files)}",
+            hint=f"known: {', '.join(sorted(FILES))}, crl*.der",
+        )
+    try:
+        return load_endorsements(evidence.kind, files, evidence)
+    except MalformedCollateral as exc:
+        raise MalformedRequest(f"the endorsements cannot be read: {exc}", hint=exc.hint) from exc
+
+
+def gather(
+    evidence: Evidence,
+    offered: Collateral | None,
+    source: CollateralSource,
+    at: datetime,
+    *,
+    revocation: Revocation,
+    requester_counts: bool,
+) -> Collateral:
+    """The collateral for evidence, of the store and of the requester.
+
+    `requester_counts` says whether lists and statements of the requester's may make up for older ones of the store's.
+    Raises `MissingCollateral`.
+    """
+    if evidence.kind in NOT_ENDORSED:
+        return Collateral()
+    try:
+        held = source.find(evidence, at, revocation=revocation)
+    except MissingCollateral as missing:
+        return _make_up(offered, missing, requester_counts)
+    return _combine(held, offered, requester_counts)
+
+
+def _make_up(offered: Collateral | None, missing: MissingCollateral, requester_counts: bool) -> Collateral:
+    """What a requester sent, together with the part that the store holds. Raises `missing` if that will not do."""
+    if missing.held is not None and requester_counts and offered is not None:
+        return _combine(missing.held, offered, requester_counts)
+    if isinstance(offered, SnpCollateral) and missing.held is None:
+        # A chip's certificate does not age: which lists there are is another question, and the policy's.
+        crls = missing.lists + (_not_older(offered.crls, missing.lists) if requester_counts else ())
+        return replace(offered, crls=crls)
+    if isinstance(offered, CcaCollateral) or (isinstance(offered, IntelCollateral) and requester_counts):
+        return offered
+    raise missing
+
+
+def _combine(held: Collateral, offered: Collateral | None, requester_counts: bool) -> Collateral:
+    if not requester_counts or offered is None:
+        return held
+    if isinstance(held, SnpCollateral) and isinstance(offered, SnpCollateral):
+        return replace(held, crls=held.crls + _not_older(offered.crls, held.crls))
+    if isinstance(held, Endorsements):
+        held = held.collateral
+    if isinstance(held, IntelCollateral):
+        return _newest(held, offered)
+    return held
+
+
+def _not_older(offered: tuple[RevocationList, ...], held: tuple[RevocationList, ...]) -> tuple[RevocationList, ...]:
+    """The offered lists of which the store has no newer one."""
+    return tuple(
+        found
+        for found in offered
+        if not any(known.issuer == found.issuer and known.this_update > found.this_update for known in held)
+    )
+
+
+def _newest(held: IntelCollateral, offered: Collateral) -> IntelCollateral:
+    """The store's collateral with those parts of the requester's that are not older."""
+    parts = offered.parts if isinstance(offered, IntelParts) else _parts(offered)
+    changes: dict[str, Any] = {}
+    for name, fields in parts.items():
+        ages = zip(_issue(fields[name]), _issue(getattr(held, name)), strict=True)
+        # A list of the other PCK authority is newer and of no use: the verification looks for the platform's own.
+        if all(new >= old for new, old in ages) and _same_subject(fields[name], getattr(held, name)):
+            changes |= fields
+    return replace(held, sha256=_digest(held.sha256, changes), **changes) if changes else held
+
+
+def _parts(offered: Collateral) -> dict[str, dict[str, Any]]:
+    if not isinstance(offered, IntelCollateral):
+        return {}
+    return {name: {field: getattr(offered, field) for field in fields} for name, fields in _INTEL_PARTS.items()}
+
+
+def _issue(part: TcbInfo | EnclaveIdentity | RevocationList) -> tuple[Any, ...]:
+    """What grows with each issue of a statement or list."""
+    if isinstance(part, RevocationList):
+        return (part.this_update,)
+    return part.tcbEvaluationDataNumber, part.issueDate
+
+
+def _same_subject(new: Any, old: Any) -> bool:
+    """Whether two parts speak of the same: a platform family, a quoting enclave, an authority's certificates."""
+    if isinstance(new, RevocationList):
+        return bool(new.issuer == old.issuer)
+    if isinstance(new, TcbInfo):
+        return (new.id, new.fmspc) == (old.id, old.fmspc)
+    return bool(new.id == old.id)
+
+
+def _digest(sha256: str, changes: Mapping[str, Any]) -> str:
+    signed = [sha256.encode(), *(value for name, value in sorted(changes.items()) if isinstance(value, bytes))]
+    signed += [value.tbs for _, value in sorted(changes.items()) if isinstance(value, RevocationList)]
+    return hashlib.sha256(b"".join(signed)).hexdigest()
+
+
+def read_enarx(kind: str, value: bytes) -> tuple[Evidence, Collateral]:
+    """The evidence in a request of Enarx's, and what came with it. Raises `MalformedRequest`.
+
+    Of SGX, no identity of the quoting enclave comes with it: that is the store's.
+    """
+    try:
+        if kind == "snp":
+            report, collateral = enarx.read_snp(value)
+            return parse(report, kind), collateral
+        return _read_enarx_sgx(enarx.read_sgx(value))
+    except AttestationError as exc:
+        raise MalformedRequest(f"the evidence in the certificate request cannot be read: {exc}") from exc
+
+
+def _read_enarx_sgx(found: enarx.EnarxSgx) -> tuple[Evidence, IntelParts]:
+    quote = parse(found.quote, "sgx")
+    assert isinstance(quote, Quote)  # noqa: S101 — what `parse` makes of this kind
+    signed, signature = read_tcb_info_answer(found.tcb_info)
+    chain = tuple(read_certificate(certificate) for certificate in found.tcb_chain)
+    parts: dict[str, dict[str, Any]] = {
+        "tcb_info": {
+            "tcb_info": read_tcb_info(signed),
+            "tcb_info_signed": signed,
+            "tcb_info_signature": signature,
+            "tcb_info_chain": chain,
+        }
+    }
+    platform_chain = tuple(read_pem(quote.certification_data)) if quote.certification_type == PCK_CHAIN else ()
+    authorities = {found.subject for found in platform_chain if found.common_name in PCK_AUTHORITIES}
+    roots = {found.subject for found in platform_chain if found.common_name == ROOT}
+    for crl in map(read_crl, found.crls):
+        if crl.issuer in roots:
+            parts["root_crl"] = {"root_crl": crl}
+        elif crl.issuer in authorities:
+            parts["pck_crl"] = {"pck_crl": crl, "pck_crl_chain": platform_chain}
+    return quote, IntelParts(parts=parts)

@@ -1,0 +1,34 @@
+"""Checks of the Steward's own, beside those of `enarx_attestation`: what to do when one fails, and who asks for it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from enarx_attestation import Rule
+
+RULES: Final = {
+    "nonce.open": Rule(
+        "Ask for a new challenge and have the Keep answer it: each is good once, for two minutes.",
+        "docs/steward.md, challenges",
+    ),
+    "request.marking": Rule(
+        "The certificate request marks another kind of Keep than the evidence is of.", "docs/steward.md, requests"
+    ),
+    "evidence.collateral": Rule(
+        "Have the Steward's store fetch or import what is missing (`enarx-deploy collateral`), or send it along as "
+        '`endorsements`; lists and statements of the requester\'s count only under `endorsements = "request-too"`.',
+        "RFC 9334, section 8.3",
+    ),
+    "policy.kind": Rule(
+        "Add a section of this name to the policy if such Keeps are to be accepted.", "RFC 9334, section 8.5"
+    ),
+    "policy.workload": Rule(
+        "Enarx's protocol names no package: set `any_workload` in the policy, or use the v1 protocol.",
+        "docs/steward.md, Enarx's protocol",
+    ),
+    "binding.form": Rule(
+        "Set `legacy_binding` in the policy for Enarx's clients, or use the v1 protocol.",
+        "docs/steward.md, Enarx's protocol",
+    ),
+}
+"""By the check's id."""
