@@ -26,6 +26,8 @@ from .policy import Policy, load_policy
 from .snp_report import SIGNING_KEYS, SnpEvidence
 from .verdict import appraise, parse, verify
 
+NAMES: Final = ("vcek.der", "vlek.der", "ca_chain.pem", "crl*.der", "collateral.json", "platform.pub.pem")
+"""Patterns of the names that are looked at."""
 MAX_FILES: Final = 64
 """Most files that are looked at."""
 

@@ -41,6 +41,9 @@ GRANT = POLICY.grant("nil")
 class Service:
     """A TLS server that answers with nothing, on a thread of its own."""
 
+    claims = CLAIMS
+    grant = GRANT
+
     def __init__(self, tmp_path: Path) -> None:
         self._root_key = ec.generate_private_key(ec.SECP256R1())
         self._signer = ec.generate_private_key(ec.SECP256R1())

@@ -74,7 +74,9 @@ def test_the_answer_in_json(service, verify):
     report = json.loads(ended.stdout)
     assert {"ok", "endpoint", "from_whom", "for_how_long", "where", "checks"} <= set(report)
     assert (report["ok"], report["endpoint"]) == (True, f"localhost:{port}")
-    assert all(set(check) == {"id", "ok", "detail"} and check["ok"] for check in report["checks"])
+    keys = ["id", "ok", "detail", "outcome", "hint", "reference"]
+    assert all(list(check) == keys and check["ok"] and check["reference"] for check in report["checks"])
+    assert (report["trust"], report["hardware"]) == ("steward", None)
     leaf = x509.load_der_x509_certificate(service.leaf())
     assert report["certificate"]["key"] == "ECDSA secp256r1"
     assert report["certificate"]["not_after"] == f"{leaf.not_valid_after_utc:%Y-%m-%dT%H:%M:%SZ}"

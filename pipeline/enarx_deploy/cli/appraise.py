@@ -6,28 +6,23 @@ whatever is wrong with them is part of the verdict.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import click
 
+from enarx_deploy.cli import evidence_files
 from enarx_deploy.cli.context import Context, common_options
-from enarx_deploy.errors import PackageError, UsageError, VerificationRefused
+from enarx_deploy.errors import UsageError, VerificationRefused
 
 if TYPE_CHECKING:
     from enarx_attestation import Check, Policy, Verdict
 
 MAX_EVIDENCE = 1 << 20  # bytes; the library knows the size of each kind, this only bounds what is read
-MAX_ENDORSEMENT = 8 << 20  # bytes of one file
-MAX_ENDORSEMENTS = 32 << 20  # bytes of all files
-MAX_POLICY = 1 << 20  # bytes
 
-_NAMES = ("vcek.der", "vlek.der", "ca_chain.pem", "crl*.der", "collateral.json", "platform.pub.pem")
 _UNPROTECTED = ("nil", "kvm")  # anyone can write such evidence, so that a policy has to ask for it by name
 _MOMENT = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?(?:[Zz]|[+-][0-9]{2}:[0-9]{2}))?"
@@ -105,8 +100,8 @@ def command(
     moment = datetime.now(UTC) if at is None else _moment(at)
     expected = None if report_data is None else _expected(report_data)
     policy = _policy(kind, policy_file, any_workload, cast(Mode | None, revocation))
-    files = {} if endorsements is None else dict(_read_endorsements(endorsements))
-    verdict = _verdict(_read(file, MAX_EVIDENCE), files, policy, kind, moment, expected)
+    files = {} if endorsements is None else evidence_files.read_endorsements(endorsements)
+    verdict = _verdict(evidence_files.read(file, MAX_EVIDENCE), files, policy, kind, moment, expected)
     if policy_file is None and policy.section(kind) is None:
         verdict = _without_policy(verdict, kind)
     context.emit(lambda: _shown(verdict, file, moment, explain), _record(verdict))
@@ -160,7 +155,7 @@ def _policy(kind: str, path: Path | None, any_workload: bool, revocation: Mode |
     from enarx_attestation import PolicyError, load_policy, policy_for
 
     name = kind.replace("-", "_")
-    tables = {} if path is None else _read_policy(path)
+    tables = {} if path is None else evidence_files.read_tables(path)
     if path is None and any_workload and kind not in _UNPROTECTED:
         tables = {name: {}}
     shown = "the options" if path is None else str(path)
@@ -169,65 +164,7 @@ def _policy(kind: str, path: Path | None, any_workload: bool, revocation: Mode |
             return load_policy(tables)
         return policy_for(kind, tables, any_workload=any_workload, revocation=revocation)
     except PolicyError as error:
-        raise UsageError(
-            f"{shown}: {error}", hint=error.hint or "docs/how-to/appraise-evidence.md shows a policy"
-        ) from error
-
-
-def _read_policy(path: Path) -> dict[str, Any]:
-    import tomllib
-
-    data = _read(path, MAX_POLICY)
-    if len(data) > MAX_POLICY:
-        raise UsageError(f"{path}: a policy has at most {MAX_POLICY:,} bytes", hint="is this the right file?")
-    try:
-        return tomllib.loads(data.decode())
-    except (ValueError, RecursionError) as error:
-        raise UsageError(
-            f"{path}: not TOML: {error}", hint="docs/how-to/appraise-evidence.md shows a policy"
-        ) from error
-
-
-def _read(path: Path, most: int) -> bytes:
-    """At most one byte more than `most`."""
-    try:
-        with path.open("rb") as file:
-            return file.read(most + 1)
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}", hint="is the path right, and may you read it?") from error
-
-
-def _read_endorsements(directory: Path) -> Iterator[tuple[str, bytes]]:
-    """The files of known names. A link is followed only to a file in the same directory or below it."""
-    from enarx_deploy import plain_files
-
-    root = Path(os.path.realpath(directory))
-    left = MAX_ENDORSEMENTS
-    try:
-        with plain_files.opened(root) as descriptor:
-            names = plain_files.names(descriptor)
-        for name in filter(_is_known, names):
-            # Mounted volumes of Kubernetes hold links into themselves.
-            inside = os.path.relpath(os.path.realpath(root / name), root)
-            with plain_files.opened_below(root, inside) as descriptor:
-                plain_files.require_file(descriptor, name)
-                with open(descriptor, "rb", closefd=False) as file:
-                    data = file.read(MAX_ENDORSEMENT + 1)
-            left -= len(data)
-            if left < 0:
-                raise PackageError(f"the files have more than {MAX_ENDORSEMENTS:,} bytes")
-            yield name, data
-    except PackageError as error:
-        raise UsageError(f"--endorsements {directory}: {error}", hint=_PLAIN) from error
-    except OSError as error:
-        raise UsageError(f"--endorsements {directory}: {error.strerror}", hint=_PLAIN) from error
-
-
-_PLAIN = "give a directory with the endorsements of one piece of evidence, as plain files"
-
-
-def _is_known(name: str) -> bool:
-    return any(fnmatchcase(name, pattern) for pattern in _NAMES)
+        raise UsageError(f"{shown}: {error}", hint=error.hint or evidence_files.POLICY_HINT) from error
 
 
 def _without_policy(verdict: Verdict, kind: str) -> Verdict:

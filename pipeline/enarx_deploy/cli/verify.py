@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
+import msgspec
 
 from enarx_deploy.cli.context import Context, common_options
 from enarx_deploy.errors import EnarxDeployError, UsageError, VerificationRefused
 
 if TYPE_CHECKING:
-    from enarx_deploy.verification import Report, Trust
+    from enarx_deploy.verification import Check, Report, Trust
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _EVERY_ADDRESS = ("::", "0.0.0.0", "")  # noqa: S104 — what a Keep may listen on, not what we do
@@ -31,6 +32,13 @@ Exit statuses:
 Without --root, the root and the policy of your own Steward decide, and the
 Keep that serves that port on this machine says which package is expected.
 Where you have no Steward, nothing is trusted, and so everything is refused.
+
+\b
+With --trust hardware the evidence in the certificate is appraised here, under
+the vendors' own roots, which are built in. Nothing is fetched: endorsements
+come from --endorsements or from the collateral store. What may run is said by
+--policy, --reference-values (the record that `attest` makes) or --measurement.
+Keeps without hardware are refused.
 """,
 )
 @click.argument("endpoint", metavar="HOST:PORT")
@@ -38,6 +46,39 @@ Where you have no Steward, nothing is trusted, and so everything is refused.
 @click.option("--package", metavar="DIGEST", help="Expect this package: sha256: and 64 hexadecimal digits.")
 @click.option("--any-workload", is_flag=True, help="Accept whichever package the Keep runs.")
 @click.option("--accept", metavar="BACKEND", multiple=True, help="Accept this backend (nil, kvm, snp…); repeatable.")
+@click.option(
+    "--trust",
+    type=click.Choice(["steward", "hardware"]),
+    default="steward",
+    show_default=True,
+    help="Whose word the answer rests on.",
+)
+@click.option(
+    "--policy",
+    "policy_file",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Hardware: what is accepted (TOML), with a section for each kind.",
+)
+@click.option(
+    "--reference-values",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Hardware: what is accepted, as the record of `attest` has it.",
+)
+@click.option("--measurement", metavar="HEX", help="Hardware: the launch measurement that is accepted.")
+@click.option(
+    "--endorsements",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Hardware: certificates and lists of the vendor. Default: the collateral store.",
+)
+@click.option(
+    "--revocation",
+    type=click.Choice(["require", "prefer", "off"]),
+    help="Hardware: whether current revocation lists are needed. Default: what the policy says, else require.",
+)
+@click.option("--explain", is_flag=True, help="Show who asks for each check, and what to do.")
 @click.option("--server-name", metavar="NAME", help="Expect a certificate for this name. Default: HOST.")
 @common_options("target")
 def command(
@@ -47,21 +88,36 @@ def command(
     package: str | None,
     any_workload: bool,
     accept: tuple[str, ...],
+    trust: Literal["steward", "hardware"],
+    policy_file: Path | None,
+    reference_values: Path | None,
+    measurement: str | None,
+    endorsements: Path | None,
+    revocation: Literal["require", "prefer", "off"] | None,
+    explain: bool,
     server_name: str | None,
 ) -> None:
     """Check a running service: secure from whom, for how long, where.
 
     It connects as a client does, over TLS 1.3, and refuses what it cannot tell. The root is trusted to have appraised
-    the Keep's evidence; everything else is checked here, and each check is shown.
+    the Keep's evidence, unless --trust hardware does that here; everything else is checked here, and each check is
+    shown.
     """
     from datetime import UTC, datetime
 
+    from enarx_deploy.cli.hardware_trust import HardwareOptions, hardware_trust
     from enarx_deploy.verification import verify
 
     host, port = _parse_endpoint(endpoint)
-    trust = _trust(root, accept, package, any_workload, lambda: _expected_here(context, host, port))
-    report = verify(host, port, trust, datetime.now(UTC), name=_checked_name(server_name or host))
-    context.emit(lambda: _shown(report), report)
+    options = HardwareOptions(policy_file, reference_values, measurement, endorsements, revocation, any_workload)
+    hardware = hardware_trust(options, asked=trust == "hardware")
+    if hardware is not None and package is None:
+        package = hardware.package
+    trusted = _trust(root, accept, package, any_workload, lambda: _expected_here(context, host, port))
+    if hardware is not None:
+        trusted = msgspec.structs.replace(trusted, hardware=hardware.trust)
+    report = verify(host, port, trusted, datetime.now(UTC), name=_checked_name(server_name or host))
+    context.emit(lambda: _shown(report, explain), report)
     if not report.ok:
         raise _refusal(report)
 
@@ -178,14 +234,29 @@ def _checked_digest(package: str | None) -> str | None:
     return package
 
 
-def _shown(report: Report) -> str:
-    lines = [f"  {'ok    ' if check.ok else 'FAILED'}  {check.id:21} {check.detail}" for check in report.checks]
+def _shown(report: Report, explain: bool) -> str:
+    lines = [line for check in report.checks for line in (_explained(check) if explain else _brief(check))]
     answers = (
         ("from whom", report.from_whom),
         ("for how long", report.for_how_long),
         ("where", report.where),
     )
     return "\n".join([report.endpoint, *lines, "", *_wrapped(answers)])
+
+
+_OUTCOMES = {"passed": "ok", "failed": "FAILED", "skipped": "-"}
+
+
+def _brief(check: Check) -> Iterator[str]:
+    yield f"  {_OUTCOMES[check.outcome]:6}  {check.id:21} {check.detail}"
+    if check.hint:
+        yield f"  {'':6}  {'':21} to do: {check.hint}"
+
+
+def _explained(check: Check) -> Iterator[str]:
+    yield f"  {_OUTCOMES[check.outcome]:6}  {check.id}"
+    parts = (("found", check.detail), ("to do", check.hint), ("see", check.reference))
+    yield from (f"  {'':6}  {name:6} {text}" for name, text in parts if text)
 
 
 def _wrapped(answers: Iterable[tuple[str, str]]) -> Iterable[str]:
@@ -199,19 +270,7 @@ def _refusal(report: Report) -> EnarxDeployError:
     if not report.reachable:
         return EnarxDeployError(
             f"{report.endpoint} does not answer: {report.failed[0].detail}",
-            hint="is it running? `enarx-deploy keeps` shows the Keeps of this machine",
+            hint=report.failed[0].hint,
         )
     reasons = "; ".join(f"{check.id}: {check.detail}" for check in report.failed)
-    return VerificationRefused(f"{report.endpoint} is refused: {reasons}", hint=_HINTS.get(report.failed[0].id, ""))
-
-
-_HINTS = {
-    "tls.handshake": 'is this the port of a `listen` socket with `prot = "tls"`?',
-    "certificate.chain": "give the root that issued it with --root PEM, if that is one that you trust",
-    "certificate.validity": "`enarx-deploy up` gets a new certificate; is the clock right?",
-    "certificate.name": "say with --server-name which name it should have; names come from the Steward's policy",
-    "claims.present": "only certificates that a Steward issued by the v1 protocol say what was attested",
-    "claims.backend": "name it with --accept BACKEND if its protection is enough for you",
-    "claims.package": "it may be an older build of yours, or another program: compare the digests",
-}
-"""What to do about a failed check; the first one that failed is the one to begin with."""
+    return VerificationRefused(f"{report.endpoint} is refused: {reasons}", hint=report.failed[0].hint)

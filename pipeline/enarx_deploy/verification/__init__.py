@@ -1,25 +1,30 @@
 """Looks at a running service from outside, as a client would, and answers: from whom, for how long, where.
 
 The verdict is made here and nowhere else, from all checks; no plugin takes part in it. Invariants: only a handshake
-that OpenSSL verified against exactly the pinned root can lead to a yes; what is accepted comes from the caller, and
-nothing of it from the peer.
+that OpenSSL verified against exactly the pinned root can lead to a yes, or, where the caller trusts hardware instead of
+a Steward, only evidence that commits to the key which the peer proved to hold; what is accepted comes from the caller,
+and nothing of it from the peer.
 """
 
 from __future__ import annotations
 
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
-from enarx_deploy.verification import answers
-from enarx_deploy.verification.certificate import Leaf, Unreadable, read_leaf
+from enarx_attestation import Verdict
+from enarx_deploy.verification import answers, platform
+from enarx_deploy.verification.certificate import Leaf, Unreadable, moment, read_leaf
+from enarx_deploy.verification.checks import Check, check, skipped
 from enarx_deploy.verification.connection import NoHandshake, NotReachable, Peer, observe
+from enarx_deploy.verification.hardware import Appraised, Hardware, appraise_certified
+
+__all__ = ["Check", "Hardware", "Report", "Trust", "verify"]
 
 TLS_VERSION = "TLSv1.3"
 PATIENCE = timedelta(seconds=10)
-MAX_DETAIL = 500
-"""Most characters of a check's detail."""
 
 
 class Trust(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,7 +32,8 @@ class Trust(msgspec.Struct, frozen=True, kw_only=True):
 
     `root_pem` is empty where nobody is trusted: then no chain will do. `accepted` are the backends that will do,
     and `accepted_by` says who says so. `package` is the digest that is expected, or None where nobody could tell;
-    then only `any_workload` lets a package pass.
+    then only `any_workload` lets a package pass. With `hardware` the evidence is appraised here, and neither the root
+    nor `accepted` is relied upon.
     """
 
     root_pem: str
@@ -37,18 +43,15 @@ class Trust(msgspec.Struct, frozen=True, kw_only=True):
     package: str | None
     package_from: str = ""
     any_workload: bool = False
-
-
-class Check(msgspec.Struct, frozen=True):
-    """One question, its answer, and the reason in one line."""
-
-    id: str
-    ok: bool
-    detail: str
+    hardware: Hardware | None = None
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """The answer, as `verify --json` prints it. `certificate` and `claims` are None where none could be read."""
+    """The answer, as `verify --json` prints it.
+
+    `trust` is on whose word it rests. `certificate` and `claims` are None where none could be read, `hardware` where no
+    verdict over evidence was made here.
+    """
 
     ok: bool
     reachable: bool
@@ -59,6 +62,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     checks: list[Check]
     certificate: dict[str, object] | None = None
     claims: dict[str, object] | None = None
+    trust: Literal["steward", "hardware"] = "steward"
+    hardware: dict[str, object] | None = None
 
     @property
     def failed(self) -> list[Check]:
@@ -85,62 +90,68 @@ def verify(
     12. `claims.backend`: the backend is one that the caller accepts.
     13. `claims.package`: the package is the one that the caller expects.
 
-    Left to others: that the evidence behind the claims was good. That is the word of the Steward whose root is pinned.
+    With `trust.hardware`, 4 and 12 are not relied upon, and `hardware.appraise_certified` makes checks of its own;
+    without it, that the evidence behind the claims was good is the word of the Steward whose root is pinned.
     """
     endpoint = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     name = name or host
     try:
         peer = observe(host, port, name, trust.root_pem, patience)
     except NotReachable as error:
-        return _without_peer(endpoint, [_check("connect", False, str(error))])
+        return _without_peer(endpoint, trust, [check("connect", False, str(error))])
     except NoHandshake as error:
-        connected = _check("connect", True, "something listens there")
-        return _without_peer(endpoint, [connected, _check("tls.handshake", False, str(error))])
+        connected = check("connect", True, "something listens there")
+        return _without_peer(endpoint, trust, [connected, check("tls.handshake", False, str(error))])
     checks = _tls_checks(peer, trust)
     try:
         leaf = read_leaf(peer.certificate)
     except Unreadable as error:
-        return _without_peer(endpoint, [*checks, _check("certificate.form", False, str(error))])
-    checks += [*_certificate_checks(leaf, peer, name, at), *_claims_checks(leaf, trust)]
-    return _report(endpoint, peer, leaf, trust, at, checks)
-
-
-def _check(id: str, ok: bool, detail: str) -> Check:
-    # The peer chose some of the words, and they go to a terminal.
-    printable = "".join(character if character.isprintable() else "?" for character in detail)
-    return Check(id, ok, printable[:MAX_DETAIL])
+        return _without_peer(endpoint, trust, [*checks, check("certificate.form", False, str(error))])
+    appraised = None if trust.hardware is None else appraise_certified(leaf, trust.hardware, at)
+    checks += [
+        *_certificate_checks(leaf, peer, trust, name, at),
+        *([] if appraised is None else appraised.checks),
+        *_claims_checks(leaf, trust, appraised),
+    ]
+    return _report(endpoint, peer, leaf, trust, at, checks, appraised)
 
 
 def _tls_checks(peer: Peer, trust: Trust) -> list[Check]:
     root = f"the root in {trust.root_path}"
+    issued = peer.chain_fault or f"issued under {root}"
     return [
-        _check("connect", True, f"{peer.address} answers"),
-        _check("tls.handshake", True, f"{peer.version} with {peer.cipher}; the peer holds its certificate's key"),
-        _check("tls.version", peer.version == TLS_VERSION, f"{peer.version}, expected {TLS_VERSION}"),
-        _check("certificate.chain", not peer.chain_fault, peer.chain_fault or f"issued under {root}"),
+        check("connect", True, f"{peer.address} answers"),
+        check("tls.handshake", True, f"{peer.version} with {peer.cipher}; the peer holds its certificate's key"),
+        check("tls.version", peer.version == TLS_VERSION, f"{peer.version}, expected {TLS_VERSION}"),
+        check("certificate.chain", not peer.chain_fault, issued)
+        if trust.hardware is None
+        else skipped("certificate.chain", f"not relied upon; {issued}"),
     ]
 
 
-def _certificate_checks(leaf: Leaf, peer: Peer, name: str, at: datetime) -> list[Check]:
+def _certificate_checks(leaf: Leaf, peer: Peer, trust: Trust, name: str, at: datetime) -> list[Check]:
     valid, life = leaf.is_valid(at)
+    chain_fault = peer.time_fault if trust.hardware is None else ""
     return [
-        _check("certificate.validity", valid and not peer.time_fault, peer.time_fault or life),
-        _check("certificate.name", *leaf.is_for(name)),
-        _check("certificate.usage", *leaf.is_for_servers()),
-        _check("certificate.key", *leaf.has_known_key()),
+        check("certificate.validity", valid and not chain_fault, chain_fault or life),
+        check("certificate.name", *leaf.is_for(name)),
+        check("certificate.usage", *leaf.is_for_servers()),
+        check("certificate.key", *leaf.has_known_key()),
     ]
 
 
-def _claims_checks(leaf: Leaf, trust: Trust) -> list[Check]:
+def _claims_checks(leaf: Leaf, trust: Trust, appraised: Appraised | None) -> list[Check]:
     if leaf.claims is None:
-        return [_check("claims.present", False, leaf.claims_fault)]
+        return [check("claims.present", False, leaf.claims_fault)]
     backend = leaf.claims.backend
     return [
-        _check("claims.present", True, f"it says that it was issued on evidence of a {backend} Keep"),
-        _check("claims.marking", *leaf.marking_agrees(leaf.claims)),
-        _check("claims.spiffe", *leaf.spiffe_agrees(leaf.claims)),
-        _check("claims.backend", backend in trust.accepted, _accepted(backend, trust)),
-        _check("claims.package", *_package(leaf.claims.package, trust)),
+        check("claims.present", True, f"it says that it was issued on evidence of a {backend} Keep"),
+        check("claims.marking", *leaf.marking_agrees(leaf.claims)),
+        check("claims.spiffe", *leaf.spiffe_agrees(leaf.claims)),
+        check("claims.backend", backend in trust.accepted, _accepted(backend, trust))
+        if appraised is None
+        else skipped("claims.backend", f"{backend}; not relied upon, the policy decides on the evidence"),
+        check("claims.package", *_package(leaf.claims.package if appraised is None else appraised.package, trust)),
     ]
 
 
@@ -159,17 +170,35 @@ def _package(package: str | None, trust: Trust) -> tuple[bool, str]:
     return False, f"{named}; nothing says which is expected: give --package DIGEST, or --any-workload"
 
 
-def _report(endpoint: str, peer: Peer, leaf: Leaf, trust: Trust, at: datetime, checks: list[Check]) -> Report:
-    ok = all(check.ok for check in checks)
-    claims = leaf.claims
-    if ok and claims is not None:
+def _report(
+    endpoint: str,
+    peer: Peer,
+    leaf: Leaf,
+    trust: Trust,
+    at: datetime,
+    checks: list[Check],
+    appraised: Appraised | None,
+) -> Report:
+    verdict = None if appraised is None else appraised.verdict
+    ok = all(check.ok for check in checks) and leaf.claims is not None
+    if trust.hardware is not None:
+        ok = ok and verdict is not None and verdict.ok
+    if not ok:
+        said = _nothing(checks)
+    elif verdict is None:
+        assert leaf.claims is not None  # noqa: S101 — for the reader of types
         said = (
-            answers.from_whom(claims, leaf.issuer, str(trust.root_path)),
+            answers.from_whom(leaf.claims, leaf.issuer, str(trust.root_path)),
             answers.for_how_long(leaf, peer, at),
-            answers.where(claims, peer, endpoint),
+            answers.where(leaf.claims, peer, endpoint),
         )
     else:
-        ok, said = False, _nothing(checks)
+        found = platform.describe(verdict.claims)
+        said = (
+            answers.from_whom_by_hardware(found),
+            answers.for_how_long_by_hardware(leaf, peer, verdict.claims, at),
+            answers.where_by_hardware(found, appraised.package if appraised else None, peer, endpoint),
+        )
     return Report(
         ok=ok,
         reachable=True,
@@ -179,11 +208,31 @@ def _report(endpoint: str, peer: Peer, leaf: Leaf, trust: Trust, at: datetime, c
         where=said[2],
         checks=checks,
         certificate=leaf.facts() | {"tls_version": peer.version, "tls_cipher": peer.cipher},
-        claims=None if claims is None else msgspec.to_builtins(claims),
+        claims=None if leaf.claims is None else msgspec.to_builtins(leaf.claims),
+        trust="steward" if trust.hardware is None else "hardware",
+        hardware=None if trust.hardware is None or verdict is None else _hardware_facts(verdict, leaf, trust.hardware),
     )
 
 
-def _without_peer(endpoint: str, checks: list[Check]) -> Report:
+def _hardware_facts(verdict: Verdict, leaf: Leaf, hardware: Hardware) -> dict[str, object]:
+    """What programs want to know of the evidence; `verified` is whether all checks over it passed."""
+    shown = None if leaf.attested is None else leaf.attested.evidence
+    nonce = None if shown is None or shown.nonce is None else shown.nonce.hex()
+    ends = verdict.claims.valid_until
+    described: dict[str, object] = msgspec.to_builtins(platform.describe(verdict.claims))
+    return described | {
+        "verified": verdict.ok,
+        "kind": verdict.kind,
+        "endorsements": hardware.endorsed_by,
+        "endorsed_until": None if ends is None else moment(ends),
+        "policy": hardware.policy_from,
+        "nonce": nonce,
+        "audience": None if shown is None else shown.audience,
+        "claims": verdict.to_builtins()["claims"],
+    }
+
+
+def _without_peer(endpoint: str, trust: Trust, checks: list[Check]) -> Report:
     said = _nothing(checks)
     return Report(
         ok=False,
@@ -193,6 +242,7 @@ def _without_peer(endpoint: str, checks: list[Check]) -> Report:
         for_how_long=said[1],
         where=said[2],
         checks=checks,
+        trust="steward" if trust.hardware is None else "hardware",
     )
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Final
 
+from enarx_attestation import Claims
 from enarx_attestation.claims_extension import KeepClaims
 from enarx_deploy.verification.certificate import Leaf, moment
 from enarx_deploy.verification.connection import Peer
+from enarx_deploy.verification.platform import Platform
 
 _KINDS: Final = {"nil": "a process", "kvm": "a virtual machine"}
 """What a Keep without hardware is to its host."""
@@ -53,6 +55,54 @@ def where(found: KeepClaims, peer: Peer, endpoint: str) -> str:
         f"TLS ends in a {found.backend} Keep that {verb} {package}, on the machine that answers for {endpoint} "
         f"({peer.address}). That machine sees {seen}."
     )
+
+
+def from_whom_by_hardware(found: Platform) -> str:
+    """Who is kept out on the word of the hardware's vendor, and who is not."""
+    tcb = f", TCB {found.tcb}" if found.tcb else ""
+    return (
+        "from the network, and from the operator of the machine, its hypervisor and its other tenants as far as "
+        f"{found.tee} keeps its promise: status {found.status}{tcb}; {_advisories(found)}; {_debugging(found)}. The "
+        f"word for this is {found.vendor}'s, whose root is built in; the evidence was appraised here, and no Steward "
+        "is trusted for it. NOT from whoever can open the machine and measure its chips, nor from mistakes of the "
+        "program itself."
+    )
+
+
+def for_how_long_by_hardware(leaf: Leaf, peer: Peer, found: Claims, at: datetime) -> str:
+    """Until when, and how old what was looked at can be."""
+    ends = min(filter(None, (leaf.not_after, found.valid_until)))
+    what = "the certificate" if ends == leaf.not_after else "what the vendor says of the platform"
+    endorsed = f"; the vendor's statements hold until {moment(found.valid_until)}" if found.valid_until else ""
+    return (
+        f"until {moment(ends)}, {_left(ends - at)} from now, when {what} ends (certificate since "
+        f"{moment(leaf.not_before)}{endorsed}). The evidence was made before the certificate, for a challenge of the "
+        "Steward: that it was fresh then is the Steward's word, and shown here is that the Keep which made it holds "
+        f"the key of this connection. The key is {leaf.key_name}{_STRENGTH.get(leaf.key_name, '')}, the channel "
+        f"{peer.version} with {peer.cipher}: what was recorded stays closed if that key becomes known later."
+    )
+
+
+def where_by_hardware(found: Platform, package: str | None, peer: Peer, endpoint: str) -> str:
+    """Where TLS ends; and that hardware knows no names."""
+    runs = f"package {package}" if package else "a package that the evidence does not name"
+    return (
+        f"TLS ends in a Keep in {found.tee} with measurement {found.measurement or 'as the checks show'} that runs "
+        f"{runs}, on the machine that answers for {endpoint} ({peer.address}). That machine sees when, how much and "
+        "with whom the Keep speaks. Whose machine it is, and that the name is rightly its, hardware does not say."
+    )
+
+
+def _advisories(found: Platform) -> str:
+    if found.advisories is None:
+        return f"{found.vendor}'s endorsements name no advisories"
+    return f"advisories {', '.join(found.advisories)}" if found.advisories else "no advisory applies"
+
+
+def _debugging(found: Platform) -> str:
+    if found.debug is None:
+        return "of debugging it says nothing"
+    return "debugging is ON, so that the host can read and change all of it" if found.debug else "debugging is off"
 
 
 def _left(left: timedelta) -> str:

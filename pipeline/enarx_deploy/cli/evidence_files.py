@@ -1,0 +1,78 @@
+"""Files that stand beside evidence: endorsements in a directory, and policies. Read once, within bounds."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from enarx_deploy.errors import PackageError, UsageError
+
+MAX_ENDORSEMENT = 8 << 20  # bytes of one file
+MAX_ENDORSEMENTS = 32 << 20  # bytes of all files
+MAX_POLICY = 1 << 20  # bytes
+
+POLICY_HINT = "docs/how-to/appraise-evidence.md shows a policy"
+
+_PLAIN = "give a directory with the endorsements of one piece of evidence, as plain files"
+
+
+def read(path: Path, most: int) -> bytes:
+    """At most one byte more than `most`. Raises UsageError."""
+    try:
+        with path.open("rb") as file:
+            return file.read(most + 1)
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}", hint="is the path right, and may you read it?") from error
+
+
+def read_tables(path: Path) -> dict[str, Any]:
+    """The tables of a policy file. Raises UsageError."""
+    import tomllib
+
+    data = read(path, MAX_POLICY)
+    if len(data) > MAX_POLICY:
+        raise UsageError(f"{path}: a policy has at most {MAX_POLICY:,} bytes", hint="is this the right file?")
+    try:
+        return tomllib.loads(data.decode())
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{path}: not TOML: {error}", hint=POLICY_HINT) from error
+
+
+def read_endorsements(directory: Path) -> dict[str, bytes]:
+    """The files of known names in a directory, by name. Raises UsageError."""
+    return dict(_endorsements(directory))
+
+
+def _endorsements(directory: Path) -> Iterator[tuple[str, bytes]]:
+    """A link is followed only to a file in the same directory or below it."""
+    from enarx_deploy import plain_files
+
+    root = Path(os.path.realpath(directory))
+    left = MAX_ENDORSEMENTS
+    try:
+        with plain_files.opened(root) as descriptor:
+            names = plain_files.names(descriptor)
+        for name in filter(_is_known, names):
+            # Mounted volumes of Kubernetes hold links into themselves.
+            inside = os.path.relpath(os.path.realpath(root / name), root)
+            with plain_files.opened_below(root, inside) as descriptor:
+                plain_files.require_file(descriptor, name)
+                with open(descriptor, "rb", closefd=False) as file:
+                    data = file.read(MAX_ENDORSEMENT + 1)
+            left -= len(data)
+            if left < 0:
+                raise PackageError(f"the files have more than {MAX_ENDORSEMENTS:,} bytes")
+            yield name, data
+    except PackageError as error:
+        raise UsageError(f"--endorsements {directory}: {error}", hint=_PLAIN) from error
+    except OSError as error:
+        raise UsageError(f"--endorsements {directory}: {error.strerror}", hint=_PLAIN) from error
+
+
+def _is_known(name: str) -> bool:
+    from enarx_attestation.files import NAMES
+
+    return any(fnmatchcase(name, pattern) for pattern in NAMES)

@@ -1,0 +1,146 @@
+"""What `verify --trust hardware` accepts, and where it finds endorsements."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from enarx_deploy.cli import evidence_files
+from enarx_deploy.errors import UsageError
+
+if TYPE_CHECKING:
+    from enarx_attestation import Collateral, Evidence, Policy
+    from enarx_deploy.verification import Hardware
+
+MAX_RECORD = 1 << 20  # bytes
+
+_MEASURED = {
+    64: {"sgx": "mrenclaves"},
+    96: {"snp": "measurements", "az_snp": "measurements", "tdx": "mrtds"},
+}
+"""Which measurements have so many hexadecimal digits, by section of a policy."""
+_HARDWARE_SECTIONS = ("snp", "sgx", "tdx", "az_snp", "nitro", "cca")
+_REVOCABLE = ("snp", "sgx", "tdx", "az_snp")
+_GRANTS = ("names", "lifetime")  # of the Steward's policy, beside the rules of appraisal
+
+
+class HardwareOptions(NamedTuple):
+    """The options that only matter with --trust hardware, and --any-workload."""
+
+    policy_file: Path | None
+    reference_values: Path | None
+    measurement: str | None
+    endorsements: Path | None
+    revocation: Literal["require", "prefer", "off"] | None
+    any_workload: bool
+
+
+class HardwareTrust(NamedTuple):
+    """How evidence is appraised, and the package that the reference values name."""
+
+    trust: Hardware
+    package: str | None
+
+
+def hardware_trust(options: HardwareOptions, *, asked: bool) -> HardwareTrust | None:
+    """None unless it was asked for. Raises UsageError."""
+    from enarx_deploy.verification import Hardware
+
+    if not asked:
+        _refuse_leftover(options)
+        return None
+    tables, policy_from, package = _tables(options)
+    endorse, endorsed_by = _endorse(options)
+    policy = None if tables is None else _policy(tables, policy_from, options.revocation)
+    trust = Hardware(policy=policy, policy_from=policy_from, endorse=endorse, endorsed_by=endorsed_by)
+    return HardwareTrust(trust, package)
+
+
+def _refuse_leftover(options: HardwareOptions) -> None:
+    given = {
+        "--policy": options.policy_file,
+        "--reference-values": options.reference_values,
+        "--measurement": options.measurement,
+        "--endorsements": options.endorsements,
+        "--revocation": options.revocation,
+    }
+    for name, value in given.items():
+        if value is not None:
+            raise UsageError(f"{name} is of no use with --trust steward", hint="add --trust hardware, or leave it out")
+
+
+def _tables(options: HardwareOptions) -> tuple[dict[str, Any] | None, str, str | None]:
+    """The policy's sections, who says so, and the package that is expected."""
+    sources = (options.policy_file, options.reference_values, options.measurement)
+    if sum(source is not None for source in sources) > 1:
+        raise UsageError(
+            "--policy, --reference-values and --measurement exclude each other",
+            hint="give the one that says what may run",
+        )
+    if options.policy_file is not None:
+        return evidence_files.read_tables(options.policy_file), str(options.policy_file), None
+    if options.reference_values is not None:
+        return _referenced(options.reference_values)
+    if options.measurement is not None:
+        return _measured(options.measurement), "--measurement", None
+    if options.any_workload:
+        return {name: {"any_workload": True} for name in _HARDWARE_SECTIONS}, "--any-workload", None
+    return None, "", None
+
+
+def _referenced(path: Path) -> tuple[dict[str, Any], str, str]:
+    import msgspec
+
+    from enarx_deploy.models import ReferenceValues
+
+    try:
+        record = msgspec.json.decode(evidence_files.read(path, MAX_RECORD), type=ReferenceValues)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"{path}: not a record of reference values: {error}", hint="`enarx-deploy attest --json` prints one"
+        ) from error
+    return record.policy, str(path), record.package
+
+
+def _measured(digits: str) -> dict[str, Any]:
+    known = _MEASURED.get(len(digits))
+    if known is None or re.fullmatch("[0-9A-Fa-f]+", digits) is None:
+        raise UsageError(
+            f"--measurement: {digits!r} is not a launch measurement",
+            hint="96 hexadecimal digits for SEV-SNP and TDX, 64 for SGX",
+        )
+    return {section: {name: [digits.lower()]} for section, name in known.items()}
+
+
+def _policy(tables: dict[str, Any], policy_from: str, revocation: str | None) -> Policy:
+    from enarx_attestation import PolicyError, load_policy
+
+    sections = {name: _section(name, table, revocation) for name, table in tables.items() if name != "ca"}
+    try:
+        return load_policy(sections)
+    except PolicyError as error:
+        raise UsageError(f"{policy_from}: {error}", hint=error.hint or evidence_files.POLICY_HINT) from error
+
+
+def _section(name: str, table: Any, revocation: str | None) -> Any:
+    """A section of a Steward's policy will do: without what it grants."""
+    if not isinstance(table, dict):
+        return table
+    rules = {key: value for key, value in table.items() if key not in _GRANTS}
+    return rules | {"revocation": revocation} if revocation and name in _REVOCABLE else rules
+
+
+def _endorse(options: HardwareOptions) -> tuple[Callable[[Evidence, datetime], Collateral], str]:
+    from enarx_attestation import load_endorsements
+    from enarx_collateral import Store
+    from enarx_deploy import paths
+
+    if options.endorsements is not None:
+        files = evidence_files.read_endorsements(options.endorsements)
+        return lambda evidence, _at: load_endorsements(evidence.kind, files, evidence), str(options.endorsements)
+    store = Store(paths.state_dir("collateral"))
+    mode = options.revocation or "prefer"  # whether lists are required is for the policy to say
+    return lambda evidence, at: store.find(evidence, at, revocation=mode), f"the collateral store {store.directory}"
