@@ -7,17 +7,21 @@ An endorsements directory, as a mapping of file name to bytes, holds what endors
     crl*.der                 AMD: revocation lists; optional if the policy says so
     collateral.json          Intel: TCB info, enclave identity, chains and revocation lists
     platform.pub.pem         Arm CCA: the platform's public key
+
+Names may also end in `.pem`, `.crt`, `.cer` or `.crl`, and whatever the ending, content is DER or PEM. With the key's
+certificate in PEM its issuers may stand in the same file.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
+from fnmatch import fnmatchcase
 from typing import Any, Final, Literal
 
 from msgspec.structs import replace
 
-from . import cca, intel_collateral, snp
+from . import cca, extended_report, intel_collateral, snp
 from .anchors import VENDOR_ANCHORS, Anchors
 from .checks import Rule, Sheet
 from .errors import MalformedCollateral, MalformedEvidence
@@ -25,8 +29,13 @@ from .model import Binding, Claims, Collateral, Evidence, Verdict
 from .policy import Policy, load_policy
 from .snp_report import SIGNING_KEYS, SnpEvidence
 from .verdict import appraise, parse, verify
+from .x509 import Certificate, is_pem, read_certificate, read_crl, read_pem
 
-NAMES: Final = ("vcek.der", "vlek.der", "ca_chain.pem", "crl*.der", "collateral.json", "platform.pub.pem")
+_ENDINGS: Final = ("der", "pem", "crt", "cer")
+_KEYS: Final = {role: tuple(f"{role}.{ending}" for ending in _ENDINGS) for role in ("vcek", "vlek")}
+_CHAINS: Final = ("ca_chain.pem", "cert_chain.pem")
+_LISTS: Final = ("crl*.der", "crl*.pem", "crl*.crl")
+NAMES: Final = (*_KEYS["vcek"], *_KEYS["vlek"], *_CHAINS, *_LISTS, "collateral.json", "platform.pub.pem")
 """Patterns of the names that are looked at."""
 MAX_FILES: Final = 64
 """Most files that are looked at."""
@@ -55,6 +64,9 @@ def appraise_files(
     claims = Claims(kind=kind or "", hardware=False, status="Unverified", evidence_sha256="", report_data="")
     sheet = Sheet(RULES)
     try:
+        if kind == "snp":
+            data, shown = extended_report.split(data)
+            files = _with_shown(files, shown)
         evidence = parse(data, kind)
         claims = replace(claims, kind=evidence.kind, evidence_sha256=evidence.sha256)
         verified = verify(evidence, load_endorsements(evidence.kind, files, evidence), anchors, at)
@@ -101,12 +113,31 @@ def load_endorsements(kind: str, files: Mapping[str, bytes], evidence: Evidence 
 def _snp(files: Mapping[str, bytes], evidence: Evidence | None) -> Collateral:
     report = getattr(evidence, "report", evidence)
     named = SIGNING_KEYS.get(report.signing_key, "") if isinstance(report, SnpEvidence) else ""
-    keys = [name for name in ("vcek.der", "vlek.der") if name in files]
-    keys = [name for name in keys if name == f"{named.lower()}.der"] or keys
-    if len(keys) != 1:
+    keys = {role: next((files[name] for name in names if name in files), None) for role, names in _KEYS.items()}
+    there = [role for role, data in keys.items() if data is not None]
+    there = [role for role in there if role == named.lower()] or there
+    if len(there) != 1:
         raise MalformedCollateral("expected vcek.der or vlek.der among the endorsements")
-    crls = [data for name, data in sorted(files.items()) if name.startswith("crl") and name.endswith(".der")]
-    return snp.read_collateral(files[keys[0]], chain=files.get("ca_chain.pem"), crls=crls)
+    vek, *issuers = _certificates(keys[there[0]] or b"")
+    chain = [data for name in _CHAINS if (data := files.get(name)) is not None]
+    crls = [read_crl(data) for name, data in sorted(files.items()) if _is_list(name)]
+    found = tuple(read_pem(chain[0])) if chain else tuple(issuers)
+    return snp.SnpCollateral(vek=vek, chain=found, crls=tuple(crls))
+
+
+def _with_shown(files: Mapping[str, bytes], shown: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The caller's endorsements, and what they lack of those that came with the evidence."""
+    keys = {name for names in _KEYS.values() for name in names}
+    lacking = keys.isdisjoint(files)
+    return {name: data for name, data in shown.items() if lacking or name not in keys} | dict(files)
+
+
+def _is_list(name: str) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in _LISTS)
+
+
+def _certificates(data: bytes) -> list[Certificate]:
+    return read_pem(data) if is_pem(data) else [read_certificate(data)]
 
 
 def _intel(files: Mapping[str, bytes], _evidence: Evidence | None) -> Collateral:

@@ -6,6 +6,8 @@ many quotes under one collateral pays for it once.
 
 from __future__ import annotations
 
+import base64
+import binascii
 import hashlib
 from datetime import datetime
 from typing import Final
@@ -23,6 +25,7 @@ from .x509 import (
     Certificate,
     PublicKey,
     RevocationList,
+    is_pem,
     public_key,
     read_crl,
     read_pem,
@@ -118,8 +121,8 @@ def read_collateral(data: bytes) -> IntelCollateral:
     return IntelCollateral(
         sha256=hashlib.sha256(data).hexdigest(),
         pck_crl_chain=_chain(document.pck_crl_issuer_chain),
-        root_crl=read_crl(_bytes(document.root_ca_crl)),
-        pck_crl=read_crl(_bytes(document.pck_crl)),
+        root_crl=_list(document.root_ca_crl),
+        pck_crl=_list(document.pck_crl),
         tcb_info_chain=_chain(document.tcb_info_issuer_chain),
         tcb_info_signed=tcb_info,
         tcb_info_signature=_signature(document.tcb_info_signature),
@@ -275,11 +278,26 @@ def _chain(text: str) -> tuple[Certificate, ...]:
     return tuple(read_pem(text.encode()))
 
 
+def _list(text: str) -> RevocationList:
+    """A revocation list: hexadecimal as Intel's service has it for the root's, or PEM, or base64."""
+    data = text.strip().encode()
+    if is_pem(data):
+        return read_crl(data)
+    try:
+        return read_crl(bytes.fromhex(text))
+    except ValueError:
+        pass
+    try:
+        return read_crl(base64.b64decode(b"".join(data.split()), validate=True))
+    except binascii.Error as exc:
+        raise MalformedCollateral("a revocation list is neither hexadecimal nor PEM nor base64") from exc
+
+
 def _bytes(text: str) -> bytes:
     try:
         return bytes.fromhex(text)
     except ValueError as exc:
-        raise MalformedCollateral("a revocation list or signature is not hexadecimal") from exc
+        raise MalformedCollateral("a signature is not hexadecimal") from exc
 
 
 def _signature(text: str) -> bytes:

@@ -42,6 +42,7 @@ _COMMON_NAME: Final = der.oid("2.5.4.3")
 Algorithm = Literal["ecdsa-sha256", "ecdsa-sha384", "rsa-pss-sha384"]
 
 _PEM = re.compile(rb"[ \t\r\n]*-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]*)-----END CERTIFICATE-----")
+_PEM_CRL = re.compile(rb"\s*-----BEGIN X509 CRL-----([A-Za-z0-9+/=\s]*)-----END X509 CRL-----\s*")
 _BLANK: Final = b" \t\r\n\0"  # a quote's chain ends with a NUL
 
 _ECDSA: Final[dict[bytes, Algorithm]] = {
@@ -174,14 +175,31 @@ def read_pem(data: bytes, known: Iterable[Certificate] = ()) -> list[Certificate
     return [already.get(found) or read_certificate(found) for found in ders]
 
 
+def is_pem(data: bytes) -> bool:
+    """Whether this is text, where DER begins with a byte that no text begins with."""
+    return data.lstrip().startswith(b"-----BEGIN ")
+
+
 def read_crl(data: bytes) -> RevocationList:
-    """Read one DER revocation list, all of `data`. Raises `MalformedCollateral`."""
+    """Read one revocation list, DER or PEM, all of `data`. Raises `MalformedCollateral`."""
+    if is_pem(data):
+        data = _unarmoured(data)
     if len(data) > MAX_CRL:
         raise MalformedCollateral(f"a revocation list has at most {MAX_CRL} bytes, not {len(data)}")
     try:
         return _revocation_list(data)
     except DerError as exc:
         raise MalformedCollateral(f"not a revocation list: {exc}") from exc
+
+
+def _unarmoured(data: bytes) -> bytes:
+    block = _PEM_CRL.fullmatch(data) if len(data) <= 2 * MAX_CRL else None
+    if block is None:
+        raise MalformedCollateral("expected one revocation list in PEM, and nothing else")
+    try:
+        return base64.b64decode(b"".join(block[1].split()), validate=True)
+    except binascii.Error as exc:
+        raise MalformedCollateral(f"not PEM: {exc}") from exc
 
 
 def public_key(certificate: Certificate) -> PublicKey | None:

@@ -43,9 +43,9 @@ Exit statuses:
 
 \b
 Names in the directory of endorsements; others are not looked at:
-  vcek.der, vlek.der   AMD: the endorsement key's certificate
+  vcek.der, vlek.der   AMD: the endorsement key's certificate (or .pem, .crt)
   ca_chain.pem         AMD: its issuers; not needed, as they are pinned
-  crl*.der             AMD: revocation lists
+  crl*.der             AMD: revocation lists (or .pem, .crl)
   collateral.json      Intel: TCB info, enclave identity, chains and lists
   platform.pub.pem     Arm CCA: the platform's public key
 

@@ -1,0 +1,156 @@
+"""Endorsements in the forms in which vendors and tools hand them out, and reports with the host's table behind them."""
+
+from __future__ import annotations
+
+import base64
+import json
+import struct
+import textwrap
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from enarx_attestation import MalformedCollateral, Verdict, appraise_files, extended_report, policy_for
+from enarx_attestation.intel_collateral import read_collateral
+from enarx_attestation.x509 import read_crl
+
+VECTORS = Path(__file__).parent / "vectors"
+TDX = VECTORS / "tdx/phala-v4-uptodate"
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
+VCEK = "63da758d-e664-4564-adc5-f4b93be8accd"
+VLEK = "a8074bc2-a25a-483e-aae6-39c045a0b8a1"
+CRL = "92f81bc3-5811-4d3d-97ff-d19f88dc67ea"
+ARK = "c0b406a4-a803-4952-9743-3fb6014cd0ae"
+
+
+def pem(label: str, der: bytes) -> bytes:
+    body = "\n".join(textwrap.wrap(base64.b64encode(der).decode(), 64))
+    return f"-----BEGIN {label}-----\n{body}\n-----END {label}-----\n".encode()
+
+
+def table(*entries: tuple[str, bytes], end: bytes = bytes(24)) -> bytes:
+    head, body = b"", b""
+    first = 24 * len(entries) + len(end)
+    for guid, data in entries:
+        head += struct.pack("<16sII", uuid.UUID(guid).bytes, first + len(body), len(data))
+        body += data
+    return head + end + body
+
+
+@pytest.fixture
+def judge(amd):
+    """The verdict over a good report with these endorsements, under the vendor's root in miniature."""
+
+    def judge(files: dict[str, bytes], report: bytes | None = None) -> Verdict:
+        policy = policy_for("snp", any_workload=True)
+        data = amd.report() if report is None else report
+        return appraise_files(data, files, policy, kind="snp", at=NOW, expected=None, anchors=amd.anchors)
+
+    return judge
+
+
+@pytest.fixture
+def key(amd) -> bytes:
+    return amd.vek(amd.extensions()).der
+
+
+@pytest.mark.parametrize("name", ["vcek.der", "vcek.pem", "vcek.crt", "vcek.cer"])
+@pytest.mark.parametrize("form", ["der", "pem"])
+def test_the_keys_certificate_in_each_form(judge, amd, key, name, form):
+    data = key if form == "der" else pem("CERTIFICATE", key)
+    assert judge({name: data, "crl.der": amd.crl()}).ok
+
+
+def test_issuers_in_the_same_file_as_the_key(judge, amd, key):
+    bundle = pem("CERTIFICATE", key) + amd.ask.pem.encode() + amd.ark.pem.encode()
+    assert judge({"vcek.pem": bundle, "crl.der": amd.crl()}).ok
+
+
+@pytest.mark.parametrize("name", ["crl.der", "crl-milan.pem", "crl_milan.crl"])
+@pytest.mark.parametrize("form", ["der", "pem"])
+def test_revocation_lists_in_each_form(judge, amd, key, name, form):
+    data = amd.crl() if form == "der" else pem("X509 CRL", amd.crl())
+    assert judge({"vcek.der": key, name: data}).ok
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"-----BEGIN X509 CRL-----\n-----END X509 CRL-----",
+        b"-----BEGIN X509 CRL-----\nA\n-----END X509 CRL-----",
+        b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----",
+        b"-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\nmore",
+        b"-----BEGIN X509 CRL-----",
+    ],
+)
+def test_lists_that_are_damaged(data):
+    with pytest.raises(MalformedCollateral):
+        read_crl(data)
+
+
+def test_the_hosts_table_behind_a_report_endorses_it(judge, amd, key):
+    behind = table((VCEK, key), (ARK, amd.ark.der), (CRL, amd.crl()))
+    assert judge({}, amd.report() + behind).ok
+    assert judge({"crl.der": amd.crl()}, amd.report() + table((VCEK, key))).ok
+
+
+def test_what_the_caller_gives_goes_before_the_hosts_table(judge, amd, key):
+    behind = table((VCEK, b"not a certificate"), (VLEK, b"nor this"), (CRL, amd.crl()))
+    assert judge({"vcek.pem": pem("CERTIFICATE", key)}, amd.report() + behind).ok
+
+
+@pytest.mark.parametrize(
+    "behind",
+    [
+        b"\0",
+        bytes(24),
+        bytes(3000),
+        b"\xff" * 24,
+        table((VCEK, b"x"), end=b""),
+        table((VCEK, b"x"))[:-1],
+        table(*[(VCEK, b"x")] * 20),
+    ],
+    ids=["byte", "zeros", "many-zeros", "no-table", "no-end", "cut", "too-many"],
+)
+def test_what_is_no_table_makes_the_report_malformed(judge, amd, key, behind):
+    verdict = judge({"vcek.der": key, "crl.der": amd.crl()}, amd.report() + behind)
+    assert [check.id for check in verdict.failed] == ["evidence.malformed"]
+
+
+@given(st.binary(max_size=4000))
+def test_no_bytes_upset_the_reader_of_tables(data):
+    report, found = extended_report.split(data)
+    assert data.startswith(report)
+    assert set(found) <= {"vcek.der", "vlek.der", "crl.der"}
+
+
+@pytest.mark.parametrize("form", ["pem", "base64", "upper-case"])
+def test_lists_of_intel_in_each_form(form):
+    document = json.loads((TDX / "collateral.json").read_bytes())
+    expected = read_collateral(json.dumps(document).encode())
+    for name in ("root_ca_crl", "pck_crl"):
+        der = bytes.fromhex(document[name])
+        forms = {
+            "pem": pem("X509 CRL", der).decode(),
+            "base64": base64.b64encode(der).decode(),
+            "upper-case": document[name].upper(),
+        }
+        document[name] = forms[form]
+    found = read_collateral(json.dumps(document).encode())
+    assert (found.root_crl, found.pck_crl) == (expected.root_crl, expected.pck_crl)
+
+
+@pytest.mark.parametrize("text", ["", "xyz!", "é", "AAAA", "00"])
+def test_lists_of_intel_that_are_damaged(text):
+    document = json.loads((TDX / "collateral.json").read_bytes()) | {"pck_crl": text}
+    with pytest.raises(MalformedCollateral):
+        read_collateral(json.dumps(document).encode())
+
+
+def test_optional_fields_of_intel_may_be_null():
+    document = json.loads((TDX / "collateral.json").read_bytes()) | {"pck_certificate_chain": None, "more": 1}
+    assert read_collateral(json.dumps(document).encode()).pck_chain == ()
