@@ -115,6 +115,7 @@ class Backend(Protocol):
 class CertificateRequest(msgspec.Struct, frozen=True):
     """What a Keep sends to get a certificate: a PKCS#10 request (DER) and the evidence for its key.
 
+    `package` is the digest that the evidence commits to, which not every kind of evidence names itself.
     `endorsements` is what the platform handed over with the evidence, by the names of a directory for
     `appraise --endorsements`. It is nobody's word: an issuer may use it, and then checks it.
     """
@@ -123,6 +124,7 @@ class CertificateRequest(msgspec.Struct, frozen=True):
     evidence_kind: str
     evidence: bytes
     endorsements: Mapping[str, bytes] = {}
+    package: str | None = None
 
 
 class Issued(msgspec.Struct, frozen=True):

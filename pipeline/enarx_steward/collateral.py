@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, Final, Literal, Protocol
 
 from msgspec.structs import replace
@@ -68,16 +69,24 @@ class CollateralSource(Protocol):
 class MissingCollateral(Exception):
     """A source lacks what evidence needs: `str(missing)` says what, `hint` how to get it.
 
-    `held` is what there is without current revocation lists; `lists` are AMD's where there is not even that.
+    `held` is what there is without current revocation lists. Where there is not even that, `lists` are AMD's, and
+    `issues` say of the parts of Intel's, also those that have ended, up to which issue they were known.
     """
 
     def __init__(
-        self, message: str, *, hint: str = "", held: Collateral | None = None, lists: tuple[RevocationList, ...] = ()
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        held: Collateral | None = None,
+        lists: tuple[RevocationList, ...] = (),
+        issues: Mapping[str, tuple[int, ...]] = MappingProxyType({}),
     ) -> None:
         super().__init__(message)
         self.hint = hint
         self.held = held
         self.lists = lists
+        self.issues = issues
 
 
 class IntelParts(Collateral, frozen=True, kw_only=True):
@@ -143,8 +152,12 @@ def _make_up(offered: Collateral | None, missing: MissingCollateral, requester_c
         # A chip's certificate does not age: which lists there are is another question, and the policy's.
         crls = missing.lists + (_not_older(offered.crls, missing.lists) if requester_counts else ())
         return replace(offered, crls=crls)
-    if isinstance(offered, CcaCollateral) or (isinstance(offered, IntelCollateral) and requester_counts):
+    if isinstance(offered, CcaCollateral):
         return offered
+    if isinstance(offered, IntelCollateral) and requester_counts:
+        known = {name: _reaches(getattr(offered, name), issue) for name, issue in missing.issues.items()}
+        if all(known.values()):
+            return offered
     raise missing
 
 
@@ -165,7 +178,7 @@ def _not_older(offered: tuple[RevocationList, ...], held: tuple[RevocationList, 
     return tuple(
         found
         for found in offered
-        if not any(known.issuer == found.issuer and known.this_update > found.this_update for known in held)
+        if all(_reaches(found, _issue(known)) for known in held if known.issuer == found.issuer)
     )
 
 
@@ -174,9 +187,8 @@ def _newest(held: IntelCollateral, offered: Collateral) -> IntelCollateral:
     parts = offered.parts if isinstance(offered, IntelParts) else _parts(offered)
     changes: dict[str, Any] = {}
     for name, fields in parts.items():
-        ages = zip(_issue(fields[name]), _issue(getattr(held, name)), strict=True)
-        # A list of the other PCK authority is newer and of no use: the verification looks for the platform's own.
-        if all(new >= old for new, old in ages) and _same_subject(fields[name], getattr(held, name)):
+        new, old = fields[name], getattr(held, name)
+        if _same_subject(new, old) and _reaches(new, _issue(old)):
             changes |= fields
     return replace(held, sha256=_digest(held.sha256, changes), **changes) if changes else held
 
@@ -187,11 +199,16 @@ def _parts(offered: Collateral) -> dict[str, dict[str, Any]]:
     return {name: {field: getattr(offered, field) for field in fields} for name, fields in _INTEL_PARTS.items()}
 
 
-def _issue(part: TcbInfo | EnclaveIdentity | RevocationList) -> tuple[Any, ...]:
-    """What grows with each issue of a statement or list."""
+def _issue(part: TcbInfo | EnclaveIdentity | RevocationList) -> tuple[int, ...]:
+    """Numbers of which none falls from one issue of a statement or list to the next."""
     if isinstance(part, RevocationList):
-        return (part.this_update,)
-    return part.tcbEvaluationDataNumber, part.issueDate
+        return part.number or 0, int(part.this_update.timestamp())
+    return part.tcbEvaluationDataNumber, int(part.issueDate.timestamp())
+
+
+def _reaches(part: TcbInfo | EnclaveIdentity | RevocationList, issue: tuple[int, ...]) -> bool:
+    """Whether a part is of that issue or a later one."""
+    return all(new >= old for new, old in zip(_issue(part), issue, strict=True))
 
 
 def _same_subject(new: Any, old: Any) -> bool:

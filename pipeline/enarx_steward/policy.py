@@ -8,6 +8,7 @@ A section for each kind of evidence holds the rules of `enarx_attestation.Policy
     evidence_in_certificate = true           # the default: relying parties can appraise the evidence themselves
 
     [collateral]
+    store = "/var/lib/enarx/collateral"      # of `enarx-deploy collateral`; default: `collateral` of the Steward
     endorsements = "store"                   # or "request-too": also lists and statements that requesters send
 
     [nil]
@@ -82,6 +83,8 @@ class StewardPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """Whether a certificate holds the evidence on which it was issued."""
     requester_counts: bool = False
     """Whether revocation lists and statements that a requester sends may make up for the store's."""
+    collateral_store: Path | None = None
+    """Where the store is, if not in the state directory."""
     sha256: str
     """Digest of the file, in hexadecimal."""
 
@@ -110,7 +113,7 @@ def parse(data: bytes) -> StewardPolicy:
         raise ConfigurationError(f"not TOML: {exc}") from exc
     _refuse_unknown(tables, [*Policy.__struct_fields__, "ca", "collateral"], "")
     trust_domain, audience, evidence_in_certificate = _read_ca(_table(tables.pop("ca", None), "ca"))
-    requester_counts = _read_collateral(_table(tables.pop("collateral", {}), "collateral"))
+    requester_counts, collateral_store = _read_collateral(_table(tables.pop("collateral", {}), "collateral"))
     if not tables:
         raise ConfigurationError("the policy accepts nothing", hint="add a section such as [nil], [snp], [sgx]")
     sections = {kind: dict(_table(table, kind)) for kind, table in tables.items()}
@@ -126,6 +129,7 @@ def parse(data: bytes) -> StewardPolicy:
         audience=audience,
         evidence_in_certificate=evidence_in_certificate,
         requester_counts=requester_counts,
+        collateral_store=collateral_store,
         sha256=hashlib.sha256(data).hexdigest(),
     )
 
@@ -186,15 +190,17 @@ def _read_ca(table: Mapping[str, Any]) -> tuple[str, str, bool]:
     return trust_domain, audience.rstrip("/"), evidence_in_certificate
 
 
-def _read_collateral(table: Mapping[str, Any]) -> bool:
-    _refuse_unknown(table, ("endorsements",), "collateral.")
-    named = table.get("endorsements", "store")
+def _read_collateral(table: Mapping[str, Any]) -> tuple[bool, Path | None]:
+    _refuse_unknown(table, ("endorsements", "store"), "collateral.")
+    named, store = table.get("endorsements", "store"), table.get("store")
+    if store is not None and not (isinstance(store, str) and Path(store).is_absolute()):
+        raise ConfigurationError("`collateral.store` must be the absolute path of a directory")
     if not isinstance(named, str) or named not in _ENDORSEMENTS:
         raise ConfigurationError(
             '`collateral.endorsements` must be "store" or "request-too"',
             hint="a requester would send the oldest list that still holds: store has the Steward's own alone",
         )
-    return _ENDORSEMENTS[named]
+    return _ENDORSEMENTS[named], None if store is None else Path(store)
 
 
 def _read_grant(kind: str, section: dict[str, Any]) -> Grant:

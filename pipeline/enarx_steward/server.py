@@ -18,14 +18,18 @@ from typing import Any, Final
 import msgspec
 import uvicorn
 
+from enarx_collateral import Store
+
 from . import policy as policy_file
 from . import state
 from .app import make_app
+from .appraisal import Appraiser
 from .connections import BoundedConnection
 from .errors import ConfigurationError
 from .issuance import Steward, utc_now
 from .policy import StewardPolicy
 from .record import Held, Running, hold
+from .stored import StoredCollateral
 
 LOOPBACK: Final = "127.0.0.1"
 MAX_CONNECTIONS: Final = 512
@@ -70,7 +74,9 @@ def serve(options: Options, ready: Ready, *, before_serving: Callable[[], None] 
     authority = state.load_authority(options.state, policy, utc_now())
     with hold(options.state) as held, _listen(options, _ports(options, held)) as listener:
         url = _url(listener)
-        steward = Steward(authority, policy, audience=_audience(policy, options.host, url))
+        source = StoredCollateral(Store(policy.collateral_store or options.state / state.COLLATERAL))
+        audience = _audience(policy, options.host, url)
+        steward = Steward(authority, policy, audience=audience, appraiser=Appraiser(source=source))
         before_serving()
         server = _make_server(steward, options.host)
         running = Running(

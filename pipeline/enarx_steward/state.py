@@ -6,6 +6,7 @@ chain.pem      the path to another root above it, where there is one
 intermediates  for each policy a file with key and certificate, mode 0600
 steward.toml   the policy
 server.json    where the running Steward listens; locked as long as it runs
+collateral/    what endorses evidence, as `enarx-deploy collateral` keeps it
 steward.log    what the one in the background says
 """
 
@@ -36,6 +37,7 @@ INTERMEDIATES: Final = "intermediates"
 POLICY: Final = "steward.toml"
 RECORD: Final = "server.json"
 LOG: Final = "steward.log"
+COLLATERAL: Final = "collateral"
 _SETUP_LOCK: Final = "setup.lock"
 _MAX_FILE: Final = 65_536
 

@@ -94,7 +94,11 @@ def _issue(steward: Steward, location: IssuerLocation, challenge: Challenge, req
         leaf = steward.certify_enarx(request.csr)
         return Issued(chain=(leaf, *steward.authority.issuers), appraisal={"ok": True, "checks": []})
     certified = steward.certify(
-        request=request.csr, nonce=challenge.nonce, kind=request.evidence_kind, evidence=request.evidence
+        request=request.csr,
+        nonce=challenge.nonce,
+        kind=request.evidence_kind,
+        evidence=request.evidence,
+        package=request.package,
     )
     return Issued(chain=certified.chain, appraisal=certified.appraisal)
 

@@ -70,6 +70,7 @@ def certificate(url: str, challenge: Challenge, request: CertificateRequest) -> 
         "csr": request.csr,
         "nonce": challenge.nonce,
         "evidence": {"kind": request.evidence_kind, "data": request.evidence},
+        **({"package": request.package} if request.package else {}),
         **({"endorsements": dict(request.endorsements)} if request.endorsements else {}),
     }
     answer = _ask(url, "POST", "/v1/certificate", msgspec.json.encode(body), _JSON)

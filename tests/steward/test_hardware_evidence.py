@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,14 @@ from enarx_attestation import (
     Collateral,
     Evidence,
     claims_extension,
+    der,
     load_endorsements,
     report_data,
 )
 from enarx_attestation.intel_collateral import read_collateral
 from enarx_attestation.snp import read_collateral as read_amd
+from enarx_collateral import Store
+from enarx_collateral.directory import offers
 from enarx_steward import policy as policy_file
 from enarx_steward.appraisal import Appraiser
 from enarx_steward.ca import Authority
@@ -32,6 +36,7 @@ from enarx_steward.collateral import MissingCollateral, Revocation
 from enarx_steward.errors import MalformedRequest, Refused
 from enarx_steward.issuance import Certified, Steward
 from enarx_steward.root import Root
+from enarx_steward.stored import StoredCollateral
 
 AUDIENCE = "https://steward.example.org"
 PACKAGE = "sha256:" + "ab" * 32
@@ -485,3 +490,76 @@ def test_evidence_of_one_key_in_a_request_of_another_is_refused_also_by_a_root_t
     assert refused(steward, stolen) == ("binding.report-data",)
     with pytest.raises(MalformedRequest, match="cannot be read"):
         steward.certify_enarx(keep.request(oid="1.3.6.1.4.1.58270.1.3", marking=value.value[:-1]))
+
+
+# The store of `enarx_collateral`.
+
+
+def filled(directory: Path, amd: Any, *, crl: bytes | None = None, vcek: bool = True) -> StoredCollateral:
+    store = Store(directory, anchors=amd.anchors)
+    if vcek:
+        store.put("vcek", amd.vek(amd.extensions()).der)
+    if crl is not None:
+        store.put("amd-crl", crl)
+    return StoredCollateral(store)
+
+
+def test_what_the_store_holds_is_used(keep, amd, snp, tmp_path):
+    make_scene(keep, snp, source=filled(tmp_path / "store", amd, crl=amd.crl())).ask()
+
+
+def test_what_the_store_lacks_is_named_with_the_command_that_fetches_it(keep, amd, snp, tmp_path):
+    refusal = make_scene(keep, snp, source=filled(tmp_path / "store", amd)).refusal()
+    assert refusal.failed == ("evidence.collateral",)
+    (check,) = [check for check in refusal.checks if not check.ok]
+    assert "revocation list of milan (vcek) is missing" in check.actual
+    assert "enarx-deploy collateral fetch --product milan" in check.actual
+
+
+def test_a_chips_certificate_of_the_requesters_is_used_with_the_stores_list(keep, amd, snp, tmp_path):
+    sent = {"vcek.der": amd.vek(amd.extensions()).der}
+    good = filled(tmp_path / "good", amd, crl=amd.crl(), vcek=False)
+    make_scene(keep, snp, source=good).ask(endorsements=sent)
+    revoking = filled(tmp_path / "bad", amd, crl=amd.crl(amd.ask.certificate.serial_number), vcek=False)
+    refusal = make_scene(keep, snp, source=revoking).refusal(endorsements=sent)
+    assert "snp.certificate.revoked" in refusal.failed
+
+
+def fill_with_intels(directory: Path, intel: Any, document: bytes) -> StoredCollateral:
+    store = Store(directory, anchors=intel.anchors)
+    for offer in offers({"collateral.json": document}):
+        store.put(offer.kind, offer.data, chain=offer.chain, role=offer.role)
+    return StoredCollateral(store)
+
+
+def test_a_requester_cannot_go_back_behind_what_the_store_has_seen_end(keep, intel, sgx, tmp_path):
+    ended = intel.tcb_info("SGX", issueDate="2026-05-25T00:00:00Z", nextUpdate="2026-05-30T00:00:00Z")
+    source = fill_with_intels(tmp_path / "store", intel, intel.collateral("SGX", tcb_info=ended))
+    scene = make_scene(keep, sgx, source=source, top=TOO)
+    assert scene.refusal().failed == ("evidence.collateral",)
+    older = {"collateral.json": intel.collateral("SGX")}
+    assert scene.refusal(endorsements=older).failed == ("evidence.collateral",)
+    newer = intel.tcb_info("SGX", issueDate="2026-05-31T00:00:00Z")
+    scene.ask(endorsements={"collateral.json": intel.collateral("SGX", tcb_info=newer)})
+
+
+def test_a_steward_as_a_process_issues_on_the_real_request_of_a_keep_on_snp(start):
+    """AMD's lists in it ended in 2023, so that the policy has to name revocation off."""
+    section = f'[snp]\nhash = ["{MILAN}"]\nlegacy_binding = true\nnames = ["localhost"]\n'
+    text = f'[ca]\ntrust_domain = "example.org"\n{section}revocation = "off"\n'
+    answer = start(policy=text).client.enarx(SNP_CSR.read_bytes())
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "application/octet-stream")
+    path = [x509.load_der_x509_certificate(one.raw) for one in der.children(der.whole(answer.content, der.SEQUENCE))]
+    assert path[0].issuer == path[0].subject
+    for parent, child in pairwise(path):
+        child.verify_directly_issued_by(parent)
+    assert claims_of(path[-1]).claims.backend == "snp"
+
+
+def test_a_steward_as_a_process_refuses_it_without_a_reason_in_the_answer_and_with_one_in_the_log(start):
+    section = f'[snp]\nhash = ["{MILAN}"]\nlegacy_binding = true\nnames = ["localhost"]\n'
+    running = start(policy=f'[ca]\ntrust_domain = "example.org"\n{section}')
+    answer = running.client.enarx(SNP_CSR.read_bytes())
+    assert (answer.status_code, answer.content) == (400, b"")
+    running.process.terminate()
+    assert "refused: snp.policy.revocation" in running.process.communicate(timeout=20)[1]

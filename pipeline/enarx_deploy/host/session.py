@@ -151,6 +151,7 @@ class Session:
             evidence_kind=answer["kind"],
             evidence=base64.b64decode(answer["evidence"]),
             endorsements=_endorsements(answer),
+            package=self._package.digest,
         )
 
     def install(self, chain: Sequence[bytes], root: bytes) -> None:
