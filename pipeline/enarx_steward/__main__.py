@@ -10,8 +10,9 @@ from pathlib import Path
 
 from . import background, state
 from .errors import StewardFault
+from .options import LOOPBACK, Options, parse_listen
 from .record import Running
-from .server import LOOPBACK, Options, parse_listen, serve
+from .server import serve
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -23,6 +23,7 @@ from .record import Running, find
 
 START_SECONDS: Final = 30
 STOP_SECONDS: Final = 10
+RELOAD_SECONDS: Final = 30
 MAX_LOG: Final = 1 << 20
 """Bytes beyond which the log is put aside (one old one is kept) when a Steward starts."""
 
@@ -57,14 +58,37 @@ def stop(directory: Path) -> Running | None:
         return None
     with contextlib.suppress(ProcessLookupError), _process(running.pid) as process:
         # Looked up again under the handle: from here on, the id cannot pass to another process.
-        if find(directory) == running:
+        if _still(directory, running):
             for number in (signal.SIGTERM, signal.SIGKILL):
                 signal.pidfd_send_signal(process, number)
                 if select.select([process], [], [], STOP_SECONDS)[0]:
                     break
-    if find(directory) == running:
+    if _still(directory, running):
         raise ConfigurationError(f"the Steward, process {running.pid}, does not end")
     return running
+
+
+def reload(directory: Path) -> Running | None:
+    """Have the Steward of a directory read its policy again, and wait until it did. None if there is none.
+
+    Raises `ConfigurationError` with what it says if it goes on under the old policy.
+    """
+    running = find(directory) if directory.is_dir() else None
+    if running is None:
+        return None
+    with contextlib.suppress(ProcessLookupError), _process(running.pid) as process:
+        if _still(directory, running):
+            signal.pidfd_send_signal(process, signal.SIGHUP)
+    deadline = time.monotonic() + RELOAD_SECONDS
+    while (now := find(directory)) is not None and now.pid == running.pid and now.reloads == running.reloads:
+        if time.monotonic() > deadline:
+            raise ConfigurationError("the Steward does not say that it read its policy", hint="see its log")
+        time.sleep(0.02)
+    if now is None or now.pid != running.pid:
+        raise ConfigurationError("the Steward ended when it was to read its policy", hint="see its log")
+    if now.fault:
+        raise ConfigurationError(now.fault, hint="the policy that was in force still is")
+    return now
 
 
 def detach(log: Path) -> int:
@@ -103,6 +127,11 @@ def _start(directory: Path) -> None:
     if done.returncode:
         said = done.stderr.strip().splitlines() or [f"it ended with status {done.returncode}"]
         raise ConfigurationError(f"the Steward did not start: {said[0]}", hint=" ".join(said[1:2]).strip())
+
+
+def _still(directory: Path, running: Running) -> bool:
+    now = find(directory)
+    return now is not None and now.pid == running.pid
 
 
 @contextlib.contextmanager

@@ -137,8 +137,8 @@ def parse(data: bytes) -> StewardPolicy:
 def for_this_machine(*, written_by: str) -> str:
     """The policy of a user's own Steward, which starts without being asked: it accepts what this machine can run."""
     return f"""\
-# Policy of this machine's own Steward, written by {written_by}. It is yours to change; the Steward reads it when it
-# starts (`enarx-deploy steward --stop` ends the one that runs).
+# Policy of this machine's own Steward, written by {written_by}. It is yours to change;
+# `enarx-deploy steward --reload` has the Steward that runs read it again.
 
 [ca]
 trust_domain = "localhost"

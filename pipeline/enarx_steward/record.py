@@ -28,13 +28,19 @@ _MAX_SIZE: Final = 65_536
 
 
 class Running(msgspec.Struct, frozen=True, kw_only=True):
-    """A Steward that serves: its process, where it listens, what Keeps call it, and its files."""
+    """A Steward that serves: its process, where it listens, what Keeps call it, its files, and what it made of them.
+
+    `reloads` counts how often it looked at its files since it started; `fault` is empty if the last time went well.
+    """
 
     pid: int
     url: str
     audience: str
     root_pem_path: str
     policy_path: str
+    policy_sha256: str = ""
+    reloads: int = 0
+    fault: str = ""
 
 
 class Held:
@@ -47,7 +53,9 @@ class Held:
 
     def write(self, running: Running) -> None:
         """Say where the Steward listens. Whoever reads sees nothing or all of it."""
-        os.pwrite(self._descriptor, msgspec.json.encode(running), 0)
+        record = msgspec.json.encode(running)
+        os.ftruncate(self._descriptor, 0)
+        os.pwrite(self._descriptor, record, 0)
 
 
 @contextlib.contextmanager

@@ -13,8 +13,8 @@ from enarx_deploy.cli.context import Context, common_options
 from enarx_deploy.errors import EnarxDeployError, StewardError, UsageError
 
 if TYPE_CHECKING:
+    from enarx_steward.options import Options
     from enarx_steward.record import Running
-    from enarx_steward.server import Options
 
 
 @click.command(
@@ -42,23 +42,32 @@ machines reach it through a TLS proxy, with its URL in the policy:
 @click.option("--policy", metavar="FILE", type=click.Path(path_type=Path), help="Default: steward.toml in DIR.")
 @click.option("--init", "initialise", is_flag=True, help="Make key, root and a policy that accepts nil Keeps, and end.")
 @click.option("--stop", "end", is_flag=True, help="End the Steward that runs from DIR, such as the one `up` started.")
+@click.option("--reload", "anew", is_flag=True, help="Have the Steward that runs from DIR read its policy again.")
 @common_options()
 def command(
-    context: Context, listen: str | None, state: Path | None, policy: Path | None, initialise: bool, end: bool
+    context: Context,
+    listen: str | None,
+    state: Path | None,
+    policy: Path | None,
+    initialise: bool,
+    end: bool,
+    anew: bool,
 ) -> None:
     """Run the Steward, which appraises the evidence of Keeps and issues their certificates.
 
     It runs until it is interrupted. `enarx-deploy up` needs none of this: where the manifest names no Steward, it
     starts one for you in the background and leaves it running; `enarx-deploy steward --stop` ends that one.
     """
-    if initialise and end:
+    if initialise + end + anew > 1:
         raise UsageError(
-            "--init and --stop exclude each other", hint="`enarx-deploy steward --help` tells what they do"
+            "--init, --reload and --stop exclude each other", hint="`enarx-deploy steward --help` tells what they do"
         )
     directory = (state or _own_state()).absolute()
     with _faults_as(StewardError):
         if end:
             _stop(context, directory)
+        elif anew:
+            _reload(context, directory)
         elif initialise:
             _initialise(context, directory)
         else:
@@ -66,13 +75,14 @@ def command(
 
 
 def _serve(context: Context, options: Options, *, own: bool) -> None:
+    from enarx_steward import options as places
     from enarx_steward import server, state
 
     if own:
         state.prepare(options.state)
         if state.write_policy(options.state, written_by="enarx-deploy"):
             context.warn(f"wrote {options.state / state.POLICY}, which accepts Keeps without hardware protection (nil)")
-    if not server.is_loopback(options.host):
+    if not places.is_loopback(options.host):
         context.warn(f"listening on {options.host} in clear: put a TLS proxy in front of it")
     server.serve(options, lambda running: context.emit(_shown(running), running))
 
@@ -100,6 +110,15 @@ def _stop(context: Context, directory: Path) -> None:
     context.emit(told, {"stopped": stopped is not None, "url": stopped.url if stopped else ""})
 
 
+def _reload(context: Context, directory: Path) -> None:
+    from enarx_steward import background
+
+    running = background.reload(directory)
+    if running is None:
+        raise StewardError(f"no Steward runs from {directory}", hint="it reads its policy when it starts")
+    context.emit(f"policy       {running.policy_path} is in force (sha256 {running.policy_sha256})", running)
+
+
 def _shown(running: Running) -> str:
     return (
         f"Steward      {running.url}\nroot         {running.root_pem_path}\npolicy       {running.policy_path}\n"
@@ -108,11 +127,11 @@ def _shown(running: Running) -> str:
 
 
 def _options(directory: Path, policy: Path | None, listen: str | None) -> Options:
-    from enarx_steward import server
+    from enarx_steward import options
 
     with _faults_as(UsageError):
-        host, port = server.parse_listen(listen) if listen else (server.LOOPBACK, None)
-    return server.Options(state=directory, policy=policy.absolute() if policy else None, host=host, port=port)
+        host, port = options.parse_listen(listen) if listen else (options.LOOPBACK, None)
+    return options.Options(state=directory, policy=policy.absolute() if policy else None, host=host, port=port)
 
 
 @contextmanager

@@ -1,0 +1,142 @@
+"""What a Steward does beside answering: take up its policy anew on SIGHUP, and renew what comes to its end.
+
+Whatever goes wrong here leaves in force what was, and is said in the log and in the Steward's record.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from collections.abc import Callable
+from types import FrameType
+from typing import Final
+
+import msgspec
+import uvicorn
+
+from . import policy as policy_file
+from . import state
+from .errors import ConfigurationError
+from .issuance import Steward, utc_now
+from .options import Options, audience_of
+from .policy import StewardPolicy
+from .record import Held, Running
+
+RENEWAL_TICKS: Final = 3000
+"""Ticks of a tenth of a second between two looks at what may have to be renewed: five minutes."""
+
+_log = logging.getLogger("enarx_steward")
+
+
+class Upkeep:
+    """Takes up the files of a Steward while it serves. Not for more than one thread at a time."""
+
+    def __init__(self, options: Options, steward: Steward, held: Held, running: Running) -> None:
+        self._options = options
+        self._steward = steward
+        self._held = held
+        self.running = running
+
+    def reload(self) -> None:
+        """Put the policy in force that the file holds now. Requests under way keep theirs."""
+        try:
+            accepted = policy_file.load(self._options.policy_path)
+            self._refuse_what_needs_a_start(accepted)
+            self._take_up(accepted)
+        except (ConfigurationError, OSError) as exc:
+            self._record(_complain("the policy stays as it was", exc))
+        else:
+            _log.info("policy %s is in force", accepted.sha256)
+            self._record("")
+
+    def renew(self) -> None:
+        """Renew the intermediate if it is time. One that cannot be renewed is used until it ends."""
+        version = self._steward.version
+        if version.authority.lasts(utc_now()):
+            return
+        try:
+            self._take_up(version.policy)
+        except (ConfigurationError, OSError) as exc:
+            _complain("the intermediate is not renewed", exc)
+
+    def _take_up(self, accepted: StewardPolicy) -> None:
+        authority = state.load_authority(self._options.state, accepted, utc_now())
+        self._steward.replace_policy(accepted, authority)
+
+    def _refuse_what_needs_a_start(self, accepted: StewardPolicy) -> None:
+        if accepted.collateral_store != self._steward.policy.collateral_store:
+            raise ConfigurationError(
+                f"{self._options.policy_path}: `collateral_store` is another than when this Steward began",
+                hint="end the Steward and start it again to have it read collateral elsewhere",
+            )
+        named = audience_of(accepted, self._options.host, self.running.url)
+        if named != self._steward.audience:
+            raise ConfigurationError(
+                f"{self._options.policy_path}: `ca.audience` would be {named}, and Keeps know this Steward as "
+                f"{self._steward.audience}",
+                hint="end the Steward and start it again to give it another name",
+            )
+
+    def _record(self, fault: str) -> None:
+        self.running = msgspec.structs.replace(
+            self.running,
+            policy_sha256=self._steward.policy.sha256,
+            reloads=self.running.reloads + 1,
+            fault=fault,
+        )
+        self._held.write(self.running)
+
+
+class Server(uvicorn.Server):
+    """The HTTP server. From the moment it is made, SIGINT and SIGTERM end it in good order, and SIGHUP reloads.
+
+    Where a terminal started it, SIGHUP may also mean that the terminal is gone; then it ends.
+    """
+
+    def __init__(self, config: uvicorn.Config, upkeep: Upkeep) -> None:
+        super().__init__(config)
+        self._upkeep = upkeep
+        self._reload_asked = False
+        self._task: asyncio.Task[None] | None = None
+        self._has_terminal = _is_at_a_terminal()
+        # uvicorn raises the signal again when it has shut down; with a handler of ours that is a return, not a death.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._leave)
+        signal.signal(signal.SIGHUP, self._hang_up)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Called ten times a second. What there is to do is done on a thread, while requests are answered."""
+        if self._task is None or self._task.done():
+            work = self._next(counter)
+            self._task = None if work is None else asyncio.create_task(asyncio.to_thread(work))
+        return await super().on_tick(counter)
+
+    def _next(self, counter: int) -> Callable[[], None] | None:
+        if self._reload_asked:
+            self._reload_asked = False
+            return self._upkeep.reload
+        return self._upkeep.renew if counter % RENEWAL_TICKS == RENEWAL_TICKS - 1 else None
+
+    def _leave(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002 — shape of a signal handler
+        self.should_exit = True
+
+    def _hang_up(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002 — shape of a signal handler
+        if self._has_terminal and not _is_at_a_terminal():
+            self.should_exit = True
+        self._reload_asked = True
+
+
+def _complain(what: str, exc: ConfigurationError | OSError) -> str:
+    hint = exc.hint if isinstance(exc, ConfigurationError) else ""
+    _log.error("%s: %s%s", what, exc, f" (hint: {hint})" if hint else "")
+    return f"{what}: {exc}"
+
+
+def _is_at_a_terminal() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
