@@ -227,7 +227,7 @@ class Intel:
     ) -> Party:
         """A platform's certificate."""
         arcs = [(f"{INTEL_ARC}.2.{index}", integer(value)) for index, value in enumerate(components, 1)]
-        arcs += [(f"{INTEL_ARC}.2.17", integer(pce_svn)), (f"{INTEL_ARC}.2.18", octets(bytes(16)))]
+        arcs += [(f"{INTEL_ARC}.2.17", integer(pce_svn)), (f"{INTEL_ARC}.2.18", octets(bytes(components)))]
         tcb = sequence(*(sequence(oid(arc), value) for arc, value in arcs))
         fields = {"1": octets(b"p" * 16), "2": tcb, "3": octets(bytes(2)), "4": octets(FMSPC), "5": b"\x0a\x01\x01"}
         fields |= options.pop("fields", {})
