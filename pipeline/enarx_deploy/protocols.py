@@ -63,13 +63,15 @@ class Launch(msgspec.Struct, frozen=True):
     """All that a backend needs to start one Keep.
 
     `block_fd` is the sallyport's shared memory and `doorbell_fd` the eventfd that wakes the host; both are open in
-    the host process. `stderr_fd` is where the Keep may complain before the sallyport is up.
+    the host process. `stderr_fd` is where the Keep may complain before the sallyport is up. `module_sha256` (hex) is
+    of the package's `main.wasm`, for a backend that keeps compiled code.
     """
 
     block_fd: int
     doorbell_fd: int
     stderr_fd: int
     package_digest: str
+    module_sha256: str
 
 
 class KeepProcess(Protocol):

@@ -1,18 +1,21 @@
 """The life of a Keep, step by step.
 
-1. The host names a kind of evidence, which must be the one that is found, and a package, which it sends; the package
+1. The first step of the jail, before anything that comes from outside is read, where evidence needs no device.
+2. The host names a kind of evidence, which must be the one that is found, and a package, which it sends; the package
    is checked against its digest.
-2. The module is compiled, or taken from the cache.
-3. If the workload serves TLS: make the key, answer the challenge, check the certificate and install it.
-4. Open what the manifest lists, link the module, and tell the host that the workload runs.
-5. Run it, deliver its last words, and tell the host how it ended.
+3. The module is compiled, or taken from the cache.
+4. If the workload serves TLS: make the key, answer the challenge, check the certificate and install it.
+5. Open what the manifest lists.
+6. The second step of the jail; then link the module, and tell the host that the workload runs.
+7. Run it, deliver its last words, and tell the host how it ended.
 """
 
 from __future__ import annotations
 
 import base64
+import os
 import time
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
 import wasmtime
@@ -23,7 +26,7 @@ from enarx_keep.attester.machine import Machine
 from enarx_keep.binding import report_data
 from enarx_keep.channel import Message, Reader, encode, field
 from enarx_keep.errors import BadManifest, BadMessage, BadPackage, KeepFault
-from enarx_sallyport import Guest, link
+from enarx_sallyport import Guest, check_wasmtime, link
 
 _UNPROTECTED = ("nil",)
 """Kinds of evidence with which the host may add to the manifest, for trying a program; elsewhere that is an attack."""
@@ -32,33 +35,37 @@ _ENARX_EXTENSIONS = {"nil": ([1, 3, 6, 1, 4, 1, 58270, 1, 1], b"")}
 """By kind, the extension that Enarx's Steward looks for in the certificate request: its identifier and content."""
 
 
-def live(block_fd: int, doorbell_fd: int, cache: Path | None, began: float, place: Place) -> None:
+def live(block_fd: int, doorbell_fd: int, kept: module.Kept | None, began: float, place: Place) -> None:
     """Be a Keep on this block, until the workload has ended and the host has been told.
 
-    `began` is when the program began, on the monotonic clock in seconds. `place` is what this Keep was built to be,
-    which is measured where anything is; the host does not choose it.
+    `kept` is the place of compiled code. `began` is when the program began, on the monotonic clock in seconds. `place`
+    is what this Keep was built to be, which is measured where anything is; the host does not choose it.
     """
     guest = Guest(block_fd, doorbell_fd)
     try:
-        outcome = _Keep(guest, cache, began).run(place)
+        outcome = _Keep(guest, kept, began).run(place)
     except (KeepFault, wasmtime.WasmtimeError, RuntimeError) as fault:
         outcome = {"type": "exit", "kind": "error", "message": str(fault).strip()}
     except EOFError:
         return  # the host has gone, so there is nobody to tell
+    except Exception as fault:  # noqa: BLE001 - a traceback would open the sources, which the jail forbids
+        outcome = {"type": "exit", "kind": "error", "message": f"a fault of the Keep's own program: {_where(fault)}"}
     guest.control_write(encode(outcome))
     guest.finish(orderly=outcome["kind"] == "exit")
 
 
 class _Keep:
-    def __init__(self, guest: Guest, cache: Path | None, began: float) -> None:
+    def __init__(self, guest: Guest, kept: module.Kept | None, began: float) -> None:
         self._guest = guest
-        self._cache = cache
+        self._kept = kept
         self._reader = Reader(guest.control_read)
         self._boot: Message = {}
         self._attester: Chosen
         self._phases = {"interpreter": began, "imports": time.monotonic()}
 
     def run(self, place: Place) -> Message:
+        lacking = self._confine() if place.can_be_jailed else []
+        self._phase("jail")
         self._boot = self._expect("boot")
         self._attester = choose(field(self._boot, "evidence", str), place, Machine())
         digest = field(self._boot, "package", str)
@@ -66,15 +73,27 @@ class _Keep:
         own = manifest.read(_file(files, "Enarx.toml"))
         self._phase("package")
         engine = module.engine()
-        code = module.load(engine, _file(files, "main.wasm"), self._cache)
+        code = module.load(engine, _file(files, "main.wasm"), self._kept)
+        if self._kept is not None:
+            os.close(self._kept.descriptor)
         self._phase("module")
         if own.needs_certificate:
             self._obtain_certificate(digest)
             self._phase("identity")
         self._open(own, files)
+        if place.can_be_jailed:
+            lacking += self._guest.lock()
         call = self._link(engine, code, own)
-        self._tell({"type": "running", "phases": self._phases})
+        self._tell({"type": "running", "phases": self._phases, "lacking": lacking})
         return self._call(*call)
+
+    def _confine(self) -> list[str]:
+        """Step into the jail; answers what this machine lacks for it. What asks the kernel for more comes before."""
+        check_wasmtime()
+        if self._kept is None or not self._kept.code:
+            module.warm_up()
+        module.engine()
+        return self._guest.confine(self._kept.descriptor if self._kept else None)
 
     def _phase(self, name: str) -> None:
         """When a step was done, on the clock that the host has too, so that it can split a start by phase."""
@@ -225,6 +244,15 @@ class _Keep:
                 return {"type": "exit", "kind": "trap", "message": str(trap).strip()}
             return {"type": "exit", "kind": "exit", "code": code}
         return {"type": "exit", "kind": "exit", "code": 0}
+
+
+def _where(fault: Exception) -> str:
+    """The fault and the line that raised it."""
+    trace = fault.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    line = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "?"
+    return f"{type(fault).__name__}: {fault} ({line})"
 
 
 def _file(files: package.Files, path: str) -> bytes:

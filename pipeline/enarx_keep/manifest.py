@@ -6,6 +6,7 @@ the package's digest vouches for. So this reads strictly, and gives defaults as 
 
 from __future__ import annotations
 
+import codecs
 import tomllib
 from dataclasses import dataclass, field
 from typing import Any
@@ -68,7 +69,7 @@ class Manifest:
 def read(text: bytes) -> Manifest:
     """The manifest in `text`. Raises BadManifest."""
     try:
-        tables = tomllib.loads(text.decode("utf-8-sig"))  # Enarx passes over a byte order mark too
+        tables = tomllib.loads(text.removeprefix(codecs.BOM_UTF8).decode())  # as Enarx, which passes over the mark
     except ValueError as error:
         raise BadManifest(f"Enarx.toml: {error}") from error
     try:

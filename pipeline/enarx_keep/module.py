@@ -2,49 +2,97 @@
 
 A compiled module is native code that runs with all that the Keep has, so it is taken only from a directory and file
 that nobody but this user can write, and only under a name made of what it was compiled from, by, and for.
+
+The file is opened before anything hostile is read, since a Keep in its jail can open nothing; what was kept is read
+then, and what is compiled is written to the same descriptor.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import os
 import stat
-import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 import wasmtime
+from wasmtime import _ffi
 
 _CPU_FACTS = ("vendor_id", "cpu family", "model", "flags", "Features")
+_SMALLEST = bytes.fromhex("0061736d01000000 010401600000 03020100 0a040102000b")
+"""A module of one function that does nothing."""
+_DIGEST = 32
 
 
+@dataclass(frozen=True)
+class Kept:
+    """A place of the cache: its descriptor, the module that it is for, and the code that was found there."""
+
+    descriptor: int
+    sha256: str
+    code: bytes
+
+
+@functools.cache
 def engine() -> wasmtime.Engine:
     """The engine: core modules with the features that wasm 2.0 and SIMD ask for, and without shared memory."""
-    config = wasmtime.Config()
-    config.wasm_threads = False
-    config.cranelift_opt_level = "speed"
+    return wasmtime.Engine(_config())
+
+
+def engine_with_deadline() -> wasmtime.Engine:
+    """The same, for code that looks at the engine's epoch in each loop and at each call."""
+    config = _config()
+    config.epoch_interruption = True
     return wasmtime.Engine(config)
 
 
-def load(engine: wasmtime.Engine, wasm: bytes, cache: Path | None) -> wasmtime.Module:
+def _config() -> wasmtime.Config:
+    config = wasmtime.Config()
+    config.wasm_threads = False
+    config.cranelift_opt_level = "speed"
+    # A memory's first content would be a file of memory to map; a Keep in its jail can make none.
+    _ffi.dll.wasmtime_config_memory_init_cow_set(config.ptr(), False)
+    return config
+
+
+def warm_up() -> None:
+    """Have the compiler start its threads, which it cannot in the jail."""
+    wasmtime.Module(engine(), _SMALLEST)
+
+
+def find(cache: Path, sha256: str) -> Kept | None:
+    """The place for the module with this digest (hex); None where there is none that is ours alone to write."""
+    place = cache / f"{_key(sha256)}.cwasm"
+    try:
+        if not _is_ours(cache.lstat(), stat.S_ISDIR):
+            return None
+        descriptor = _open(place)
+    except OSError:
+        return None
+    with os.fdopen(descriptor, "rb", closefd=False) as file:
+        found = file.read()
+    return Kept(descriptor, sha256, _checked(found))
+
+
+def load(engine: wasmtime.Engine, wasm: bytes, kept: Kept | None) -> wasmtime.Module:
     """The module, compiled now or before. Raises wasmtime.WasmtimeError if it is not valid."""
-    if cache is None:
+    if kept is None or hashlib.sha256(wasm).hexdigest() != kept.sha256:
         return wasmtime.Module(engine, wasm)
-    place = cache / f"{_key(wasm)}.cwasm"
-    kept = _read(place)
-    if kept is not None:
+    if kept.code:
         with contextlib.suppress(wasmtime.WasmtimeError):  # made by another build of wasmtime: made anew
-            return wasmtime.Module.deserialize(engine, kept)
+            return wasmtime.Module.deserialize(engine, kept.code)
     module = wasmtime.Module(engine, wasm)
-    _store(place, bytes(module.serialize()))
+    _store(kept.descriptor, bytes(module.serialize()))
     return module
 
 
-def _key(wasm: bytes) -> str:
+def _key(sha256: str) -> str:
     facts = f"{version('wasmtime')}\n{os.uname().machine}\n{_cpu()}\n".encode()
-    return hashlib.sha256(facts + hashlib.sha256(wasm).digest()).hexdigest()
+    return hashlib.sha256(facts + bytes.fromhex(sha256)).hexdigest()
 
 
 def _cpu() -> str:
@@ -55,18 +103,16 @@ def _cpu() -> str:
     return ""
 
 
-def _read(place: Path) -> bytes | None:
-    """What is kept there, if the directory and the file are ours alone to write; what was looked at is what is read.
-
-    It is copied: a mapped file would stay open in the Keep, and could be changed under it.
-    """
-    try:
-        if not _is_ours(place.parent.lstat(), stat.S_ISDIR):
-            return None
-        with os.fdopen(os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-            return file.read() if _is_ours(os.fstat(file.fileno()), stat.S_ISREG) else None
-    except OSError:
-        return None
+def _open(place: Path) -> int:
+    """A descriptor of the file, which is made if it is not there or is not one that we alone can write."""
+    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    with contextlib.suppress(OSError):
+        descriptor = os.open(place, flags)
+        if _is_ours(os.fstat(descriptor), stat.S_ISREG):
+            return descriptor
+        os.close(descriptor)
+    place.unlink(missing_ok=True)
+    return os.open(place, flags | os.O_CREAT | os.O_EXCL, 0o600)
 
 
 def _is_ours(status: os.stat_result, is_kind: Callable[[int], bool]) -> bool:
@@ -74,13 +120,18 @@ def _is_ours(status: os.stat_result, is_kind: Callable[[int], bool]) -> bool:
     return is_kind(status.st_mode) and status.st_uid == os.geteuid() and not others_can_write
 
 
-def _store(place: Path, data: bytes) -> None:
-    """Keep for next time, all of it or nothing. A full disk only means that it is compiled again."""
+def _checked(found: bytes) -> bytes:
+    """The code in what was found, if it is whole: behind its digest, since another Keep may be writing it just now."""
+    digest, code = found[:_DIGEST], found[_DIGEST:]
+    return code if hashlib.sha256(code).digest() == digest else b""
+
+
+def _store(descriptor: int, code: bytes) -> None:
+    """Keep for next time. What is cut short is not whole; a full disk only means that it is compiled again."""
+    rest = memoryview(hashlib.sha256(code).digest() + code)
+    place = 0
     with contextlib.suppress(OSError):
-        descriptor, temporary = tempfile.mkstemp(dir=place.parent, prefix=".new-")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-            Path(temporary).replace(place)
-        except OSError:
-            Path(temporary).unlink(missing_ok=True)
+        os.ftruncate(descriptor, 0)
+        while rest:
+            written = os.pwrite(descriptor, rest, place)
+            rest, place = rest[written:], place + written

@@ -12,7 +12,7 @@ from enarx_sallyport._native import Guest, Host, end_with_parent
 if TYPE_CHECKING:
     import wasmtime
 
-__all__ = ["WASMTIME_MINOR", "Guest", "Host", "WrongWasmtime", "end_with_parent", "link"]
+__all__ = ["WASMTIME_MINOR", "Guest", "Host", "WrongWasmtime", "check_wasmtime", "end_with_parent", "link"]
 
 WASMTIME_MINOR = "50.0"
 """The minor version of the PyPI package wasmtime whose C API the guest half is written for."""
@@ -22,16 +22,9 @@ class WrongWasmtime(RuntimeError):
     """The installed wasmtime is not the one whose C API the guest half uses."""
 
 
-def link(guest: Guest, linker: wasmtime.Linker) -> None:
-    """Define all functions of `wasi_snapshot_preview1` in `linker`, served natively by `guest`.
-
-    From then on `guest` belongs to the linker while a workload runs: do not call its methods meanwhile.
-    Raises WrongWasmtime if the installed version is another than `WASMTIME_MINOR`.
-    """
-    import ctypes
+def check_wasmtime() -> None:
+    """Raise WrongWasmtime if the installed version is another than `WASMTIME_MINOR`."""
     from importlib.metadata import version
-
-    from wasmtime import _ffi
 
     installed = version("wasmtime")
     if installed.rpartition(".")[0] != WASMTIME_MINOR:
@@ -39,6 +32,18 @@ def link(guest: Guest, linker: wasmtime.Linker) -> None:
             f"wasmtime {installed} is installed, but the sallyport is built for {WASMTIME_MINOR}: "
             f"pip install 'wasmtime=={WASMTIME_MINOR}.*'"
         )
+
+
+def link(guest: Guest, linker: wasmtime.Linker) -> None:
+    """Define all functions of `wasi_snapshot_preview1` in `linker`, served natively by `guest`.
+
+    From then on `guest` belongs to the linker while a workload runs: do not call its methods meanwhile.
+    Call `check_wasmtime` once before.
+    """
+    import ctypes
+
+    from wasmtime import _ffi
+
     address = ctypes.cast(linker.ptr(), ctypes.c_void_p).value
     if address is None:
         raise ValueError("the linker is closed")

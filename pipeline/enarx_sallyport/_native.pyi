@@ -37,8 +37,14 @@ class Host:
     @property
     def broken(self) -> str | None:
         """How the guest broke the protocol, if it did while it lived."""
+    @property
+    def violation(self) -> str | None:
+        """The name of the system call that the Keep's jail refused, if one was; the Keep's own word."""
     def counters(self) -> dict[str, int]:
-        """`accepted` and `open` connections, `bytes_in` and `bytes_out` of the Keep."""
+        """`accepted` and `open` connections, `bytes_in` and `bytes_out` of the Keep.
+
+        `handshakes_done` and `handshakes_failed` are the Keep's own word.
+        """
 
 class Guest:
     """The guest half: a workload's descriptors over the block, its file system, and its TLS.
@@ -85,6 +91,14 @@ class Guest:
         """Preopen a directory for the workload. Answers its descriptor, which comes after those of `files`."""
     def link(self, linker: int, library: str) -> None:
         """See `enarx_sallyport.link`, which checks the version first."""
+    def confine(self, code_fd: int | None) -> list[str]:
+        """Step 1 of the jail: no files, no network, no programs, no threads, and no descriptor but the doorbell,
+        standard error and `code_fd`, which can be written. Answers what this kernel lacks for that, in lines.
+
+        Raises RuntimeError if it cannot be; the process must end then.
+        """
+    def lock(self) -> list[str]:
+        """Step 2: memory, futexes, time, randomness, the doorbell and the end; no new code. As `confine`."""
     @property
     def exit_code(self) -> int | None:
         """What the workload called `proc_exit` with, if it did."""

@@ -49,6 +49,8 @@ class Nil:
     hardware = False
     evidence = "nil"
     strength = 0
+    program: tuple[str, ...] = ("-m", "enarx_keep")
+    """What the interpreter runs: the Keep's own program."""
 
     def probe(self) -> Probe:
         """Needs memfd_create, which every Linux since 3.17 has."""
@@ -78,11 +80,11 @@ class Nil:
         command = [
             sys.executable,
             *_isolation(),
-            "-m",
-            "enarx_keep",
+            *self.program,
             *map(str, descriptors),
             str(os.getpid()),
             str(cache),
+            launch.module_sha256,
         ]
         try:
             process = subprocess.Popen(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import io
+import hashlib
+import os
 from pathlib import Path
 
 import pytest
@@ -29,20 +30,33 @@ def cache(tmp_path: Path) -> Path:
 @pytest.fixture
 def poisoned(cache: Path) -> Path:
     """The cache, in which the place of WASM holds what OTHER was compiled to: that it is used shows in the answer."""
-    engine = module.engine()
-    module.load(engine, WASM, cache)
+    load(cache)
     (place,) = cache.glob("*.cwasm")
-    place.write_bytes(bytes(wasmtime.Module(engine, OTHER).serialize()))
+    code = bytes(wasmtime.Module(module.engine(), OTHER).serialize())
+    place.write_bytes(hashlib.sha256(code).digest() + code)
     return place
 
 
-def load(cache: Path) -> int:
+def load(cache: Path, wasm: bytes = WASM, *, promised: bytes = WASM) -> int:
+    """What the module answers, in a Keep that was told to expect the module `promised`."""
     engine = module.engine()
-    return answer(engine, module.load(engine, WASM, cache))
+    kept = module.find(cache, hashlib.sha256(promised).hexdigest())
+    try:
+        return answer(engine, module.load(engine, wasm, kept))
+    finally:
+        if kept is not None:
+            os.close(kept.descriptor)
 
 
 def test_what_was_compiled_is_taken_from_the_cache(cache: Path, poisoned: Path) -> None:
     assert load(cache) == 2
+
+
+def test_another_module_than_was_promised_is_compiled_and_not_kept(cache: Path, poisoned: Path) -> None:
+    before = poisoned.read_bytes()
+    assert load(cache, OTHER, promised=WASM) == 2
+    assert load(cache, WASM, promised=OTHER) == 1
+    assert poisoned.read_bytes() == before
 
 
 @pytest.mark.parametrize("mode", [0o620, 0o602, 0o666])
@@ -66,8 +80,6 @@ def test_a_link_is_not_followed(cache: Path, poisoned: Path, tmp_path: Path) -> 
 
 
 def test_what_is_no_file_is_not_waited_for(cache: Path, poisoned: Path) -> None:
-    import os
-
     poisoned.unlink()
     os.mkfifo(poisoned)
     assert load(cache) == 1
@@ -97,7 +109,7 @@ def test_nothing_else_is_left_in_the_cache(cache: Path) -> None:
     assert [path.suffix for path in cache.iterdir()] == [".cwasm"]
 
 
-def test_a_module_that_is_none(cache: Path) -> None:
+def test_a_module_that_is_none_leaves_no_code(cache: Path) -> None:
     with pytest.raises(wasmtime.WasmtimeError):
-        module.load(module.engine(), io.BytesIO(b"\0asm").read(), cache)
-    assert list(cache.iterdir()) == []
+        load(cache, b"\0asm", promised=b"\0asm")
+    assert [path.stat().st_size for path in cache.iterdir()] == [0]

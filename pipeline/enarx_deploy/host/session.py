@@ -15,6 +15,7 @@ import contextlib
 import os
 import queue
 import re
+import signal
 import socket
 import threading
 import time
@@ -50,6 +51,7 @@ ENDORSEMENTS_LIMIT = 8
 
 _ENDORSEMENT = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 _LARGEST_STATUS = 255
+_SIGNALLED = 128
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,11 @@ class Grants:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a Keep ended: `exit` (with the workload's code), `trap`, `error` before it ran, `killed`, or `died`."""
+    """How a Keep ended.
+
+    `exit` with the workload's code, `trap`, `error` before it ran, `jail` after a system call that it may not make,
+    `signal` with its number as code, `killed` by its host, or `died` without a word.
+    """
 
     kind: str
     code: int = 0
@@ -81,8 +87,11 @@ class Outcome:
 
     @property
     def exit_status(self) -> int:
-        """The status for our own process: the workload's where a process can return it, else 1."""
-        return self.code if self.kind == "exit" and 0 <= self.code <= _LARGEST_STATUS else 1
+        """The status for our own process: the workload's where a process can return it, what shells make of the
+        signal that ended the Keep (a violation of the jail is SIGSYS), else 1."""
+        if self.kind == "exit" and 0 <= self.code <= _LARGEST_STATUS:
+            return self.code
+        return _SIGNALLED + self.code if self.kind in ("signal", "jail") else 1
 
     @property
     def explanation(self) -> str:
@@ -124,6 +133,8 @@ class Session:
         self.endpoints: list[Endpoint] = []
         self.needs_certificate = False
         self.phases: dict[str, float] = {}
+        self.lacking: list[str] = []
+        """What the machine lacks for the Keep's jail, in lines."""
 
     def start(self) -> None:
         """Start the Keep. Returns when its workload runs, or waits for a certificate. Raises KeepError."""
@@ -134,6 +145,7 @@ class Session:
             doorbell_fd=self._host.doorbell_fd,
             stderr_fd=self._stdio.complaints,
             package_digest=self._package.digest,
+            module_sha256=self._module_sha256(),
         )
         self.phases["launch"] = time.monotonic()
         self._process = self._backend.start(launch)
@@ -229,6 +241,10 @@ class Session:
             for piece in delivery.mount(host_path, guest_path):
                 self._send(piece)
 
+    def _module_sha256(self) -> str:
+        (digest,) = (file.sha256 for file in self._package.files if file.path == "main.wasm")
+        return digest.removeprefix("sha256:")
+
     def _send(self, data: bytes) -> None:
         # A Keep that has gone is told by the messages that it left behind.
         with contextlib.suppress(OSError):
@@ -245,9 +261,20 @@ class Session:
         if self._stopping:
             self._outcome = Outcome("killed", message="stopped")
         elif self._outcome.kind == "died":
-            self._outcome = Outcome("died", message=broken or self._fault or f"the Keep died ({_how(status)})")
+            self._outcome = self._death(status, broken or self._fault)
         self._ended.set()
         self._answers.put({"type": "end"})
+
+    def _death(self, status: int, fault: str) -> Outcome:
+        """What ended a Keep that did not say so itself, by the status of its process."""
+        if status in (-signal.SIGSYS, _SIGNALLED + signal.SIGSYS):
+            call = self._host.violation or "a system call of another architecture"
+            return Outcome("jail", signal.SIGSYS, f"jail violation: {call}")
+        if fault:
+            return Outcome("died", message=fault)
+        if status < 0:
+            return Outcome("signal", -status, f"the Keep was ended by {_signal(-status)}")
+        return Outcome("died", message=f"the Keep died (exit status {status})")
 
     def _listen(self) -> None:
         """Take the Keep's messages, up to the end of the control stream. What is not of the protocol ends the Keep."""
@@ -268,6 +295,7 @@ class Session:
             return
         if message["type"] == "running":
             self.phases |= {str(name): float(at) for name, at in message.get("phases", {}).items()}
+            self.lacking = [str(line) for line in message.get("lacking", [])]
         self._answers.put(message)
 
     def _await(self, *kinds: str) -> Message:
@@ -302,15 +330,11 @@ def _endorsements(request: Message) -> dict[str, bytes]:
     return {name: base64.b64decode(content) for name, content in found.items()}
 
 
-def _how(status: int) -> str:
-    if status >= 0:
-        return f"exit status {status}"
-    import signal
-
+def _signal(number: int) -> str:
     try:
-        return signal.Signals(-status).name
+        return signal.Signals(number).name
     except ValueError:
-        return f"signal {-status}"
+        return f"signal {number}"
 
 
 def _reachable(address: Any) -> str:

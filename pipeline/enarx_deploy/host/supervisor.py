@@ -76,6 +76,7 @@ class _Supervisor:
             signal.signal(number, lambda *_: threading.Thread(target=self._stop, args=(DEFAULT_GRACE,)).start())
         waits = session.needs_certificate
         self.note("starting" if waits else "running", endpoints=session.endpoints)
+        self._say_what_is_lacking()
 
     def run(self) -> None:
         """Wait for the Keep's end and write it down."""
@@ -85,6 +86,10 @@ class _Supervisor:
         self._note_end(outcome)
         self._ended.set()
         self._close_requests()
+
+    def _say_what_is_lacking(self) -> None:
+        for line in self._the_session().lacking:
+            self._say(f"this machine lacks a part of the jail: {line}")
 
     def note(self, keep_state: str, **changes: Any) -> None:
         """Change what is known of the Keep."""
@@ -189,6 +194,7 @@ class _Supervisor:
         with self._certifying:
             self._the_session().install(chain, base64.b64decode(request["root"]))
             self.note("running", certificate_not_after=str(request["not_after"]))
+            self._say_what_is_lacking()
         return {}
 
     def _stop(self, grace: float) -> None:

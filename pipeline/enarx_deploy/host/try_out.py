@@ -117,6 +117,8 @@ def run(
         session.start()
         if session.needs_certificate:
             _certify(session, program, plugins, note)
+        for line in session.lacking:
+            note(f"this machine lacks a part of the jail: {line}")
         for endpoint in session.endpoints:
             note(f"{endpoint.name}: {endpoint.prot} on {endpoint.host} port {endpoint.port}")
         return session.wait(), session

@@ -34,6 +34,11 @@ class Place:
     hardware: tuple[Callable[[Machine], Source], ...]
     otherwise: Callable[[Machine], Source] | None
 
+    @property
+    def can_be_jailed(self) -> bool:
+        """Whether evidence takes no device of the machine, so that the Keep can give up its files from the start."""
+        return not self.hardware
+
 
 PROCESS = Place((), Nil)
 VIRTUAL_MACHINE = Place((ConfigfsTsm, SevGuest, TdxGuest), Kvm)

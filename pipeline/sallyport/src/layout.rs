@@ -39,6 +39,16 @@ pub const GUEST_ASLEEP: usize = 0x80;
 /// 1 while the host sleeps or is about to; the waker swaps it to 0 and writes to the doorbell eventfd.
 pub const HOST_ASLEEP: usize = 0xc0;
 
+/// The guest's line of the header, which the host shows and never acts on.
+pub mod report {
+    /// The system call that the jail refused: bit 31, and its number (u32). Written once, as the guest's last act.
+    pub const VIOLATION: usize = 0x100;
+    /// TLS handshakes with clients that were finished (u64).
+    pub const HANDSHAKES_DONE: usize = 0x108;
+    /// TLS handshakes with clients that failed or took too long (u64).
+    pub const HANDSHAKES_FAILED: usize = 0x110;
+}
+
 /// Words of a summary: each bit stands for one word of a bitmap.
 pub const SUMMARY_WORDS: usize = 4;
 /// Words of a bitmap: each bit stands for one slot.

@@ -6,10 +6,11 @@
 //! - [`fs`], [`errno`]: the private file system
 //! - [`wasi`]: WASI preview 1 over the guest half
 //! - [`engine`]: the functions' way into wasmtime
+//! - [`jail`], [`report`]: what a Keep that is a process may ask of its kernel, and how the host hears of more
 //! - `python`: the face towards Python
 //!
-//! `unsafe` is in [`shared`] (the block's memory), [`engine`] (wasmtime's C API) and one call of `python`; all else
-//! is denied it.
+//! `unsafe` is in [`shared`] (the block's memory), [`engine`] (wasmtime's C API), `jail::kernel` (a signal handler) and
+//! one call of `python`; all else is denied it.
 
 pub mod block;
 pub mod engine;
@@ -17,8 +18,10 @@ pub mod errno;
 pub mod fs;
 pub mod guest;
 pub mod host;
+pub mod jail;
 pub mod layout;
 mod python;
+pub mod report;
 pub mod ring;
 pub mod shared;
 pub mod wasi;

@@ -13,8 +13,9 @@ use crate::block::{Block, BlockError};
 use crate::fs::Access;
 use crate::guest::port::Port;
 use crate::guest::{ConnectTls, FileKind};
+use crate::report::Report;
 use crate::shared;
-use crate::{engine, guest, host};
+use crate::{engine, guest, host, jail};
 
 impl From<BlockError> for PyErr {
     fn from(error: BlockError) -> Self {
@@ -94,6 +95,11 @@ impl Host {
         self.0.broken()
     }
 
+    #[getter]
+    fn violation(&self) -> Option<String> {
+        self.0.report().violation()
+    }
+
     fn counters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let counters = self.0.counters();
         let dict = PyDict::new(py);
@@ -101,6 +107,9 @@ impl Host {
         dict.set_item("open", counters.open.load(Relaxed))?;
         dict.set_item("bytes_in", counters.bytes_in.load(Relaxed))?;
         dict.set_item("bytes_out", counters.bytes_out.load(Relaxed))?;
+        let (done, failed) = self.0.report().handshakes();
+        dict.set_item("handshakes_done", done)?;
+        dict.set_item("handshakes_failed", failed)?;
         Ok(dict)
     }
 }
@@ -108,7 +117,10 @@ impl Host {
 /// Owned by a raw pointer, because the linker's callbacks use it while Python waits for the workload; it lives
 /// until the process ends.
 #[pyclass(unsendable)]
-struct Guest(&'static mut guest::Guest);
+struct Guest {
+    half: &'static mut guest::Guest,
+    report: &'static Report,
+}
 
 #[pymethods]
 impl Guest {
@@ -116,24 +128,27 @@ impl Guest {
     fn new(block_fd: RawFd, doorbell_fd: RawFd) -> PyResult<Self> {
         let block_file = shared::adopt(block_fd).map_err(system)?;
         let doorbell = shared::adopt(doorbell_fd).map_err(system)?;
-        let port = Port::new(Block::open(&block_file)?, doorbell);
+        let block = Block::open(&block_file)?;
+        let report = Box::leak(Box::new(Report::of(&block_file).map_err(system)?));
+        let port = Port::new(block, doorbell);
         let guest = guest::Guest::new(port).map_err(|fault| PyRuntimeError::new_err(fault.to_string()))?;
-        Ok(Self(Box::leak(Box::new(guest))))
+        let half = Box::leak(Box::new(guest));
+        Ok(Self { half, report })
     }
 
     fn control_read<'py>(&mut self, py: Python<'py>, most: usize) -> Bound<'py, PyBytes> {
-        let bytes = self.0.control_read(most);
+        let bytes = self.half.control_read(most);
         PyBytes::new(py, &bytes)
     }
 
     fn control_write(&mut self, bytes: &[u8]) -> PyResult<()> {
-        self.0
+        self.half
             .control_write(bytes)
             .map_err(|fault| PyRuntimeError::new_err(format!("control stream: {fault}")))
     }
 
     fn generate_identity<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
-        let public = self.0.generate_identity().map_err(PyRuntimeError::new_err)?;
+        let public = self.half.generate_identity().map_err(PyRuntimeError::new_err)?;
         Ok(PyBytes::new(py, &public))
     }
 
@@ -143,25 +158,27 @@ impl Guest {
         extensions: Vec<(Vec<u64>, Vec<u8>)>,
     ) -> PyResult<Bound<'py, PyBytes>> {
         let request = self
-            .0
+            .half
             .certificate_request(&extensions)
             .map_err(PyRuntimeError::new_err)?;
         Ok(PyBytes::new(py, &request))
     }
 
     fn install_certificate(&mut self, chain: Vec<Vec<u8>>, root: &[u8]) -> PyResult<()> {
-        self.0.install_certificate(chain, root).map_err(PyRuntimeError::new_err)
+        self.half
+            .install_certificate(chain, root)
+            .map_err(PyRuntimeError::new_err)
     }
 
     fn limit_filesystem(&mut self, bytes: u64) -> PyResult<()> {
-        self.0
+        self.half
             .limit_filesystem(bytes)
             .map_err(|fault| PyRuntimeError::new_err(format!("file system: {fault}")))
     }
 
     fn set_program(&mut self, args: Vec<Vec<u8>>, env: Vec<Vec<u8>>) {
-        self.0.args = args;
-        self.0.env = env;
+        self.half.args = args;
+        self.half.env = env;
     }
 
     fn add_null(&mut self) -> PyResult<u32> {
@@ -201,23 +218,23 @@ impl Guest {
     #[pyo3(signature = (path, content, *, writable))]
     fn insert_file(&mut self, path: &[u8], content: &[u8], writable: bool) -> PyResult<()> {
         let access = access(writable);
-        let inserted = self.0.tree.insert_file(path, Arc::from(content), access, 0);
+        let inserted = self.half.tree.insert_file(path, Arc::from(content), access, 0);
         inserted.map_err(|fault| mount_error(path, fault))
     }
 
     #[pyo3(signature = (path, *, writable))]
     fn insert_directory(&mut self, path: &[u8], writable: bool) -> PyResult<()> {
-        let inserted = self.0.tree.insert_directory(path, access(writable), 0);
+        let inserted = self.half.tree.insert_directory(path, access(writable), 0);
         inserted.map_err(|fault| mount_error(path, fault))
     }
 
     fn add_preopen(&mut self, path: &[u8]) -> PyResult<u32> {
-        self.0.add_preopen(path).map_err(|fault| mount_error(path, fault))
+        self.half.add_preopen(path).map_err(|fault| mount_error(path, fault))
     }
 
     fn link(&mut self, linker: usize, library: &str) -> PyResult<()> {
-        self.0.open_for_business();
-        let guest: *mut guest::Guest = self.0;
+        self.half.open_for_business();
+        let guest: *mut guest::Guest = self.half;
         // SAFETY: the face passes the address of a live linker and the path of the library it is of. The guest was
         // leaked, so it stays; the class is not sendable and its methods are not called while the workload runs.
         #[allow(unsafe_code)]
@@ -227,18 +244,28 @@ impl Guest {
 
     #[getter]
     fn exit_code(&self) -> Option<u32> {
-        self.0.exit
+        self.half.exit
+    }
+
+    #[pyo3(signature = (code_fd))]
+    fn confine(&self, code_fd: Option<RawFd>) -> PyResult<Vec<String>> {
+        let doorbell = self.half.port.doorbell_fd();
+        jail::confine(self.report, doorbell, code_fd).map_err(|fault| PyRuntimeError::new_err(fault.to_string()))
+    }
+
+    fn lock(&self) -> PyResult<Vec<String>> {
+        jail::lock(self.half.port.doorbell_fd()).map_err(|fault| PyRuntimeError::new_err(fault.to_string()))
     }
 
     #[pyo3(signature = (*, orderly))]
     fn finish(&mut self, orderly: bool) {
-        self.0.finish(orderly);
+        self.half.finish(orderly);
     }
 }
 
 impl Guest {
     fn add(&mut self, kind: FileKind) -> PyResult<u32> {
-        self.0.add_file(kind).map_err(PyRuntimeError::new_err)
+        self.half.add_file(kind).map_err(PyRuntimeError::new_err)
     }
 }
 

@@ -166,12 +166,18 @@ impl Guest {
                 Err(Errno::AGAIN) => {
                     self.handshakes.insert(slot, handshake);
                 }
-                Err(_) => self.port.release(slot),
+                Err(_) => self.handshake_failed(slot),
             }
         }
     }
 
+    fn handshake_failed(&mut self, slot: u32) {
+        self.port.count_handshake(false);
+        self.port.release(slot);
+    }
+
     fn handshake_done(&mut self, handshake: Handshake) {
+        self.port.count_handshake(true);
         match self.listeners.get_mut(&handshake.file) {
             Some(listener) => listener.accepted.push_back(Stream::tls(handshake.session)),
             None => self.port.release(handshake.session.slot()),
@@ -192,7 +198,7 @@ impl Guest {
             .collect();
         for slot in late {
             self.handshakes.remove(&slot);
-            self.port.release(slot);
+            self.handshake_failed(slot);
         }
         self.next_expiry = self.handshakes.values().map(|handshake| handshake.deadline).min();
     }
@@ -237,8 +243,17 @@ impl Guest {
                 }
             }
         }
+        self.forget_keys();
         self.port.finish(layout::CONTROL);
         self.port.tell_host();
+    }
+
+    /// Let go of everything that holds a key; what holds one overwrites it with zeroes then.
+    pub fn forget_keys(&mut self) {
+        self.handshakes.clear();
+        self.listeners.clear();
+        self.server = None;
+        self.identity = None;
     }
 }
 

@@ -3,12 +3,13 @@
 //! Everything the host publishes is copied once and checked; what cannot be is an attack, and the Keep ends rather
 //! than go on with it.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use crate::block::{Block, Half};
 use crate::errno::Errno;
-use crate::layout::{slot as word, state};
+use crate::layout::{report, slot as word, state};
 use crate::ring::{Impossible, Positions};
 
 /// Looks taken before going to sleep: about as long as a wake-up through the kernel would take.
@@ -63,6 +64,21 @@ impl Port {
             marks: Vec::new(),
             told_host: false,
         }
+    }
+
+    /// The descriptor that rings the host.
+    pub fn doorbell_fd(&self) -> RawFd {
+        self.doorbell.as_raw_fd()
+    }
+
+    /// Count a client's handshake for the host's metrics.
+    pub fn count_handshake(&self, done: bool) {
+        let word = if done {
+            report::HANDSHAKES_DONE
+        } else {
+            report::HANDSHAKES_FAILED
+        };
+        self.block.mapping().u64_at(word).fetch_add(1, Relaxed);
     }
 
     /// Number of slots.

@@ -18,6 +18,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 
 use crate::block::{Block, BlockError};
 use crate::layout;
+use crate::report::Report;
 use event_loop::EventLoop;
 use stream::Ends;
 
@@ -56,6 +57,7 @@ pub struct Host {
     orders: Arc<Orders>,
     counters: Arc<Counters>,
     broken: Arc<Mutex<Option<String>>>,
+    report: Report,
     block_fd: OwnedFd,
     doorbell: OwnedFd,
     control: OwnedFd,
@@ -86,6 +88,7 @@ impl Host {
             orders,
             counters,
             broken: Arc::default(),
+            report: Report::of(&block_fd)?,
             block_fd,
             doorbell,
             control,
@@ -158,6 +161,11 @@ impl Host {
     /// What was moved so far.
     pub fn counters(&self) -> &Counters {
         &self.counters
+    }
+
+    /// What the guest says of itself.
+    pub fn report(&self) -> &Report {
+        &self.report
     }
 
     /// The block, to be inherited by the Keep.
