@@ -73,13 +73,6 @@ def test_a_keep_serves_from_inside_its_jail(service) -> None:
     assert [line.split()[-3] for line in limits.splitlines() if line.startswith(("Max core", "Max open"))] == ["0", "0"]
 
 
-def test_a_keep_holds_the_doorbell_and_standard_error_and_nothing_else(service) -> None:
-    echo = service()
-    held = {path.name: str(path.readlink()) for path in Path(f"/proc/{echo.keep_pid}/fd").iterdir()}
-    assert held.pop("2").endswith("host.log")
-    assert list(held.values()) == ["anon_inode:[eventfd]"]
-
-
 @pytest.fixture
 def escaping(install_plugin: Callable[..., Path]) -> None:
     install_plugin("escapes", ESCAPES)

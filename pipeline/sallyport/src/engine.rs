@@ -78,6 +78,21 @@ unsafe extern "C" {
     fn dlsym(library: *mut c_void, name: *const c_char) -> *mut c_void;
 }
 
+/// The library at `path`, which must be loaded already.
+fn library_at(path: &str) -> Result<NonNull<c_void>, String> {
+    let name = CString::new(path).map_err(|_| format!("{path:?}: not a path"))?;
+    // SAFETY: a valid C string; NOLOAD runs no initialiser.
+    let library = unsafe { dlopen(name.as_ptr(), RTLD_NOW | RTLD_NOLOAD) };
+    NonNull::new(library).ok_or_else(|| format!("{path}: wasmtime's library is not loaded"))
+}
+
+fn symbol(library: NonNull<c_void>, path: &str, name: &str) -> Result<NonNull<c_void>, String> {
+    let text = CString::new(name).map_err(|_| format!("{name:?}: not a symbol"))?;
+    // SAFETY: a live handle and a valid C string.
+    let address = unsafe { dlsym(library.as_ptr(), text.as_ptr()) };
+    NonNull::new(address).ok_or_else(|| format!("{path}: this wasmtime has no {name}"))
+}
+
 impl Api {
     /// Look the functions up in the library at `path`, which must be loaded already.
     #[expect(
@@ -85,21 +100,12 @@ impl Api {
         reason = "the type of the field that it goes to says it"
     )]
     fn load(path: &str) -> Result<Self, String> {
-        let name = CString::new(path).map_err(|_| format!("{path:?}: not a path"))?;
-        // SAFETY: a valid C string; NOLOAD runs no initialiser.
-        let library = unsafe { dlopen(name.as_ptr(), RTLD_NOW | RTLD_NOLOAD) };
-        let library = NonNull::new(library).ok_or_else(|| format!("{path}: wasmtime's library is not loaded"))?;
-        let symbol = |name: &str| {
-            let text = CString::new(name).map_err(|_| format!("{name:?}: not a symbol"))?;
-            // SAFETY: a live handle and a valid C string.
-            let address = unsafe { dlsym(library.as_ptr(), text.as_ptr()) };
-            NonNull::new(address).ok_or_else(|| format!("{path}: this wasmtime has no {name}"))
-        };
+        let library = library_at(path)?;
         macro_rules! function {
             ($name:literal) => {
                 // SAFETY: the symbol has the signature that the pinned version's headers declare for it, which the
                 // field that it is stored in repeats.
-                unsafe { std::mem::transmute::<*mut c_void, _>(symbol($name)?.as_ptr()) }
+                unsafe { std::mem::transmute::<*mut c_void, _>(symbol(library, path, $name)?.as_ptr()) }
             };
         }
         Ok(Self {
@@ -133,6 +139,38 @@ impl Api {
         // SAFETY: the types were just made, and the vector takes them over.
         unsafe { (self.valtype_vec_new)(&mut vec, types.len(), types.as_ptr()) };
         vec
+    }
+}
+
+/// How a signal handler stops the wasm that an engine runs: its epoch moves on.
+pub struct Interrupt {
+    engine: *mut c_void,
+    increment_epoch: unsafe extern "C" fn(*mut c_void),
+}
+
+// SAFETY: wasmtime's engine may be used from any thread, and the function does one atomic addition.
+unsafe impl Send for Interrupt {}
+// SAFETY: as above.
+unsafe impl Sync for Interrupt {}
+
+impl Interrupt {
+    /// # Safety
+    /// `engine` is a `wasm_engine_t` of the library at `library` that lives until the process ends.
+    pub unsafe fn of(engine: *mut c_void, library: &str) -> Result<Self, String> {
+        let address = symbol(library_at(library)?, library, "wasmtime_engine_increment_epoch")?;
+        // SAFETY: the signature of the pinned version's header.
+        let increment_epoch =
+            unsafe { std::mem::transmute::<*mut c_void, unsafe extern "C" fn(*mut c_void)>(address.as_ptr()) };
+        Ok(Self {
+            engine,
+            increment_epoch,
+        })
+    }
+
+    /// Safe in a signal handler.
+    pub fn interrupt(&self) {
+        // SAFETY: the engine lives, see `of`.
+        unsafe { (self.increment_epoch)(self.engine) }
     }
 }
 
@@ -214,7 +252,8 @@ unsafe extern "C" fn call(env: *mut c_void, caller: *mut Caller, values: *mut Va
     let errno = match answer {
         Ok(()) => Errno::SUCCESS,
         Err(Stop::Errno(errno)) => errno,
-        Err(Stop::Exit) => return link.exit(),
+        Err(Stop::Exit) => return link.trap("proc_exit"),
+        Err(Stop::Deadline) => return link.trap("deadline"),
     };
     // SAFETY: the function returns an i32, so there is room for one value.
     unsafe { (*values).bits = u64::from(errno.0) };
@@ -254,9 +293,8 @@ impl Link {
         (exists && found.kind == EXTERN_MEMORY).then_some(found.of)
     }
 
-    /// A trap that unwinds the workload after `proc_exit`.
-    fn exit(&self) -> *mut Trap {
-        let message = "proc_exit";
+    /// A trap that unwinds the workload.
+    fn trap(&self, message: &str) -> *mut Trap {
         // SAFETY: the message is given with its length; wasmtime takes the trap over.
         unsafe { (self.api.trap_new)(message.as_ptr().cast(), message.len()) }
     }

@@ -6,13 +6,15 @@
 //! - [`fs`], [`errno`]: the private file system
 //! - [`wasi`]: WASI preview 1 over the guest half
 //! - [`engine`]: the functions' way into wasmtime
+//! - [`deadline`]: how long a workload may run
 //! - [`jail`], [`report`]: what a Keep that is a process may ask of its kernel, and how the host hears of more
 //! - `python`: the face towards Python
 //!
-//! `unsafe` is in [`shared`] (the block's memory), [`engine`] (wasmtime's C API), `jail::kernel` (a signal handler) and
-//! one call of `python`; all else is denied it.
+//! `unsafe` is in [`shared`] (the block's memory), [`engine`] (wasmtime's C API), [`deadline`] and `jail::kernel`
+//! (signal handlers), and two calls of `python`; all else is denied it.
 
 pub mod block;
+pub mod deadline;
 pub mod engine;
 pub mod errno;
 pub mod fs;

@@ -10,12 +10,13 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
 use crate::block::{Block, BlockError};
+use crate::deadline::Deadline;
 use crate::fs::Access;
 use crate::guest::port::Port;
 use crate::guest::{ConnectTls, FileKind};
 use crate::report::Report;
 use crate::shared;
-use crate::{engine, guest, host, jail};
+use crate::{deadline, engine, guest, host, jail};
 
 impl From<BlockError> for PyErr {
     fn from(error: BlockError) -> Self {
@@ -174,6 +175,31 @@ impl Guest {
         self.half
             .limit_filesystem(bytes)
             .map_err(|fault| PyRuntimeError::new_err(format!("file system: {fault}")))
+    }
+
+    fn limit_descriptors(&mut self, most: usize) {
+        self.half.table.limit = most;
+    }
+
+    #[pyo3(signature = (engine, library, *, time, cpu_time))]
+    fn limit_time(&self, engine: usize, library: &str, time: Option<f64>, cpu_time: Option<f64>) -> PyResult<()> {
+        for (deadline, limit) in [(Deadline::Time, time), (Deadline::CpuTime, cpu_time)] {
+            let Some(limit) = limit else { continue };
+            // SAFETY: the face passes the address of the engine that the workload runs in, which the Keep holds until
+            // it ends, and the path of the library it is of.
+            #[allow(unsafe_code)]
+            let interrupt = unsafe { engine::Interrupt::of(engine as *mut _, library) };
+            deadline::arm(deadline, seconds(limit)?, interrupt.map_err(PyRuntimeError::new_err)?)?;
+        }
+        Ok(())
+    }
+
+    #[getter]
+    fn expired(&self) -> Option<&'static str> {
+        deadline::which_expired().map(|deadline| match deadline {
+            Deadline::Time => "time",
+            Deadline::CpuTime => "cpu_time",
+        })
     }
 
     fn set_program(&mut self, args: Vec<Vec<u8>>, env: Vec<Vec<u8>>) {

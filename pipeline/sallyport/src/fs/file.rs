@@ -150,12 +150,12 @@ impl Tree {
     fn writable_end(&self, id: InodeId, offset: u64, length: usize) -> Result<u64, Errno> {
         let largest = self.quota.max_file_bytes();
         if offset >= largest {
-            return Err(Errno::FBIG);
+            return Err(self.quota.refuse(Errno::FBIG));
         }
         let content = self.content(id)?;
         let available = self.quota.available_to(content.charge());
         if content.len() > available || offset >= available {
-            return Err(Errno::NOSPC);
+            return Err(self.quota.refuse(Errno::NOSPC));
         }
         let end = offset.saturating_add(length as u64);
         Ok(end.min(largest).min(available))
@@ -163,7 +163,7 @@ impl Tree {
 
     fn within_file_limit(&self, size: u64) -> Result<usize, Errno> {
         if size > self.quota.max_file_bytes() {
-            return Err(Errno::FBIG);
+            return Err(self.quota.refuse(Errno::FBIG));
         }
         usize::try_from(size).map_err(|_| Errno::FBIG)
     }

@@ -1,5 +1,7 @@
 //! What the workload may use, and what it uses.
 
+use std::cell::Cell;
+
 use crate::errno::Errno;
 
 /// Caps of one [`Tree`](super::Tree), from the manifest's `[resources]`.
@@ -26,12 +28,26 @@ pub struct Usage {
 pub(super) struct Quota {
     limits: Limits,
     usage: Usage,
+    /// Whether something did not fit, ever.
+    refused: Cell<bool>,
 }
 
 impl Quota {
     pub(super) fn new(limits: Limits) -> Self {
         let usage = Usage::default();
-        Self { limits, usage }
+        let refused = Cell::default();
+        Self { limits, usage, refused }
+    }
+
+    /// What there is no room for is told apart from faults of others by this.
+    pub(super) fn has_refused(&self) -> bool {
+        self.refused.get()
+    }
+
+    /// Note that something does not fit; answers what the workload is told.
+    pub(super) fn refuse(&self, errno: Errno) -> Errno {
+        self.refused.set(true);
+        errno
     }
 
     pub(super) fn usage(&self) -> Usage {
@@ -50,7 +66,7 @@ impl Quota {
     /// Replaces a charge of `from` bytes by one of `to`; `NOSPC` if that does not fit, and then nothing changes.
     pub(super) fn recharge(&mut self, from: u64, to: u64) -> Result<(), Errno> {
         if to > self.available_to(from) {
-            return Err(Errno::NOSPC);
+            return Err(self.refuse(Errno::NOSPC));
         }
         self.usage.bytes = self.usage.bytes - from + to;
         Ok(())
@@ -62,7 +78,7 @@ impl Quota {
 
     pub(super) fn take_inode(&mut self) -> Result<(), Errno> {
         if self.usage.inodes >= self.limits.max_inodes {
-            return Err(Errno::NOSPC);
+            return Err(self.refuse(Errno::NOSPC));
         }
         self.usage.inodes += 1;
         Ok(())

@@ -31,6 +31,11 @@ impl Tree {
         Ok(tree)
     }
 
+    /// Whether something did not fit into the limits, ever.
+    pub fn has_refused(&self) -> bool {
+        self.quota.has_refused()
+    }
+
     /// How much of the limits is in use.
     #[must_use]
     pub fn usage(&self) -> Usage {

@@ -259,11 +259,22 @@ pub fn null_stat() -> (u8, Rights) {
 }
 
 /// The workload's descriptors by number; the lowest free number is taken first.
-#[derive(Default)]
 pub struct Table {
+    /// Most that can be open.
+    pub limit: usize,
     entries: Vec<Option<Descriptor>>,
     /// Numbers below `entries.len()` that are free.
     free: BTreeSet<u32>,
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Self {
+            limit: MAX_DESCRIPTORS,
+            entries: Vec::new(),
+            free: BTreeSet::new(),
+        }
+    }
 }
 
 impl Table {
@@ -273,7 +284,7 @@ impl Table {
             self.entries[free as usize] = Some(descriptor);
             return Ok(free);
         }
-        if self.entries.len() >= MAX_DESCRIPTORS {
+        if self.entries.len() >= self.limit {
             return Err((Errno::MFILE, descriptor));
         }
         self.entries.push(Some(descriptor));

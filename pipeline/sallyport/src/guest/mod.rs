@@ -6,6 +6,7 @@
 mod chain;
 pub mod descriptor;
 pub mod identity;
+mod limits;
 mod listener;
 pub mod port;
 mod setup;
@@ -54,6 +55,7 @@ pub struct Guest {
     chain: Vec<Vec<u8>>,
     server: Option<Arc<ServerConfig>>,
     news: Vec<News>,
+    limits: limits::Told,
     /// Streams that were opened before the descriptors were made ready: slot and entry. `None` once they are.
     early: Option<Vec<(u32, u32)>>,
 }
@@ -82,6 +84,7 @@ impl Guest {
             chain: Vec::new(),
             server: None,
             news: Vec::new(),
+            limits: limits::Told::default(),
             early: Some(Vec::new()),
         })
     }

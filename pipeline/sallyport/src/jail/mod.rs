@@ -18,6 +18,7 @@ use landlock::{ABI, Access, AccessFs, AccessNet, Ruleset, RulesetAttr, RulesetSt
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use seccompiler::{BpfProgram, apply_filter_all_threads};
 
+use crate::deadline;
 use crate::report::Report;
 
 /// Exit status of a Keep that asked for what its jail refuses: what shells make of SIGSYS.
@@ -63,6 +64,7 @@ pub fn confine(report: &'static Report, doorbell: RawFd, code: Option<RawFd>) ->
         };
         setrlimit(resource, none).map_err(|fault| JailError::at("limits")(&fault))?;
     }
+    deadline::prepare().map_err(|fault| JailError::at("deadlines")(&fault))?;
     kernel::report_violations(report).map_err(|fault| JailError::at("SIGSYS")(&fault))?;
     apply(rules::confined(doorbell, code))?;
     Ok(lacking.into_iter().collect())

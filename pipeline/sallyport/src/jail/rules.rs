@@ -39,6 +39,7 @@ const CONFINED: &[c_long] = &[
     libc::SYS_rseq,
     libc::SYS_sched_getaffinity,
     libc::SYS_membarrier, // how new code is made known to all processors, where the architecture needs that
+    libc::SYS_setitimer,  // the workload's deadlines
     libc::SYS_close,
     libc::SYS_mlock,
 ];

@@ -12,6 +12,7 @@ mod process;
 mod sock;
 mod stat;
 
+use crate::deadline;
 use crate::errno::Errno;
 use crate::guest::Guest;
 pub use memory::Memory;
@@ -26,6 +27,8 @@ pub enum Stop {
     Errno(Errno),
     /// The program has ended: nothing is returned.
     Exit,
+    /// Its time has run out: nothing is returned.
+    Deadline,
 }
 
 impl From<Errno> for Stop {
@@ -151,6 +154,12 @@ functions! {
 pub fn perform(function: &Function, guest: &mut Guest, memory: &mut Memory, args: &Args) -> Answer {
     let answer = (function.call)(guest, memory, args);
     guest.port.tell_host();
+    if deadline::has_expired() {
+        return Err(Stop::Deadline);
+    }
+    if let Err(Stop::Errno(errno @ (Errno::NOSPC | Errno::FBIG | Errno::MFILE))) = answer {
+        guest.note_limit(errno);
+    }
     answer
 }
 
@@ -162,6 +171,7 @@ fn until_ready<T>(
 ) -> Result<T, Errno> {
     loop {
         match attempt(guest) {
+            Err(Errno::AGAIN) if deadline::has_expired() => return Err(Errno::AGAIN),
             Err(Errno::AGAIN) if !nonblocking => guest.wait(None),
             Err(Errno::AGAIN) => {
                 guest.pump();

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::process::now;
 use super::{Answer, Args, Memory};
+use crate::deadline;
 use crate::errno::Errno;
 use crate::guest::Guest;
 use crate::guest::descriptor::Descriptor;
@@ -74,7 +75,7 @@ fn wait_for_events(guest: &mut Guest, subscriptions: &[Subscription]) -> Vec<Eve
             .iter()
             .filter_map(|subscription| look(guest, *subscription))
             .collect();
-        if !events.is_empty() {
+        if !events.is_empty() || deadline::has_expired() {
             return events;
         }
         guest.wait(deadline);

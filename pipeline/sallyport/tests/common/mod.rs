@@ -43,7 +43,7 @@ impl Workload {
         ) {
             Ok(()) => Ok(()),
             Err(Stop::Errno(errno)) => Err(errno),
-            Err(Stop::Exit) => panic!("proc_exit"),
+            Err(Stop::Exit | Stop::Deadline) => panic!("{name} does not return"),
         }
     }
 
