@@ -13,6 +13,8 @@ from enarx_deploy.cli.context import Context, common_options
 from enarx_deploy.errors import EnarxDeployError, UsageError, VerificationRefused
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from enarx_deploy.verification import Check, Report, Trust
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -78,6 +80,12 @@ Keeps without hardware are refused.
     type=click.Choice(["require", "prefer", "off"]),
     help="Hardware: whether current revocation lists are needed. Default: what the policy says, else require.",
 )
+@click.option(
+    "--html",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Also write the report as one page of HTML, with the chain of trust.",
+)
 @click.option("--explain", is_flag=True, help="Show who asks for each check, and what to do.")
 @click.option("--server-name", metavar="NAME", help="Expect a certificate for this name. Default: HOST.")
 @common_options("target")
@@ -94,6 +102,7 @@ def command(
     measurement: str | None,
     endorsements: Path | None,
     revocation: Literal["require", "prefer", "off"] | None,
+    html: Path | None,
     explain: bool,
     server_name: str | None,
 ) -> None:
@@ -109,6 +118,7 @@ def command(
     from enarx_deploy.verification import verify
 
     host, port = _parse_endpoint(endpoint)
+    _require_writable(html)
     options = HardwareOptions(policy_file, reference_values, measurement, endorsements, revocation, any_workload)
     hardware = hardware_trust(options, asked=trust == "hardware")
     if hardware is not None and package is None:
@@ -116,8 +126,11 @@ def command(
     trusted = _trust(root, accept, package, any_workload, lambda: _expected_here(context, host, port))
     if hardware is not None:
         trusted = msgspec.structs.replace(trusted, hardware=hardware.trust)
-    report = verify(host, port, trusted, datetime.now(UTC), name=_checked_name(server_name or host))
+    at = datetime.now(UTC)
+    report = verify(host, port, trusted, at, name=_checked_name(server_name or host))
     context.emit(lambda: _shown(report, explain), report)
+    if html is not None:
+        _write_page(html, report, at)
     if not report.ok:
         raise _refusal(report)
 
@@ -232,6 +245,25 @@ def _checked_digest(package: str | None) -> str | None:
             f"{package!r} is not sha256: and 64 hexadecimal digits", hint="`enarx-deploy package` prints the digest"
         )
     return package
+
+
+def _require_writable(path: Path | None) -> None:
+    """Before anything is looked at, so that a mistake in the name costs nothing."""
+    if path is not None and (path.is_dir() or not path.parent.is_dir()):
+        raise UsageError(f"--html {path}: not a file in an existing directory", hint="name the file to be written")
+
+
+def _write_page(path: Path, report: Report, at: datetime) -> None:
+    """Write the page. What was found does not change when it cannot be written."""
+    from enarx_deploy import paths
+    from enarx_deploy.verification import page
+
+    try:
+        paths.write_atomically(path, page.render(report, at), mode=0o644)
+    except OSError as error:
+        if report.ok:
+            raise UsageError(f"--html {path}: {error.strerror}", hint="may you write there?") from error
+        click.echo(f"--html {path}: {error.strerror}", err=True)
 
 
 def _shown(report: Report, explain: bool) -> str:

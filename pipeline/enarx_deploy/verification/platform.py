@@ -29,13 +29,18 @@ _LINKS: Final[Mapping[str, tuple[str, ...]]] = {
     "snp": (
         "AMD's root key (ARK), pinned",
         "AMD's signing key (ASK or ASVK), pinned",
-        "this chip's key (VCEK or VLEK)",
+        "Key of this chip or provider (VCEK or VLEK)",
     ),
-    "az-snp": ("AMD's root key (ARK), pinned", "AMD's signing key (ASK), pinned", "this chip's key (VCEK)", "vTPM"),
-    "sgx": ("Intel SGX Root CA, pinned", "Intel's PCK authority", "this platform's key (PCK)", "Quoting Enclave"),
-    "tdx": ("Intel SGX Root CA, pinned", "Intel's PCK authority", "this platform's key (PCK)", "TD Quoting Enclave"),
-    "nitro": ("AWS Nitro Enclaves root, pinned", "this enclave's certificate"),
-    "cca": ("the platform's key, pinned",),
+    "az-snp": (
+        "AMD's root key (ARK), pinned",
+        "AMD's signing key (ASK), pinned",
+        "Key of this chip (VCEK)",
+        "Key of the vTPM",
+    ),
+    "sgx": ("Intel SGX Root CA, pinned", "Intel's PCK authority", "Key of this platform (PCK)", "Quoting Enclave"),
+    "tdx": ("Intel SGX Root CA, pinned", "Intel's PCK authority", "Key of this platform (PCK)", "TD Quoting Enclave"),
+    "nitro": ("AWS Nitro Enclaves root, pinned", "Certificate of this enclave"),
+    "cca": ("Key of the platform, pinned",),
 }
 
 
@@ -65,7 +70,7 @@ def describe(claims: Claims) -> Platform:
         advisories=found.get("advisories"),
         debug=found.get("debug"),
         measurement=found.get("measurement"),
-        links=list(_LINKS.get(kind, ("the vendor's root, pinned",))),
+        links=list(_LINKS.get(kind, ("Root of the vendor, pinned",))),
     )
 
 
