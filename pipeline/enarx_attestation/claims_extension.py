@@ -53,6 +53,12 @@ class KeepClaims(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """Whether these bytes commit to a nonce of the Steward's, so that the evidence was fresh."""
     policy_sha256: Sha256
     """Digest of the policy file under which the evidence was accepted."""
+    measurement: Hex | None = None
+    """What the hardware measured at launch: SNP's MEASUREMENT, MRENCLAVE, MRTD, PCR 0, RIM."""
+    signers: Annotated[tuple[Hex, ...], msgspec.Meta(max_length=4)] = ()
+    """Who signed that: digests of SNP's author and ID keys, MRSIGNER, PCR 8."""
+    advisories: Annotated[tuple[Word, ...], msgspec.Meta(max_length=256)] = ()
+    """The vendor's security advisories that apply to the platform."""
 
 
 class CertifiedEvidence(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

@@ -67,7 +67,7 @@ class Authority:
     def create(cls, root: Root, policy: StewardPolicy, now: datetime) -> Authority:
         """A new intermediate for a policy, with a new key. Raises `ConfigurationError` if the root cannot sign."""
         key = ec.generate_private_key(ec.SECP256R1())
-        return cls(key, root.certify(key.public_key(), policy.sha256, policy.grants.values(), now), root)
+        return cls(key, root.certify(key.public_key(), policy.sha256, policy.every_grant, now), root)
 
     @classmethod
     def from_pem(cls, pem: bytes, root: Root) -> Authority:

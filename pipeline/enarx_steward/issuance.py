@@ -21,9 +21,11 @@ from . import collateral, csr
 from .appraisal import Appraiser
 from .ca import Authority, Leaf
 from .errors import MalformedRequest, Refused, Unattested
+from .granting import give
 from .nonces import NonceStore
-from .policy import StewardPolicy
+from .policy import Grant, StewardPolicy
 from .rules import RULES
+from .workload import Workload, workload
 
 Clock = Callable[[], datetime]
 
@@ -156,12 +158,14 @@ class Steward:
         )
         if asked.marking is not None:
             _check_marking(asked.marking, document.kind, sheet)
+        runs = workload(verdict.claims, package)
+        grant = give(version.policy, runs, verdict.claims.valid_until, now, sheet) if verdict.ok else None
         appraisal = _summary(sheet.done(), verdict)
-        if not appraisal["ok"]:
+        if grant is None or not appraisal["ok"]:
             raise Refused(sheet.done() + verdict.checks, appraisal)
-        found = _claims(verdict, package, version.policy.sha256, nonce_bound=True)
+        found = _claims(verdict, runs, version.policy.sha256, nonce_bound=True)
         shown = _certified_evidence(version.policy, document, nonce, self.audience)
-        return Certified((_issue(version, asked, found, now, shown), *version.authority.issuers), appraisal)
+        return Certified((_issue(version, asked, found, grant, now, shown), *version.authority.issuers), appraisal)
 
     def certify_enarx(self, request: bytes, version: PolicyVersion | None = None) -> bytes:
         """Issue a certificate (DER) under Enarx's protocol, where the request itself carries the evidence.
@@ -180,15 +184,20 @@ class Steward:
         if asked.marking.kind == "nil":
             _check_nil_marking(version.policy, asked.marking, sheet)
             _refuse_failed(sheet)
-            return _issue(version, asked, _unattested_claims(version.policy.sha256), now)
+            grant = give(version.policy, Workload(kind="nil"), None, now, sheet)
+            if grant is None:
+                raise Refused(sheet.done())
+            return _issue(version, asked, _unattested_claims(version.policy.sha256), grant, now)
         document, offered = collateral.read_enarx(asked.marking.kind, asked.marking.value)
         verdict, package = self._appraiser.enarx(
             version.policy, document, offered, spki=asked.spki, at=now, sheet=sheet
         )
-        if not verdict.ok:
+        runs = workload(verdict.claims, package)
+        grant = give(version.policy, runs, verdict.claims.valid_until, now, sheet) if verdict.ok else None
+        if grant is None:
             raise Refused(sheet.done() + verdict.checks)
-        found = _claims(verdict, package, version.policy.sha256, nonce_bound=False)
-        return _issue(version, asked, found, now, _certified_evidence(version.policy, document))
+        found = _claims(verdict, runs, version.policy.sha256, nonce_bound=False)
+        return _issue(version, asked, found, grant, now, _certified_evidence(version.policy, document))
 
 
 def _read_evidence(data: bytes, kind: str) -> Evidence:
@@ -222,15 +231,15 @@ def _issue(
     version: PolicyVersion,
     asked: csr.Request,
     found: KeepClaims,
+    grant: Grant,
     now: datetime,
     evidence: CertifiedEvidence | None = None,
 ) -> bytes:
-    policy = version.policy
     leaf = Leaf(
         key=asked.key,
         claims=found,
-        grant=policy.grant(found.backend),
-        trust_domain=policy.trust_domain,
+        grant=grant,
+        trust_domain=version.policy.trust_domain,
         evidence=evidence,
     )
     return version.authority.issue(leaf, now)
@@ -266,15 +275,18 @@ def _unattested_claims(policy_sha256: str) -> KeepClaims:
     )
 
 
-def _claims(verdict: Verdict, package: str | None, policy_sha256: str, *, nonce_bound: bool) -> KeepClaims:
+def _claims(verdict: Verdict, runs: Workload, policy_sha256: str, *, nonce_bound: bool) -> KeepClaims:
     found = verdict.claims
     return KeepClaims(
         backend=found.kind,
         hardware=found.hardware,
         status=found.status,
-        package=package,
+        package=runs.package,
         evidence_sha256=found.evidence_sha256,
         report_data=found.report_data,
         nonce_bound=nonce_bound,
         policy_sha256=policy_sha256,
+        measurement=runs.measurement,
+        signers=runs.signers,
+        advisories=getattr(found, "advisories", ()),
     )

@@ -5,6 +5,8 @@ A section for each kind of evidence holds the rules of `enarx_attestation.Policy
     [ca]
     trust_domain = "example.org"             # of the SPIFFE URI in certificates
     audience = "https://steward.example.org" # this Steward's name in evidence; default: the URL where it listens
+    minimum_lifetime = "1m"                  # what could not last as long, since collateral ends, is refused
+    renewal_grace = "1h"                     # how long after its end a certificate can be renewed; default: not at all
     evidence_in_certificate = true           # the default: relying parties can appraise the evidence themselves
 
     [collateral]
@@ -15,6 +17,14 @@ A section for each kind of evidence holds the rules of `enarx_attestation.Policy
     any_workload = true
     names = ["localhost", "127.0.0.1"]       # the certificate's names; the first DNS name is its common name
     lifetime = "24h"                         # of a certificate, at most 7 days
+
+    [packages]
+    deny = ["sha256:…"]                      # and `allow`: the only ones that are accepted, whatever the kind
+
+    [[grant]]                                # the first whose conditions all hold goes before the section's names
+    package = "sha256:…"                     # and `measurement`, `signer`, `kind`
+    names = ["shop.example.org"]
+    lifetime = "2h"
 
 A kind without a section is refused, an unknown key is an error, and without a policy file no Steward starts.
 """
@@ -39,11 +49,15 @@ import msgspec
 from enarx_attestation import Policy, PolicyError, load_policy
 
 from .errors import ConfigurationError
+from .workload import Workload
 
 MAX_SIZE: Final = 1 << 20
 """Most bytes of a policy file."""
 MAX_NAMES: Final = 64
 """Most names in one certificate."""
+MAX_RULES: Final = 64
+"""Most sections [[grant]]: the intermediate's certificate lists the names of all."""
+MAX_PACKAGES: Final = 4096
 DEFAULT_LIFETIME: Final = timedelta(hours=24)
 MIN_LIFETIME: Final = timedelta(minutes=1)
 MAX_LIFETIME: Final = timedelta(days=7)
@@ -56,8 +70,18 @@ _DNS_NAME: Final = re.compile(rf"(?=.{{1,253}}\Z)(?!(.*\.)?[0-9]+\Z){_LABEL}(\.{
 _TRUST_DOMAIN: Final = re.compile(r"[a-z0-9._-]{1,255}")  # SPIFFE-ID, section 2.1
 _AUDIENCE: Final = re.compile(r"https?://[!-~]{1,2000}")
 _UNKNOWN_FIELD: Final = re.compile(r"unknown field `([^`]*)`")
+_DIGEST: Final = re.compile(r"sha256:[0-9a-f]{64}")
+_HEX: Final = re.compile(r"([0-9a-f]{2}){16,64}")
+_WANTED_HEX: Final = "small hexadecimal of 16 to 64 bytes"
+_CONDITIONS: Final = {
+    "kind": (re.compile(r"[a-z_]{1,16}"), "a kind of evidence"),
+    "package": (_DIGEST, "sha256: and 64 digits of small hexadecimal"),
+    "measurement": (_HEX, _WANTED_HEX),
+    "signer": (_HEX, _WANTED_HEX),
+}
+"""Of a rule: form and description of each."""
 _GRANT_KEYS: Final = ("names", "lifetime")
-_CA_KEYS: Final = ("trust_domain", "audience", "evidence_in_certificate")
+_CA_KEYS: Final = ("trust_domain", "audience", "evidence_in_certificate", "minimum_lifetime", "renewal_grace")
 _ENDORSEMENTS: Final = {"store": False, "request-too": True}
 
 Address = IPv4Address | IPv6Address
@@ -71,11 +95,40 @@ class Grant(msgspec.Struct, frozen=True, kw_only=True):
     lifetime: timedelta
 
 
+class GrantRule(msgspec.Struct, frozen=True, kw_only=True):
+    """A grant for the workloads of which all that is given here holds."""
+
+    kind: str | None
+    package: str | None
+    measurement: str | None
+    signer: str | None
+    grant: Grant
+
+    def fits(self, found: Workload) -> bool:
+        """Whether the grant is for this workload."""
+        return (
+            self.kind in {None, found.kind.replace("-", "_")}
+            and self.package in {None, found.package}
+            and self.measurement in {None, found.measurement}
+            and (self.signer is None or self.signer in found.signers)
+        )
+
+
 class StewardPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """A policy file as read once. `grants` has an entry for each kind of evidence that `appraisal` accepts."""
 
     appraisal: Policy
     grants: Mapping[str, Grant]
+    """By kind; without names where only a rule can give some."""
+    rules: tuple[GrantRule, ...] = ()
+    """In the order of the file; they go before `grants`."""
+    allowed_packages: frozenset[str] = frozenset()
+    """If there are any, no other is accepted."""
+    denied_packages: frozenset[str] = frozenset()
+    minimum_lifetime: timedelta = MIN_LIFETIME
+    """A certificate that could not last as long is refused, unless its grant is shorter."""
+    renewal_grace: timedelta = timedelta()
+    """How long after its end a certificate can still be renewed."""
     trust_domain: str
     audience: str
     """Empty if the file names none."""
@@ -92,9 +145,16 @@ class StewardPolicy(msgspec.Struct, frozen=True, kw_only=True):
         """Whether the policy has a section for this kind of evidence."""
         return self.appraisal.section(kind) is not None
 
-    def grant(self, kind: str) -> Grant:
-        """What a Keep of an accepted kind is given."""
-        return self.grants[kind.replace("-", "_")]
+    def grant(self, found: Workload) -> Grant | None:
+        """What a Keep of an accepted kind is given; None if nothing gives it a name."""
+        fitting = (rule.grant for rule in self.rules if rule.fits(found))
+        grant = next(fitting, self.grants[found.kind.replace("-", "_")])
+        return grant if grant.dns_names or grant.addresses else None
+
+    @property
+    def every_grant(self) -> tuple[Grant, ...]:
+        """All that a Keep may be given."""
+        return (*self.grants.values(), *(rule.grant for rule in self.rules))
 
 
 def load(path: Path) -> StewardPolicy:
@@ -111,13 +171,16 @@ def parse(data: bytes) -> StewardPolicy:
         tables = tomllib.loads(data.decode())
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
         raise ConfigurationError(f"not TOML: {exc}") from exc
-    _refuse_unknown(tables, [*Policy.__struct_fields__, "ca", "collateral"], "")
-    trust_domain, audience, evidence_in_certificate = _read_ca(_table(tables.pop("ca", None), "ca"))
+    _refuse_unknown(tables, [*Policy.__struct_fields__, "ca", "collateral", "packages", "grant"], "")
+    ca = _read_ca(_table(tables.pop("ca", None), "ca"))
     requester_counts, collateral_store = _read_collateral(_table(tables.pop("collateral", {}), "collateral"))
+    allowed_packages, denied_packages = _read_packages(_table(tables.pop("packages", {}), "packages"))
+    granted = tables.pop("grant", [])
     if not tables:
         raise ConfigurationError("the policy accepts nothing", hint="add a section such as [nil], [snp], [sgx]")
     sections = {kind: dict(_table(table, kind)) for kind, table in tables.items()}
-    grants = {kind: _read_grant(kind, section) for kind, section in sections.items()}
+    rules = _read_rules(granted, tables)
+    grants = {kind: _read_grant(kind, section, nameless=bool(rules)) for kind, section in sections.items()}
     try:
         appraisal = load_policy(sections)
     except PolicyError as exc:
@@ -125,9 +188,10 @@ def parse(data: bytes) -> StewardPolicy:
     return StewardPolicy(
         appraisal=appraisal,
         grants=MappingProxyType(grants),
-        trust_domain=trust_domain,
-        audience=audience,
-        evidence_in_certificate=evidence_in_certificate,
+        rules=rules,
+        allowed_packages=allowed_packages,
+        denied_packages=denied_packages,
+        **ca,
         requester_counts=requester_counts,
         collateral_store=collateral_store,
         sha256=hashlib.sha256(data).hexdigest(),
@@ -174,7 +238,7 @@ def _read(path: Path) -> bytes:
     return data
 
 
-def _read_ca(table: Mapping[str, Any]) -> tuple[str, str, bool]:
+def _read_ca(table: Mapping[str, Any]) -> dict[str, Any]:
     _refuse_unknown(table, _CA_KEYS, "ca.")
     trust_domain, audience = table.get("trust_domain"), table.get("audience", "")
     evidence_in_certificate = table.get("evidence_in_certificate", True)
@@ -187,7 +251,13 @@ def _read_ca(table: Mapping[str, Any]) -> tuple[str, str, bool]:
         raise ConfigurationError("`ca.audience` must be the URL by which Keeps know this Steward")
     if not isinstance(evidence_in_certificate, bool):
         raise ConfigurationError("`ca.evidence_in_certificate` must be true or false")
-    return trust_domain, audience.rstrip("/"), evidence_in_certificate
+    return {
+        "trust_domain": trust_domain,
+        "audience": audience.rstrip("/"),
+        "evidence_in_certificate": evidence_in_certificate,
+        "minimum_lifetime": _read_lifetime(table.get("minimum_lifetime"), "ca.minimum_lifetime", MIN_LIFETIME),
+        "renewal_grace": _read_lifetime(table.get("renewal_grace"), "ca.renewal_grace", timedelta()),
+    }
 
 
 def _read_collateral(table: Mapping[str, Any]) -> tuple[bool, Path | None]:
@@ -203,9 +273,61 @@ def _read_collateral(table: Mapping[str, Any]) -> tuple[bool, Path | None]:
     return _ENDORSEMENTS[named], None if store is None else Path(store)
 
 
-def _read_grant(kind: str, section: dict[str, Any]) -> Grant:
-    """Take the grant's keys out of a section, and leave the rules of appraisal."""
-    dns_names, addresses = _read_names(section.pop("names", None), f"{kind}.names")
+def _read_packages(table: Mapping[str, Any]) -> tuple[frozenset[str], frozenset[str]]:
+    _refuse_unknown(table, ("allow", "deny", "signers"), "packages.")
+    if table.get("signers", []) != []:
+        raise ConfigurationError(
+            "`packages.signers`: signatures of packages are not verified yet, and to accept none of them is not meant",
+            hint="name the packages themselves, by digest, in `packages.allow`",
+        )
+    allow, deny = (_read_digests(table.get(name, []), f"packages.{name}") for name in ("allow", "deny"))
+    if allow & deny:
+        raise ConfigurationError(f"{min(allow & deny)} is both in `packages.allow` and in `packages.deny`")
+    return allow, deny
+
+
+def _read_digests(value: object, key: str) -> frozenset[str]:
+    if not isinstance(value, list) or len(value) > MAX_PACKAGES:
+        raise ConfigurationError(f"`{key}` must list digests, at most {MAX_PACKAGES}")
+    for digest in value:
+        _check_text(digest, key, _DIGEST, "sha256: and 64 digits of small hexadecimal")
+    return frozenset(value)
+
+
+def _read_rules(value: object, kinds: Mapping[str, Any]) -> tuple[GrantRule, ...]:
+    if not isinstance(value, list) or len(value) > MAX_RULES:
+        raise ConfigurationError(f"`grant` must be sections [[grant]], at most {MAX_RULES}")
+    return tuple(
+        _read_rule(f"grant.{number}", dict(_table(table, "grant")), kinds) for number, table in enumerate(value)
+    )
+
+
+def _read_rule(key: str, table: dict[str, Any], kinds: Mapping[str, Any]) -> GrantRule:
+    _refuse_unknown(table, (*_CONDITIONS, *_GRANT_KEYS), f"{key}.")
+    grant = _read_grant(key, table)
+    if not table:
+        raise ConfigurationError(
+            f"`{key}` is for nothing in particular",
+            hint="give package, measurement, signer or kind; or put the names into the kind's own section",
+        )
+    for name, condition in table.items():
+        _check_text(condition, f"{key}.{name}", *_CONDITIONS[name])
+    if "kind" in table and table["kind"] not in kinds:
+        raise ConfigurationError(
+            f"`{key}.kind`: there is no section [{table['kind']}]", hint="add one, or mend the kind"
+        )
+    return GrantRule(grant=grant, **{name: table.get(name) for name in _CONDITIONS})
+
+
+def _check_text(value: object, key: str, pattern: re.Pattern[str], wanted: str) -> None:
+    if not isinstance(value, str) or pattern.fullmatch(value) is None:
+        raise ConfigurationError(f"`{key}`: {value!r} is not {wanted}")
+
+
+def _read_grant(kind: str, section: dict[str, Any], *, nameless: bool = False) -> Grant:
+    """Take the grant's keys out of a section, and leave the others. `nameless` allows that there are no names."""
+    named = section.pop("names", None)
+    dns_names, addresses = ((), ()) if named is None and nameless else _read_names(named, f"{kind}.names")
     lifetime = _read_lifetime(section.pop("lifetime", None), f"{kind}.lifetime")
     return Grant(dns_names=dns_names, addresses=addresses, lifetime=lifetime)
 
@@ -249,9 +371,9 @@ def _as_address(name: object) -> Address | None:
         return None
 
 
-def _read_lifetime(value: object, key: str) -> timedelta:
+def _read_lifetime(value: object, key: str, default: timedelta = DEFAULT_LIFETIME) -> timedelta:
     if value is None:
-        return DEFAULT_LIFETIME
+        return default
     match = _LIFETIME.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         raise ConfigurationError(f"`{key}` must be a number and a unit: s, m, h or d", hint=f'such as {key} = "24h"')

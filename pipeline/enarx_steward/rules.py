@@ -26,6 +26,19 @@ RULES: Final = {
         "Enarx's protocol names no package: set `any_workload` in the policy, or use the v1 protocol.",
         "docs/steward.md, Enarx's protocol",
     ),
+    "policy.grant": Rule(
+        "Add a [[grant]] for this package, measurement or signer, or `names` to the section.",
+        "docs/steward.md, policy",
+    ),
+    "packages.allowed": Rule(
+        "Add the package's digest to `[packages] allow`; a protocol that names no package cannot be used with that.",
+        "docs/steward.md, policy",
+    ),
+    "packages.denied": Rule("Deploy a package that is not on `[packages] deny`.", "docs/steward.md, policy"),
+    "certificate.lifetime": Rule(
+        "Fetch the collateral anew: a certificate does not outlive what it rests on, and too little of that is left.",
+        "docs/steward.md, lifetimes",
+    ),
     "binding.form": Rule(
         "Set `legacy_binding` in the policy for Enarx's clients, or use the v1 protocol.",
         "docs/steward.md, Enarx's protocol",

@@ -379,6 +379,63 @@ def test_endorsements_that_cannot_be_read_are_malformed_and_the_challenge_stays_
     scene.ask(nonce=nonce)
 
 
+def parsed(kind: str, more: str) -> policy_file.StewardPolicy:
+    return policy_file.parse(f'[ca]\ntrust_domain = "example.org"\n[{kind}]\n{SECTIONS[kind]}\n{more}\n'.encode())
+
+
+def test_a_grant_gives_each_service_its_own_names(keep, vendor):
+    rule = f'[[grant]]\npackage = "{PACKAGE}"\nnames = ["shop.example.org"]\nlifetime = "2h"\n'
+    scene = make_scene(keep, vendor)
+    accepted = parsed(vendor.kind, rule)
+    scene.steward.replace_policy(accepted, Authority.create(Root.create(NOW), accepted, NOW))
+    leaf = leaf_of(scene.ask())
+    names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert names.get_values_for_type(x509.DNSName) == ["shop.example.org"]
+    assert leaf.not_valid_after_utc == NOW + timedelta(hours=2)
+    scene.steward.replace_policy(parsed(vendor.kind, rule.replace("ab", "cd")))
+    assert scene.refusal().failed == ("policy.grant",)
+
+
+def test_packages_are_allowed_and_denied_for_every_kind(keep, vendor):
+    names = 'names = ["localhost"]\n'
+    scene = make_scene(keep, vendor)
+    for rules, check in (
+        (f'[packages]\nallow = ["sha256:{"cd" * 32}"]', "packages.allowed"),
+        (f'[packages]\ndeny = ["{PACKAGE}"]', "packages.denied"),
+    ):
+        scene.steward.replace_policy(parsed(vendor.kind, names + rules))
+        assert scene.refusal().failed == (check,)
+    scene.steward.replace_policy(parsed(vendor.kind, names + f'[packages]\nallow = ["{PACKAGE}"]'))
+    scene.ask()
+
+
+def test_a_certificate_ends_with_the_first_thing_that_it_rests_on(keep, amd, snp):
+    """The revocation list ends in an hour, and the policy would give a day."""
+    soon = read_amd(amd.vek(amd.extensions()).der, crls=[amd.crl(days=(-1, 1 / 24))])
+    leaf = leaf_of(make_scene(keep, snp, source=Held(soon)).ask())
+    assert leaf.not_valid_after_utc == NOW + timedelta(hours=1)
+
+
+def test_a_certificate_that_would_end_too_soon_is_refused(keep, amd, snp):
+    soon = read_amd(amd.vek(amd.extensions()).der, crls=[amd.crl(days=(-1, 1 / 24))])
+    scene = make_scene(keep, snp, source=Held(soon))
+    text = f'[ca]\ntrust_domain = "a"\nminimum_lifetime = "2h"\n[snp]\nnames = ["localhost"]\n{SECTIONS["snp"]}\n'
+    scene.steward.replace_policy(policy_file.parse(text.encode()))
+    assert scene.refusal().failed == ("certificate.lifetime",)
+    # Who is given less than the minimum anyway gets it.
+    scene.steward.replace_policy(policy_file.parse((text + 'lifetime = "30m"\n').encode()))
+    assert leaf_of(scene.ask()).not_valid_after_utc == NOW + timedelta(minutes=30)
+
+
+def test_the_certificate_says_what_was_measured_and_signed_and_which_advisories_apply(keep, intel):
+    info = intel.tcb_info("SGX")
+    levels = [level | {"tcbStatus": "OutOfDate", "advisoryIDs": ["INTEL-SA-00001"]} for level in info["tcbLevels"]]
+    vendor = Vendor("sgx", intel, read_collateral(intel.collateral("SGX", tcb_info=info | {"tcbLevels": levels})))
+    found = claims_of(leaf_of(make_scene(keep, vendor, 'accept_statuses = ["OutOfDate"]').ask())).claims
+    assert (found.status, found.advisories) == ("OutOfDate", ("INTEL-SA-00001",))
+    assert (found.measurement, found.signers) == (MRENCLAVE, ("02" * 32,))
+
+
 # What real Keeps of Enarx sent to its Steward in 2022 and 2023.
 
 SNP_CSR = VECTORS / "snp" / "milan-v2-enarx-csr" / "request.csr.der"
@@ -420,6 +477,7 @@ def test_a_real_request_of_a_keep_on_snp_is_certified():
     found = claims_of(leaf)
     assert (found.claims.backend, found.claims.hardware) == ("snp", True)
     assert (found.claims.nonce_bound, found.claims.package) == (False, None)
+    assert (found.claims.measurement, found.claims.signers[0]) == (MILAN, AUTHOR)
     assert found.evidence.nonce is None
 
 
@@ -469,6 +527,12 @@ def test_a_real_request_of_a_keep_on_sgx_is_certified_where_its_status_is_accept
     assert refused(enarx_steward(advisories, at, Held(held)), request) == ("sgx.policy.advisories",)
     features = accepting + "\nenclave_product_id = 7"
     assert refused(enarx_steward(features, at, Held(held)), request) == ("sgx.policy.identity",)
+
+
+def test_where_packages_are_allowed_by_name_a_protocol_that_names_none_is_refused():
+    for rule, check in (("allow", "packages.allowed"), ("deny", "packages.denied")):
+        steward = enarx_steward(f'[packages]\n{rule} = ["{PACKAGE}"]\n[snp]\nhash = ["{MILAN}"]', IN_WINDOW)
+        assert refused(steward, SNP_CSR.read_bytes()) == (check,)
 
 
 def test_without_legacy_binding_a_request_of_enarxs_is_refused():

@@ -10,8 +10,10 @@ import pytest
 
 from enarx_steward import policy
 from enarx_steward.errors import ConfigurationError
+from enarx_steward.workload import Workload
 
 CA = '[ca]\ntrust_domain = "example.org"\n'
+DIGEST = "sha256:" + "ab" * 32
 NIL = '[nil]\nany_workload = true\nnames = ["localhost"]\n'
 
 
@@ -26,7 +28,7 @@ def test_a_policy_says_what_is_accepted_and_what_is_given():
     found = policy.parse(text.encode())
     assert found.accepts("nil")
     assert not found.accepts("kvm")
-    assert found.grant("nil") == policy.Grant(
+    assert found.grants["nil"] == policy.Grant(
         dns_names=("a.example",), addresses=(ip_address("::1"),), lifetime=timedelta(hours=24)
     )
     assert found.trust_domain == "example.org"
@@ -39,7 +41,7 @@ def test_a_policy_says_what_is_accepted_and_what_is_given():
 )
 def test_lifetimes(text, seconds):
     found = policy.parse(f'{CA}{NIL}lifetime = "{text}"\n'.encode())
-    assert found.grant("nil").lifetime == timedelta(seconds=seconds)
+    assert found.grants["nil"].lifetime == timedelta(seconds=seconds)
 
 
 @pytest.mark.parametrize("lifetime", ['"59s"', '"8d"', '"169h"', '"0h"', '"24"', '"1.5h"', '"-1h"', "24", "true", '""'])
@@ -92,6 +94,27 @@ def test_names_that_are_none_are_refused(names):
         (CA + NIL.replace("true", '"yes"'), "any_workload"),
         (CA + NIL + 'packages = ["sha256:00"]\n', "packages"),
         (CA + "[nil]\nany_workload = true\n", "`nil.names`"),
+        (CA + 'minimum_lifetime = "0s"\n' + NIL, "`ca.minimum_lifetime`"),
+        (CA + "renewal_grace = 1\n" + NIL, "`ca.renewal_grace`"),
+        (CA + NIL + '[collateral]\nendorsements = "all"\n', "`collateral.endorsements`"),
+        (CA + NIL + '[collateral]\nstore = "here"\n', "`collateral.store`"),
+        (CA + NIL + "[collateral]\nfetched = true\n", "unknown key `collateral.fetched`"),
+        (
+            CA + NIL + '[packages]\nsigners = ["-----BEGIN PUBLIC KEY-----"]\n',
+            "signatures of packages are not verified",
+        ),
+        (CA + NIL + '[packages]\nallow = ["ab"]\n', "`packages.allow`"),
+        (CA + NIL + '[packages]\ndeny = "ab"\n', "`packages.deny`"),
+        (CA + NIL + f'[packages]\nallow = ["{DIGEST}"]\ndeny = ["{DIGEST}"]\n', "both in `packages.allow`"),
+        (CA + NIL + "[packages]\nalow = []\n", "did you mean `packages.allow`?"),
+        (CA + NIL + "grant = 1\n", "unknown key `nil.grant`"),
+        ("grant = 1\n" + CA + NIL, "`grant` must be sections [[grant]]"),
+        (CA + NIL + '[[grant]]\nnames = ["a"]\n', "is for nothing in particular"),
+        (CA + NIL + f'[[grant]]\npackage = "{DIGEST}"\n', "`grant.0.names`"),
+        (CA + NIL + '[[grant]]\nnames = ["a"]\npackage = "ab"\n', "`grant.0.package`"),
+        (CA + NIL + '[[grant]]\nnames = ["a"]\nsigner = "XY"\n', "`grant.0.signer`"),
+        (CA + NIL + '[[grant]]\nnames = ["a"]\nkind = "snp"\n', "there is no section [snp]"),
+        (CA + NIL + '[[grant]]\nnames = ["a"]\npakage = "ab"\n', "did you mean `grant.0.package`?"),
         ("[ca", "not TOML"),
         (CA + NIL + NIL, "not TOML"),
     ],
@@ -107,6 +130,79 @@ def test_sections_of_enarx_are_read_in_its_own_words_with_a_grant_beside_them():
     assert found.appraisal.snp.measurements == (hash_,)
 
 
+RULE = '[[grant]]\npackage = "sha256:' + "ab" * 32 + '"\nnames = ["shop.example.org"]\n'
+
+
+def test_the_first_rule_that_fits_goes_before_the_names_of_the_section():
+    measured = '[[grant]]\nkind = "snp"\nmeasurement = "' + "cd" * 48 + '"\nnames = ["measured.example"]\n'
+    signed = '[[grant]]\nsigner = "' + "ef" * 48 + '"\nnames = ["signed.example"]\nlifetime = "2h"\n'
+    snp = '[snp]\nany_workload = true\nnames = ["default.example"]\n'
+    found = policy.parse((CA + snp + RULE + measured + signed).encode())
+
+    def names(**fields):
+        return found.grant(Workload(kind="snp", **fields)).dns_names
+
+    package = "sha256:" + "ab" * 32
+    assert names(package=package, signers=("ef" * 48,)) == ("shop.example.org",)
+    assert names(measurement="cd" * 48) == ("measured.example",)
+    assert names(signers=("00" * 48, "ef" * 48)) == ("signed.example",)
+    assert names(package="sha256:" + "cd" * 32) == ("default.example",)
+    assert found.grant(Workload(kind="snp", signers=("ef" * 48,))).lifetime == timedelta(hours=2)
+    assert {name for grant in found.every_grant for name in grant.dns_names} == {
+        "default.example", "shop.example.org", "measured.example", "signed.example",
+    }  # fmt: skip
+
+
+def test_with_rules_a_section_needs_no_names_and_gives_none():
+    found = policy.parse((CA + "[nil]\nany_workload = true\n" + RULE).encode())
+    assert found.grant(Workload(kind="nil")) is None
+    assert found.grant(Workload(kind="nil", package="sha256:" + "ab" * 32)) is not None
+
+
+def test_a_policy_of_enarxs_is_read_key_by_key_with_its_meaning():
+    """Every key of its `steward.toml`, with what our own policy asks for beside them."""
+    text = f"""
+[ca]
+trust_domain = "example.org"
+
+[sgx]
+names = ["localhost"]
+signer = ["{"AA" * 32}"]
+hash = ["{"01" * 32}"]
+hash_blacklist = ["{"02" * 32}"]
+features = ["CET", "KSS"]
+enclave_security_version = 2
+enclave_product_id = 3
+misc_select = ["EXINFO"]
+allowed_advisories = ["INTEL-SA-00615"]
+
+[snp]
+names = ["localhost"]
+signer = ["{"03" * 48}"]
+hash = ["{"04" * 48}"]
+hash_blacklist = ["{"05" * 48}"]
+id_key_digest = ["{"06" * 48}"]
+id_key_digest_blacklist = ["{"07" * 48}"]
+abi = "1.51"
+policy_flags = ["SMT", "SingleSocket"]
+platform_info_flags = "SME"
+"""
+    found = policy.parse(text.encode()).appraisal
+    sgx, snp = found.sgx, found.snp
+    assert (sgx.mrsigners, sgx.mrenclaves, sgx.deny_mrenclaves) == (("aa" * 32,), ("01" * 32,), ("02" * 32,))
+    assert (sgx.cet, sgx.kss, sgx.debug, sgx.einittoken_key, sgx.provision_key) == (
+        "any", "any", "forbid", "forbid", "forbid",
+    )  # fmt: skip
+    assert (sgx.minimum_isv_svn, sgx.isv_prod_ids, sgx.misc_select) == (2, (3,), ("00000000", "01000000"))
+    assert (sgx.allow_advisories, sgx.accept_statuses) == (("INTEL-SA-00615",), ("UpToDate",))
+    assert (snp.author_keys, snp.measurements, snp.deny_measurements) == (("03" * 48,), ("04" * 48,), ("05" * 48,))
+    assert (snp.id_keys, snp.deny_id_keys, snp.minimum_abi) == (("06" * 48,), ("07" * 48,), "1.51")
+    assert (snp.guest_policy.debug, snp.guest_policy.smt, snp.guest_policy.single_socket) == (
+        "forbid", "any", "require",
+    )  # fmt: skip
+    assert (snp.platform_info.smt, snp.platform_info.tsme) == ("require", "forbid")
+
+
 def test_what_is_not_text_is_refused():
     with pytest.raises(ConfigurationError, match="not TOML"):
         policy.parse(b"\xff\xfe")
@@ -117,7 +213,7 @@ def test_the_policy_of_a_users_own_machine_says_aloud_that_nil_keeps_have_no_pro
     found = policy.parse(text.encode())
     assert list(found.grants) == ["nil"]
     assert "no hardware protection" in text
-    assert found.grant("nil").lifetime == timedelta(hours=24)
+    assert found.grants["nil"].lifetime == timedelta(hours=24)
 
 
 def test_without_a_file_no_steward_starts(run, state):

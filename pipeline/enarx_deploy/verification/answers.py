@@ -25,7 +25,7 @@ def from_whom(found: KeepClaims, issuer: str, root_path: str) -> str:
     if found.hardware:
         return (
             f"from the network, and from the operator of the machine as far as its {found.backend} hardware "
-            f"({found.status}) keeps its promise. {word}, which appraised the hardware's evidence."
+            f"({found.status}{_advisories(found)}) keeps its promise. {word}, which appraised the hardware's evidence."
         )
     kind = _KINDS.get(found.backend, "software")
     return (
@@ -34,6 +34,10 @@ def from_whom(found: KeepClaims, issuer: str, root_path: str) -> str:
         f"as the same user can read and change all of it. {word}; it had the Keep's own to go by, so that any program "
         "that reaches that Steward could have got this certificate."
     )
+
+
+def _advisories(found: KeepClaims) -> str:
+    return f"; {', '.join(found.advisories)} apply" if found.advisories else ""
 
 
 def for_how_long(leaf: Leaf, peer: Peer, at: datetime) -> str:
