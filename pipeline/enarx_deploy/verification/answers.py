@@ -25,7 +25,7 @@ def from_whom(found: KeepClaims, issuer: str, root_path: str) -> str:
     if found.hardware:
         return (
             f"from the network, and from the operator of the machine as far as its {found.backend} hardware "
-            f"({found.status}{_advisories(found)}) keeps its promise. {word}, which appraised the hardware's evidence."
+            f"({found.status}{_applying(found)}) keeps its promise. {word}, which appraised the hardware's evidence."
         )
     kind = _KINDS.get(found.backend, "software")
     return (
@@ -36,7 +36,7 @@ def from_whom(found: KeepClaims, issuer: str, root_path: str) -> str:
     )
 
 
-def _advisories(found: KeepClaims) -> str:
+def _applying(found: KeepClaims) -> str:
     return f"; {', '.join(found.advisories)} apply" if found.advisories else ""
 
 
