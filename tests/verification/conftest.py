@@ -35,7 +35,7 @@ CLAIMS = KeepClaims(
     policy_sha256="01" * 32,
 )
 POLICY = policy.parse(policy.for_this_machine(written_by="a test").encode())
-GRANT = POLICY.grant("nil")
+GRANT = POLICY.grants["nil"]
 
 
 class Service:
