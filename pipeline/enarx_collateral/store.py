@@ -34,7 +34,7 @@ from enarx_attestation import VENDOR_ANCHORS, Anchors, Collateral, Evidence
 from .admission import Admitted, admit
 from .assembly import Assembler
 from .cache import Cache
-from .errors import DamagedStore
+from .errors import DamagedStore, RefusedCollateral
 from .item import Entry, Item
 
 MAX_ENTRY: Final = 1 << 14
@@ -72,15 +72,25 @@ class Store:
         return self._assembler.collateral(evidence, at, lists_required=revocation == "require")
 
     def put(
-        self, kind: str, data: bytes, *, chain: bytes | None = None, role: Literal["vcek", "vlek"] = "vcek"
+        self,
+        kind: str,
+        data: bytes,
+        *,
+        chain: bytes | None = None,
+        role: Literal["vcek", "vlek"] = "vcek",
+        expected: Item | None = None,
     ) -> tuple[Item, Outcome]:
         """Verify an item, and keep it if it is not older than what is there; see `admission.admit`.
 
-        Raises `RefusedCollateral`, and `DamagedStore` if the directory cannot be used.
+        Raises `RefusedCollateral`, also if it is not the item `expected`, and `DamagedStore` if the directory cannot
+        be used.
         """
         admitted = admit(kind, data, self.anchors, chain=chain, role=role)
+        item = admitted.entry.item
+        if expected not in (None, item):
+            raise RefusedCollateral(f"expected {expected}, not {item}")
         with self._locked():
-            return admitted.entry.item, self._keep(admitted)
+            return item, self._keep(admitted)
 
     def entry(self, item: Item) -> Entry | None:
         """What is known of an item. Raises `DamagedStore` if its entry cannot be read."""
