@@ -92,7 +92,7 @@ def cli_page() -> str:
     """The page about commands, options, environment variables and exit statuses."""
     group = application.app
     context = click.Context(group, info_name="enarx-deploy")
-    commands = {name: import_module(f"enarx_deploy.cli.{name}").command for name in application.COMMANDS}
+    commands = dict(_commands())
     everywhere = set.intersection(*({option.name for option in command.params} for command in commands.values()))
     parts = [
         _CLI_HEAD + _text(group.help),
@@ -105,6 +105,15 @@ def cli_page() -> str:
         *(_command(name, command, context, everywhere) for name, command in commands.items()),
     ]
     return _MADE + "\n" + "\n".join(parts)
+
+
+def _commands() -> Iterator[tuple[str, click.Command]]:
+    """Every command by its words; a group is followed by its own commands."""
+    for name in application.COMMANDS:
+        command = import_module(f"enarx_deploy.cli.{name}").command
+        yield name, command
+        if isinstance(command, click.Group):
+            yield from ((f"{name} {word}", found) for word, found in command.commands.items())
 
 
 PAGES: dict[str, Callable[[], str]] = {"hooks.md": hooks_page, "cli.md": cli_page}

@@ -21,7 +21,7 @@ from .errors import (
     PolicyError,
     UnknownKind,
 )
-from .files import appraise_files, load_endorsements, policy_for
+from .files import Endorse, appraise_files, appraise_with, endorse_with, load_endorsements, policy_for
 from .intel import IntelClaims, SgxClaims, TdxClaims
 from .intel_collateral import Endorsements, IntelCollateral, endorse
 from .intel_policy import SgxPolicy, TdxPolicy
@@ -43,6 +43,7 @@ __all__ = [
     "Check",
     "Claims",
     "Collateral",
+    "Endorse",
     "Endorsements",
     "Evidence",
     "IntelClaims",
@@ -68,7 +69,9 @@ __all__ = [
     "Verdict",
     "appraise",
     "appraise_files",
+    "appraise_with",
     "endorse",
+    "endorse_with",
     "legacy_report_data",
     "load_endorsements",
     "load_policy",

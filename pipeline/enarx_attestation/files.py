@@ -40,6 +40,8 @@ NAMES: Final = (*_KEYS["vcek"], *_KEYS["vlek"], *_CHAINS, *_LISTS, "collateral.j
 MAX_FILES: Final = 64
 """Most files that are looked at."""
 
+Endorse = Callable[[Evidence, Mapping[str, bytes]], Collateral]
+"""Finds collateral for evidence; the mapping holds endorsements that came along with it, by name."""
 
 RULES: Final = {
     "evidence.malformed": Rule("Give the evidence as the platform made it, whole.", "the format of its kind"),
@@ -61,15 +63,35 @@ def appraise_files(
 
     Raises `UnknownKind`, `PolicyError` and `InvalidArgument`, which are the caller's mistakes.
     """
+    return appraise_with(
+        data,
+        endorse_with(files),
+        policy,
+        kind=kind,
+        at=at,
+        expected=expected,
+        anchors=anchors,
+    )
+
+
+def appraise_with(
+    data: bytes,
+    endorse: Endorse,
+    policy: Policy,
+    *,
+    kind: str | None,
+    at: datetime,
+    expected: Binding | bytes | None,
+    anchors: Anchors = VENDOR_ANCHORS,
+) -> Verdict:
+    """The same with collateral from elsewhere: `endorse` finds it, or raises `MalformedCollateral`, a refusal too."""
     claims = Claims(kind=kind or "", hardware=False, status="Unverified", evidence_sha256="", report_data="")
     sheet = Sheet(RULES)
     try:
-        if kind == "snp":
-            data, shown = extended_report.split(data)
-            files = _with_shown(files, shown)
+        data, shown = extended_report.split(data) if kind == "snp" else (data, {})
         evidence = parse(data, kind)
         claims = replace(claims, kind=evidence.kind, evidence_sha256=evidence.sha256)
-        verified = verify(evidence, load_endorsements(evidence.kind, files, evidence), anchors, at)
+        verified = verify(evidence, endorse(evidence, shown), anchors, at)
     except MalformedEvidence as exc:
         sheet.check("evidence.malformed", False, "well-formed evidence", exc)
     except MalformedCollateral as exc:
@@ -77,6 +99,11 @@ def appraise_files(
     else:
         return appraise(verified, policy, expected=expected)
     return Verdict(kind=claims.kind, status=claims.status, claims=claims, checks=sheet.done())
+
+
+def endorse_with(files: Mapping[str, bytes]) -> Endorse:
+    """Endorsements out of these files, and what they lack of those that came along with the evidence."""
+    return lambda evidence, shown: load_endorsements(evidence.kind, _with_shown(files, shown), evidence)
 
 
 def policy_for(

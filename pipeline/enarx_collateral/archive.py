@@ -30,6 +30,7 @@ MAX_ENTRIES: Final = 50_000
 """Most entries of an archive; each has two blobs at most."""
 MAX_MANIFEST: Final = 64 << 20
 """Most bytes of its manifest."""
+_MOST_BLOBS: Final = MAX_ARCHIVE - MAX_MANIFEST - (1 << 20)
 _MANIFEST: Final = "manifest.json"
 _BLOB: Final = re.compile(r"blobs/([0-9a-f]{64})")
 _BLOCK: Final = tarfile.BLOCKSIZE
@@ -44,11 +45,19 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def export_archive(store: Store, file: IO[bytes]) -> int:
-    """Write everything that the store holds, and return how many items. Raises `DamagedStore`, FileNotFoundError."""
+    """Write everything that the store holds, and return how many items.
+
+    Raises `RefusedArchive` if that is more than an archive may have, `DamagedStore`, and FileNotFoundError if an item
+    was replaced meanwhile.
+    """
     entries = [entry for item in store.items() if (entry := store.entry(item)) is not None]
     blobs: dict[str, bytes] = {}
     for entry in entries:
         blobs |= zip(entry.blobs, store.read(entry), strict=False)
+    if len(entries) > MAX_ENTRIES or sum(_padded(len(data)) + _BLOCK for data in blobs.values()) > _MOST_BLOBS:
+        raise RefusedArchive(
+            f"an archive has at most {MAX_ENTRIES:,} items and {MAX_ARCHIVE:,} bytes", hint="use several stores"
+        )
     manifest = msgspec.json.format(msgspec.json.encode(Manifest(FORMAT, tuple(entries))), indent=1)
     with tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as archive:
         for name, data in [(_MANIFEST, manifest), *((f"blobs/{digest}", blobs[digest]) for digest in sorted(blobs))]:
@@ -79,7 +88,7 @@ def _offer(entry: Entry, blobs: dict[str, bytes]) -> Offer:
     item = entry.item
     chain = None if entry.chain_sha256 is None else blobs[entry.chain_sha256]
     role: Literal["vcek", "vlek"] = "vlek" if item.kind == "amd-crl" and item.key[1] == "vlek" else "vcek"
-    return Offer(str(item), item.kind, blobs[entry.sha256], chain, role)
+    return Offer(f"blobs/{entry.sha256[:12]}…", item.kind, blobs[entry.sha256], chain, role)
 
 
 def _blobs(members: Iterator[tuple[str, bytes]]) -> dict[str, bytes]:

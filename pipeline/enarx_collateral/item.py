@@ -125,8 +125,12 @@ def command(items: Iterable[Item]) -> str:
     for item in items:
         if item.kind in _OPTIONS:
             words |= _OPTIONS[item.kind](*item.key)
-    options = " ".join(f"--{name} {words[name]}" for name in _ORDER if name in words)
+    options = " ".join(f"--{name} {words[name]}".rstrip() for name in _ORDER if name in words)
     return f"enarx-deploy collateral fetch {options}" if options else ""
+
+
+def _role_options(line: str, role: str) -> dict[str, str]:
+    return {"product": line, "vlek": ""} if role == "vlek" else {"product": line}
 
 
 def _cut(part: str) -> str:
@@ -146,12 +150,12 @@ _WORDS: Final[dict[str, Callable[..., str]]] = {
 }
 _OPTIONS: Final[dict[str, Callable[..., dict[str, str]]]] = {
     "vcek": lambda line, chip, tcb: {"product": line, "chip": chip, "tcb": tcb},
-    "amd-chain": lambda line, _: {"product": line},
-    "amd-crl": lambda line, _: {"product": line},
+    "amd-chain": lambda line, role: _role_options(line, role),
+    "amd-crl": lambda line, role: _role_options(line, role),
     "tcb-info": lambda tee, fmspc: {"fmspc": fmspc, "tee": tee},
     "qe-identity": lambda tee: {"tee": tee},
     "pck-crl": lambda ca: {"ca": ca},
     "root-crl": lambda _: {"ca": "platform"},
 }
 """Options of `collateral fetch`. Intel's root list comes with that of any PCK CA."""
-_ORDER: Final = ("product", "chip", "tcb", "fmspc", "tee", "ca")
+_ORDER: Final = ("product", "vlek", "chip", "tcb", "fmspc", "tee", "ca")

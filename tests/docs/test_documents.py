@@ -90,7 +90,19 @@ def fault_of(words: list[str]) -> str:
         command = None
     if command is None:
         return f"there is no command {rest[0]}"
+    if isinstance(command, click.Group):
+        return fault_in_group(command, rest[1:])
     after = take_options(command, rest[1:], everywhere=True)
+    return after if isinstance(after, str) else ""
+
+
+def fault_in_group(group: click.Group, words: list[str]) -> str:
+    rest = take_options(group, words)
+    if isinstance(rest, str) or not rest:
+        return rest if isinstance(rest, str) else ""
+    if rest[0] not in group.commands:
+        return f"{group.name} has no command {rest[0]}"
+    after = take_options(group.commands[rest[0]], rest[1:], everywhere=True)
     return after if isinstance(after, str) else ""
 
 
@@ -156,6 +168,8 @@ def test_never_the_bare_word(name: str) -> None:
     [
         ("$ enarx-deploy upp", "no command upp"),
         ("enarx-deploy up --fource", "no option --fource"),
+        ("enarx-deploy collateral fetsch", "no command fetsch"),
+        ("enarx-deploy collateral fetch --refesh", "no option --refesh"),
         ("$ enarx-deploy --jason keeps", "no option --jason"),
         ("enarx-deploy keeps --grace 1 | head", "no option --grace"),
         ("X=$(enarx-deploy up --jason | cat)", "no option --jason"),

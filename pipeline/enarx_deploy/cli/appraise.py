@@ -15,18 +15,14 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import click
 
 from enarx_deploy.cli import evidence_files
+from enarx_deploy.cli.collateral_store import open_store, store_option
 from enarx_deploy.cli.context import Context, common_options
 from enarx_deploy.errors import UsageError, VerificationRefused
 
 if TYPE_CHECKING:
-    from enarx_attestation import Check, Policy, Verdict
-
-MAX_EVIDENCE = 1 << 20  # bytes; the library knows the size of each kind, this only bounds what is read
+    from enarx_attestation import Check, Collateral, Endorse, Evidence, Policy, Verdict
 
 _UNPROTECTED = ("nil", "kvm")  # anyone can write such evidence, so that a policy has to ask for it by name
-_MOMENT = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?(?:[Zz]|[+-][0-9]{2}:[0-9]{2}))?"
-)
 _REPORT_DATA = re.compile(r"(?:[0-9A-Fa-f]{2}){1,64}")
 _CELL = 34  # columns of a cell in the table; --explain and --json show all
 
@@ -51,6 +47,10 @@ Names in the directory of endorsements; others are not looked at:
 
 \b
 Without --policy and without --any-workload nothing is accepted.
+
+\b
+With --collateral endorsements are those that `enarx-deploy collateral`
+has fetched or imported.
 """,
 )
 @click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
@@ -61,6 +61,8 @@ Without --policy and without --any-workload nothing is accepted.
     type=click.Path(path_type=Path),
     help="Certificates, revocation lists and statements of the vendor.",
 )
+@click.option("--collateral", is_flag=True, help="Take endorsements from the store instead.")
+@store_option
 @click.option("--at", metavar="TIME", help="Verify as of this time (RFC 3339). Default: now.")
 @click.option(
     "--policy",
@@ -83,6 +85,8 @@ def command(
     file: Path,
     kind: str,
     endorsements: Path | None,
+    collateral: bool,
+    store: Path | None,
     at: str | None,
     policy_file: Path | None,
     any_workload: bool,
@@ -96,12 +100,13 @@ def command(
     The defaults are strict: an Intel platform must be UpToDate, revocation lists must be there and current, and the
     policy must name the workload.
     """
-    _require_known(kind)
-    moment = datetime.now(UTC) if at is None else _moment(at)
+    evidence_files.require_known(kind)
+    moment = datetime.now(UTC) if at is None else evidence_files.moment_of(at)
     expected = None if report_data is None else _expected(report_data)
     policy = _policy(kind, policy_file, any_workload, cast(Mode | None, revocation))
-    files = {} if endorsements is None else evidence_files.read_endorsements(endorsements)
-    verdict = _verdict(evidence_files.read(file, MAX_EVIDENCE), files, policy, kind, moment, expected)
+    source = _source(endorsements, collateral, store, policy, kind, moment)
+    data = evidence_files.read(file, evidence_files.MAX_EVIDENCE)
+    verdict = _verdict(data, source, policy, kind, moment, expected)
     if policy_file is None and policy.section(kind) is None:
         verdict = _without_policy(verdict, kind)
     context.emit(lambda: _shown(verdict, file, moment, explain), _record(verdict))
@@ -111,35 +116,37 @@ def command(
         raise VerificationRefused(f"{file} is refused: {failed}", hint=f"{first.id}: {first.hint}")
 
 
+def _source(
+    endorsements: Path | None, collateral: bool, store: Path | None, policy: Policy, kind: str, moment: datetime
+) -> Endorse:
+    """Where collateral comes from: the store, or the directory and what came along with the evidence."""
+    from enarx_attestation import MalformedCollateral, endorse_with
+    from enarx_collateral import MissingCollateral
+
+    if endorsements is not None and collateral:
+        raise UsageError("--endorsements and --collateral exclude each other", hint="give one of the two")
+    if not collateral:
+        return endorse_with({} if endorsements is None else evidence_files.read_endorsements(endorsements))
+    kept, section = open_store(store), policy.section(kind)
+
+    def find(evidence: Evidence, _shown: Mapping[str, bytes]) -> Collateral:
+        try:
+            return kept.find(evidence, moment, revocation=getattr(section, "revocation", "require"))
+        except MissingCollateral as error:
+            raise MalformedCollateral(f"{error}; {error.hint}" if error.hint else str(error)) from error
+
+    return find
+
+
 def _verdict(
-    data: bytes, files: Mapping[str, bytes], policy: Policy, kind: str, moment: datetime, expected: bytes | None
+    data: bytes, source: Endorse, policy: Policy, kind: str, moment: datetime, expected: bytes | None
 ) -> Verdict:
-    from enarx_attestation import InvalidArgument, appraise_files
+    from enarx_attestation import InvalidArgument, appraise_with
 
     try:
-        return appraise_files(data, files, policy, kind=kind, at=moment, expected=expected)
+        return appraise_with(data, source, policy, kind=kind, at=moment, expected=expected)
     except InvalidArgument as error:
         raise UsageError(str(error), hint=error.hint) from error
-
-
-def _require_known(kind: str) -> None:
-    from enarx_attestation import KINDS
-
-    if kind not in KINDS:
-        raise UsageError(f"{kind!r} is no kind of evidence", hint=f"known kinds: {', '.join(sorted(KINDS))}")
-
-
-def _moment(text: str) -> datetime:
-    """A time of RFC 3339; of a date alone, its first moment in UTC."""
-    try:
-        if _MOMENT.fullmatch(text) is None:
-            raise ValueError(text)
-        moment = datetime.fromisoformat(text.upper())
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    except (ValueError, OverflowError) as error:
-        raise UsageError(
-            f"--at: {text!r} is not a time of RFC 3339", hint="such as 2026-11-24T12:00:00Z or 2026-11-24"
-        ) from error
 
 
 def _expected(text: str) -> bytes:

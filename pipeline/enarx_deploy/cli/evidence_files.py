@@ -1,22 +1,49 @@
-"""Files that stand beside evidence: endorsements in a directory, and policies. Read once, within bounds."""
+"""Files of evidence and what stands beside it: endorsements in a directory, policies. Read once, within bounds."""
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from enarx_deploy.errors import PackageError, UsageError
 
+MAX_EVIDENCE = 1 << 20  # bytes; the library knows the size of each kind, this only bounds what is read
 MAX_ENDORSEMENT = 8 << 20  # bytes of one file
 MAX_ENDORSEMENTS = 32 << 20  # bytes of all files
 MAX_POLICY = 1 << 20  # bytes
 
 POLICY_HINT = "docs/how-to/appraise-evidence.md shows a policy"
 
+_MOMENT = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?(?:[Zz]|[+-][0-9]{2}:[0-9]{2}))?"
+)
 _PLAIN = "give a directory with the endorsements of one piece of evidence, as plain files"
+
+
+def require_known(kind: str) -> None:
+    """Raise UsageError unless this is a kind of evidence."""
+    from enarx_attestation import KINDS
+
+    if kind not in KINDS:
+        raise UsageError(f"{kind!r} is no kind of evidence", hint=f"known kinds: {', '.join(sorted(KINDS))}")
+
+
+def moment_of(text: str) -> datetime:
+    """A time of RFC 3339; of a date alone, its first moment in UTC. Raises UsageError."""
+    try:
+        if _MOMENT.fullmatch(text) is None:
+            raise ValueError(text)
+        moment = datetime.fromisoformat(text.upper())
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
+        raise UsageError(
+            f"--at: {text!r} is not a time of RFC 3339", hint="such as 2026-11-24T12:00:00Z or 2026-11-24"
+        ) from error
 
 
 def read(path: Path, most: int) -> bytes:
@@ -41,12 +68,12 @@ def read_tables(path: Path) -> dict[str, Any]:
         raise UsageError(f"{path}: not TOML: {error}", hint=POLICY_HINT) from error
 
 
-def read_endorsements(directory: Path) -> dict[str, bytes]:
-    """The files of known names in a directory, by name. Raises UsageError."""
-    return dict(_endorsements(directory))
+def read_endorsements(directory: Path, named: str = "--endorsements") -> dict[str, bytes]:
+    """The files of known names in a directory, by name. Raises UsageError, which says how the directory was `named`."""
+    return dict(_endorsements(directory, named))
 
 
-def _endorsements(directory: Path) -> Iterator[tuple[str, bytes]]:
+def _endorsements(directory: Path, named: str) -> Iterator[tuple[str, bytes]]:
     """A link is followed only to a file in the same directory or below it."""
     from enarx_deploy import plain_files
 
@@ -67,9 +94,9 @@ def _endorsements(directory: Path) -> Iterator[tuple[str, bytes]]:
                 raise PackageError(f"the files have more than {MAX_ENDORSEMENTS:,} bytes")
             yield name, data
     except PackageError as error:
-        raise UsageError(f"--endorsements {directory}: {error}", hint=_PLAIN) from error
+        raise UsageError(f"{named} {directory}: {error}", hint=_PLAIN) from error
     except OSError as error:
-        raise UsageError(f"--endorsements {directory}: {error.strerror}", hint=_PLAIN) from error
+        raise UsageError(f"{named} {directory}: {error.strerror}", hint=_PLAIN) from error
 
 
 def _is_known(name: str) -> bool:
