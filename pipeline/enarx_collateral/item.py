@@ -99,11 +99,16 @@ def tcb_text(line: ProductLine, components: dict[str, int]) -> str:
     return ".".join(f"{name}{components[name]}" for name in line.tcb if name)
 
 
+def product_line(name: str) -> ProductLine:
+    """A line of AMD's by its name. Raises ValueError if there is none."""
+    if name not in LINES:
+        raise ValueError(f"{name!r} is no product line: {', '.join(sorted(LINES))}")
+    return LINES[name]
+
+
 def vcek(line: str, chip: str, tcb: str) -> Item:
     """The key of a chip. Raises ValueError if the three do not fit the line."""
-    found = LINES.get(line)
-    if found is None:
-        raise ValueError(f"{line!r} is no product line: {', '.join(sorted(LINES))}")
+    found = product_line(line)
     if not re.fullmatch(rf"[0-9a-f]{{{2 * found.chip_id_size}}}", chip):
         raise ValueError(f"a chip of {line} has {found.chip_id_size} bytes in hexadecimal")
     levels(line, tcb)

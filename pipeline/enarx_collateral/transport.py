@@ -31,6 +31,8 @@ class Patience:
 
     attempts: int = 7
     """Most requests for one item."""
+    connections: int = 3
+    """Most failures to connect: where there is no network, waiting helps nobody."""
     first_wait: float = 2.0
     """Seconds after the first failure; doubled after each further one, and spread by up to a half."""
     longest_wait: float = 60.0
@@ -51,9 +53,10 @@ class Answer(msgspec.Struct, frozen=True):
 class _Passing(Exception):
     """What may be over at the next attempt; with the seconds that the service asks to be left alone."""
 
-    def __init__(self, why: str, after: float = 0.0) -> None:
+    def __init__(self, why: str, after: float = 0.0, *, unreached: bool = False) -> None:
         super().__init__(why)
         self.after = after
+        self.unreached = unreached
 
 
 class Transport:
@@ -67,13 +70,15 @@ class Transport:
     async def get(self, url: str, most: int) -> Answer:
         """The answer of at most `most` bytes to a GET. Raises `SourceError`, `NotFound`."""
         patience, end, why = self._patience, time.monotonic() + self._patience.total, "nothing was asked"
+        unreached = 0
         for attempt in range(patience.attempts):
             try:
                 return await self._once(url, most)
             except _Passing as exc:
-                why, asked = str(exc), exc.after
+                why, asked, unreached = str(exc), exc.after, unreached + exc.unreached
             wait = max(asked, min(patience.longest_wait, patience.first_wait * 2**attempt) * _RANDOM.uniform(0.5, 1.0))
-            if attempt + 1 == patience.attempts or time.monotonic() + wait > end:
+            last = attempt + 1 == patience.attempts or unreached == patience.connections
+            if last or time.monotonic() + wait > end:
                 break
             self._tell(f"{_host(url)}: {why}; trying again in {wait:.0f} s")
             await asyncio.sleep(wait)
@@ -93,7 +98,7 @@ class Transport:
                 raise SourceError(
                     f"{url}: {exc}", hint="is something between here and there? For a mirror, give --mirror-ca"
                 ) from exc
-            raise _Passing(str(exc) or type(exc).__name__) from exc
+            raise _Passing(str(exc) or type(exc).__name__, unreached=isinstance(exc, httpx.ConnectError)) from exc
 
 
 @contextlib.asynccontextmanager

@@ -144,7 +144,7 @@ def _wanted(store: Store, asked: dict[str, Any], now: datetime) -> list[Sequence
 
 def _named(asked: dict[str, Any]) -> list[Item]:
     """The items that options name. With FILE, --product says of which line it may be."""
-    from enarx_collateral.item import Item, vcek
+    from enarx_collateral.item import Item, product_line, vcek
     from enarx_collateral.needs import ROOT_CRL, amd_items
 
     items: list[Item] = []
@@ -157,7 +157,8 @@ def _named(asked: dict[str, Any]) -> list[Item]:
         if chip is not None:
             items.append(vcek(products[0], chip.lower(), tcb.lower()))
         if asked["file"] is None:
-            items += [item for name in products for item in amd_items(name, "vlek" if asked["vlek"] else "vcek")]
+            lines = [product_line(name).name for name in products]
+            items += [item for name in lines for item in amd_items(name, "vlek" if asked["vlek"] else "vcek")]
         if asked["fmspc"] is not None:
             items.append(Item("tcb-info", (asked["tee"], _fmspc(asked["fmspc"]))))
     except ValueError as error:
