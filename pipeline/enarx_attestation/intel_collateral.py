@@ -25,6 +25,7 @@ from .x509 import (
     Certificate,
     PublicKey,
     RevocationList,
+    crl_der,
     is_pem,
     public_key,
     read_crl,
@@ -121,8 +122,8 @@ def read_collateral(data: bytes) -> IntelCollateral:
     return IntelCollateral(
         sha256=hashlib.sha256(data).hexdigest(),
         pck_crl_chain=_chain(document.pck_crl_issuer_chain),
-        root_crl=_list(document.root_ca_crl),
-        pck_crl=_list(document.pck_crl),
+        root_crl=read_crl(list_der(document.root_ca_crl)),
+        pck_crl=read_crl(list_der(document.pck_crl)),
         tcb_info_chain=_chain(document.tcb_info_issuer_chain),
         tcb_info_signed=tcb_info,
         tcb_info_signature=_signature(document.tcb_info_signature),
@@ -278,17 +279,20 @@ def _chain(text: str) -> tuple[Certificate, ...]:
     return tuple(read_pem(text.encode()))
 
 
-def _list(text: str) -> RevocationList:
-    """A revocation list: hexadecimal as Intel's service has it for the root's, or PEM, or base64."""
+def list_der(text: str) -> bytes:
+    """A revocation list as DER, of hexadecimal as Intel's service has it for the root's, or PEM, or base64.
+
+    Raises `MalformedCollateral`.
+    """
     data = text.strip().encode()
     if is_pem(data):
-        return read_crl(data)
+        return crl_der(data)
     try:
-        return read_crl(bytes.fromhex(text))
+        return bytes.fromhex(text)
     except ValueError:
         pass
     try:
-        return read_crl(base64.b64decode(b"".join(data.split()), validate=True))
+        return base64.b64decode(b"".join(data.split()), validate=True)
     except binascii.Error as exc:
         raise MalformedCollateral("a revocation list is neither hexadecimal nor PEM nor base64") from exc
 

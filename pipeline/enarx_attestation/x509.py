@@ -182,8 +182,7 @@ def is_pem(data: bytes) -> bool:
 
 def read_crl(data: bytes) -> RevocationList:
     """Read one revocation list, DER or PEM, all of `data`. Raises `MalformedCollateral`."""
-    if is_pem(data):
-        data = _unarmoured(data)
+    data = crl_der(data)
     if len(data) > MAX_CRL:
         raise MalformedCollateral(f"a revocation list has at most {MAX_CRL} bytes, not {len(data)}")
     try:
@@ -192,7 +191,10 @@ def read_crl(data: bytes) -> RevocationList:
         raise MalformedCollateral(f"not a revocation list: {exc}") from exc
 
 
-def _unarmoured(data: bytes) -> bytes:
+def crl_der(data: bytes) -> bytes:
+    """A revocation list as DER, of DER or PEM; what it holds is not looked at. Raises `MalformedCollateral`."""
+    if not is_pem(data):
+        return data
     block = _PEM_CRL.fullmatch(data) if len(data) <= 2 * MAX_CRL else None
     if block is None:
         raise MalformedCollateral("expected one revocation list in PEM, and nothing else")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Literal
+from fnmatch import fnmatchcase
+from typing import Final, Literal
 
 import msgspec
 
 from enarx_attestation import MalformedCollateral
-from enarx_attestation.intel_collateral import answers_of, read_document
+from enarx_attestation.intel_collateral import answers_of, list_der, read_document
+from enarx_attestation.x509 import crl_der, is_pem, read_pem
 
 from .errors import RefusedCollateral
 
@@ -30,20 +32,19 @@ def offers(files: Mapping[str, bytes]) -> Iterator[Offer]:
     A list of AMD's whose name has "vlek" in it is taken for the one that AMD publishes for such keys.
     """
     for name, data in sorted(files.items()):
-        if name in _PLAIN:
-            yield Offer(name, _PLAIN[name], data)
-        elif name.startswith("crl") and name.endswith(".der"):
-            yield Offer(name, "amd-crl", data, role="vlek" if "vlek" in name else "vcek")
-        elif name == "collateral.json":
-            yield from _of_intel(name, data)
+        kind = next((kind for pattern, kind in _NAMES if fnmatchcase(name, pattern)), "")
+        try:
+            if kind == "intel":
+                yield from _of_intel(name, data)
+            elif kind:
+                yield Offer(name, kind, _FORMS.get(kind, bytes)(data), role="vlek" if "vlek" in name else "vcek")
+        except MalformedCollateral as exc:
+            raise RefusedCollateral(f"{name}: {exc}") from exc
 
 
 def _of_intel(name: str, data: bytes) -> Iterator[Offer]:
-    try:
-        document = read_document(data)
-        root_crl, pck_crl = bytes.fromhex(document.root_ca_crl), bytes.fromhex(document.pck_crl)
-    except (MalformedCollateral, ValueError) as exc:
-        raise RefusedCollateral(f"{name}: {exc}") from exc
+    document = read_document(data)
+    root_crl, pck_crl = list_der(document.root_ca_crl), list_der(document.pck_crl)
     info, identity = answers_of(document)
     yield Offer(name, "root-crl", root_crl)
     yield Offer(name, "pck-crl", pck_crl, document.pck_crl_issuer_chain.encode())
@@ -51,9 +52,19 @@ def _of_intel(name: str, data: bytes) -> Iterator[Offer]:
     yield Offer(name, "qe-identity", identity, document.qe_identity_issuer_chain.encode())
 
 
-_PLAIN = {
-    "vcek.der": "vcek",
-    "vlek.der": "vlek",
-    "ca_chain.pem": "amd-chain",
-    "platform.pub.pem": "cca-key",
-}
+def _first_certificate(data: bytes) -> bytes:
+    """DER of the first certificate; the issuers that may follow it in PEM are pinned."""
+    return read_pem(data)[0].raw if is_pem(data) else data
+
+
+_NAMES: Final = (
+    ("vcek.*", "vcek"),
+    ("vlek.*", "vlek"),
+    ("ca_chain.pem", "amd-chain"),
+    ("cert_chain.pem", "amd-chain"),
+    ("crl*.*", "amd-crl"),
+    ("collateral.json", "intel"),
+    ("platform.pub.pem", "cca-key"),
+)
+_FORMS: Final = {"vcek": _first_certificate, "vlek": _first_certificate, "amd-crl": crl_der}
+"""How to come to the form in which an item is stored: DER, where it has one."""

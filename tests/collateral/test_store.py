@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import threading
+from base64 import encodebytes
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -151,10 +152,8 @@ def test_a_revoked_intermediate_is_no_issuer(store: Store) -> None:
         store.put("amd-chain", _pem(files_of("snp/genoa-revoked-ask")["ask_0x20001.der"]))
 
 
-def _pem(der: bytes) -> bytes:
-    from base64 import encodebytes
-
-    return b"-----BEGIN CERTIFICATE-----\n" + encodebytes(der) + b"-----END CERTIFICATE-----\n"
+def _pem(der: bytes, label: str = "CERTIFICATE") -> bytes:
+    return f"-----BEGIN {label}-----\n".encode() + encodebytes(der) + f"-----END {label}-----\n".encode()
 
 
 def test_the_store_never_goes_back(store: Store) -> None:
@@ -170,6 +169,17 @@ def test_the_store_never_goes_back(store: Store) -> None:
     assert again["qe-identity"] == "older"
     assert again["pck-crl"] == "older"
     assert store.entry(Item("qe-identity", ("tdx",))) == newer
+
+
+def test_the_same_item_in_another_form_is_the_same(store: Store) -> None:
+    files = files_of(MILAN)
+    fill(store, MILAN)
+    armoured = {
+        "vcek.pem": _pem(files["vcek.der"]) + files["ca_chain.pem"],
+        "crl.pem": _pem(files["crl_milan.der"], "X509 CRL"),
+    }
+    outcomes = [store.put(offer.kind, offer.data) for offer in offers(armoured)]
+    assert {(item.kind, outcome) for item, outcome in outcomes} == {("vcek", "same"), ("amd-crl", "same")}
 
 
 def test_what_is_there_is_not_written_again(store: Store) -> None:

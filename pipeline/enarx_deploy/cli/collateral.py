@@ -212,9 +212,9 @@ def bring_in(context: Context, path: Path, store: Path | None) -> None:
 
     \b
     Names in a directory; others are not looked at:
-      vcek.der, vlek.der   AMD: a key's certificate
+      vcek.der, vlek.der   AMD: a key's certificate (or .pem, .crt)
       ca_chain.pem         AMD: issuers
-      crl*.der             AMD: revocation lists
+      crl*.der             AMD: revocation lists (or .pem, .crl)
       collateral.json      Intel: TCB info, enclave identity, chains and lists
       platform.pub.pem     Arm CCA: a platform's public key
 
