@@ -4,9 +4,10 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+SECONDS ?= 60
 RUST := $(shell find pipeline/sallyport/src -name '*.rs') pipeline/sallyport/Cargo.toml pipeline/sallyport/Cargo.lock
 
-.PHONY: demo test lint format bench clean help
+.PHONY: demo test lint format bench fuzz clean help
 
 help:  ## Say what can be made.
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
@@ -32,6 +33,9 @@ format: $(VENV)/test  ## Bring the sources into form.
 
 bench: $(VENV)/test  ## Measure on this machine, side by side with others.
 	$(BIN)/python -m benches
+
+fuzz: $(VENV)/test  ## Fuzz every parser for SECONDS each (60), or those named in TARGETS.
+	$(BIN)/python -m fuzz $(TARGETS) --seconds $(SECONDS)
 
 $(VENV)/python: 
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

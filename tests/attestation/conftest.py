@@ -394,12 +394,14 @@ def domain(
     size: int = 648,
     signer: bytes = bytes(48),
     service: bytes = bytes(48),
+    rtmr: Sequence[bytes] = (bytes(48),) * 4,
 ) -> bytes:
     report = bytearray(885)
     report[:16] = svn.ljust(16, b"\0")
     report[64:112] = signer
     report[120:128] = attributes.to_bytes(8, "little")
     report[128:136] = xfam.to_bytes(8, "little")
+    report[328:520] = b"".join(rtmr)
     report[584:600] = (svn if svn2 is None else svn2).ljust(16, b"\0")
     report[829:877] = service
     return bytes(report[:size])

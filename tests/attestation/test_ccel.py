@@ -7,16 +7,33 @@ import hashlib
 import struct
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from enarx_attestation import AttestationError, MalformedEvidence, Verdict, appraise_files, policy_for
+from enarx_attestation import (
+    AttestationError,
+    MalformedEvidence,
+    Verdict,
+    appraise,
+    appraise_files,
+    endorse,
+    load_policy,
+    parse,
+    policy_for,
+    verify,
+)
 from enarx_attestation.ccel import read_log, replay, with_event_log
 from enarx_attestation.intel import TdxClaims
+from enarx_attestation.intel_collateral import read_collateral
 
+if TYPE_CHECKING:
+    from conftest import Intel
+
+NOW = datetime(2026, 6, 1, tzinfo=UTC)
 TDX = Path(__file__).parent / "vectors/tdx/phala-v4-uptodate"
 
 
@@ -67,6 +84,21 @@ def test_the_log_of_the_domain_is_accepted() -> None:
     assert isinstance(before.claims, TdxClaims)
     claims = replace(before.claims, rtmr=tuple(value.hex() for value in replay(read_log(LOG))))
     assert with_event_log(replace(before, claims=claims), read_log(LOG)).ok
+
+
+@pytest.mark.parametrize("size", [584, 648, 885], ids=["1.0", "1.5", "1.5-extended"])
+def test_a_domain_in_miniature_and_its_log(size: int, intel: Intel) -> None:
+    """No real pair of quote and log is at hand: the quote is signed here, over the registers that the log leads to."""
+    quote = intel.quote("TDX", body=intel.domain(size=size, rtmr=replay(read_log(LOG))))
+    endorsements = endorse(read_collateral(intel.collateral("TDX")), intel.anchors)
+    claims = verify(parse(quote, "tdx"), endorsements, intel.anchors, NOW)
+    found = appraise(claims, load_policy({"tdx": {"any_workload": True}}), expected=None)
+    assert with_event_log(found, read_log(LOG)).ok
+    for other in (LOG[: -len(event(1, 5, b"tables"))], LOG + event(4, 5, b"more"), LOG.replace(b"kernel", b"Kernel")):
+        after = with_event_log(found, read_log(other))
+        # What was measured is the digest: that the data is another shows in the event, and not in the registers.
+        assert after.ok == (other.replace(b"Kernel", b"kernel") == LOG)
+    assert not all(entry.data_is_measured for entry in read_log(LOG.replace(b"kernel", b"Kernel")))
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from enarx_attestation import (
     verify,
 )
 from enarx_attestation import intel_tcb as tcb
+from enarx_attestation.intel import TdxClaims
 from enarx_attestation.intel_collateral import read_collateral
 
 if TYPE_CHECKING:
@@ -319,6 +320,24 @@ def test_attributes_of_domains(intel: Intel) -> None:
     ]
     for options, section, checks in rows:
         assert failed(judge(intel, intel.quote(body=intel.domain(**options)), **section)) == checks, options
+
+
+def test_the_extended_body_of_a_domain(intel: Intel) -> None:
+    """Body type 4, of which no real quote is at hand: what it says is read, and all of it is signed."""
+    quote = intel.quote(body=intel.domain(size=885, service=b"\1" * 48, svn2=bytes([7, 1, 3])))
+    collateral = endorse(read_collateral(intel.collateral()), intel.anchors)
+    claims = verify(parse(quote, "tdx"), collateral, intel.anchors, NOW)
+    assert isinstance(claims, TdxClaims)
+    assert claims.verified
+    assert claims.tee_tcb_svn2 == bytes([7, 1, 3]).ljust(16, b"\0").hex()
+    assert claims.service_td_hashes[-1] == "01" * 48
+    signed = quote.index(b"-----BEGIN")
+    for bit in range(0, 8 * signed, 37):
+        flipped = quote[: bit // 8] + bytes([quote[bit // 8] ^ 1 << bit % 8]) + quote[bit // 8 + 1 :]
+        try:
+            assert not verify(parse(flipped, "tdx"), collateral, intel.anchors, NOW).verified, bit
+        except MalformedEvidence:
+            continue
 
 
 def test_attributes_of_enclaves(intel: Intel) -> None:

@@ -72,7 +72,7 @@ class TdxGuest:
                 length = int.from_bytes(_receive(stream, 4), "big")
                 if length > EVIDENCE_LIMIT:
                     raise NoEvidence(f"the quoting service on port {port} answers with {length:,} bytes")
-                return _read_quote(_receive(stream, length))
+                return read_quote(_receive(stream, length))
         except (OSError, EOFError) as error:
             why = getattr(error, "strerror", None) or "it broke off"
             raise NoEvidence(f"the quoting service on port {port}: {why}", hint=_DOWN) from error
@@ -97,7 +97,7 @@ def _receive(stream: socket.socket, size: int) -> bytes:
     return bytes(received)
 
 
-def _read_quote(message: bytes) -> bytes:
+def read_quote(message: bytes) -> bytes:
     """The quote in an answer of the service. Raises NoEvidence."""
     if len(message) < _HEADER.size + _LENGTHS.size:
         raise NoEvidence("the quoting service's answer is cut short")

@@ -1,0 +1,174 @@
+"""The parsers, what each may raise, and real inputs to begin with.
+
+A target passes if the parser answers, or raises one of its own typed errors. Time and memory are bounded by the fuzzer.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from enarx_attestation import (
+    AttestationError,
+    MalformedCollateral,
+    MalformedEvidence,
+    PolicyError,
+    UnknownKind,
+    appraise_files,
+    ccel,
+    claims_extension,
+    cmw,
+    enarx,
+    extended_report,
+    intel_collateral,
+    load_policy,
+    parse,
+    tpm,
+    x509,
+)
+from enarx_attestation.cbor import CborError, decode
+from enarx_attestation.cose import payload_map, read_sign1
+from enarx_attestation.der import DerError, children, whole
+from enarx_attestation.intel_pck import read_platform
+from enarx_attestation.intel_tcb import read_enclave_identity, read_tcb_info
+from enarx_keep import manifest as keep_manifest
+from enarx_keep.attester import certificate_table, tdx_guest
+from enarx_keep.channel import Reader
+from enarx_keep.errors import BadManifest, BadMessage, NoEvidence
+from enarx_steward import csr
+from enarx_steward import policy as steward_policy
+from enarx_steward.errors import ConfigurationError, MalformedRequest
+
+CORPUS = Path(__file__).parent / "corpus"
+VECTORS = Path(__file__).parents[1] / "tests/attestation/vectors"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A parser; `seeds` are patterns below the attestation vectors, beside the files of the target's own corpus."""
+
+    read: Callable[[bytes], Any]
+    errors: tuple[type[Exception], ...]
+    seeds: tuple[str, ...] = ()
+    largest: int = 1 << 14
+    """Bytes up to which inputs grow; what is larger than a parser takes is refused before it is read."""
+
+    def run(self, data: bytes) -> None:
+        """Read one input. Raises what is not this parser's to raise."""
+        try:
+            self.read(data)
+        except self.errors:
+            return
+
+
+def evidence(kind: str) -> Callable[[bytes], object]:
+    """The parser of a kind."""
+    return lambda data: parse(data, kind)
+
+
+def verdict(kind: str, vector: str, at: str, *files: str) -> Callable[[bytes], object]:
+    """The whole way from a file to a verdict, with good endorsements."""
+    endorsements = {name: (VECTORS / vector / name).read_bytes() for name in files}
+    policy = load_policy({kind.replace("-", "_"): {"any_workload": True}})
+    moment = datetime.fromisoformat(at).replace(tzinfo=UTC)
+    return lambda data: appraise_files(data, endorsements, policy, kind=kind, at=moment, expected=bytes(64)).to_json()
+
+
+def policy_of(data: bytes) -> object:
+    """A policy in TOML, as the library reads it."""
+    return load_policy(tomllib.loads(data.decode()))
+
+
+def elements(data: bytes) -> list[object]:
+    """Every element of a DER document, down to the leaves."""
+    found: list[object] = []
+    due = [whole(data, data[0])] if data else []
+    while due:
+        current = due.pop()
+        found.append(current)
+        if current.tag & 0x20:
+            due.extend(children(current))
+    return found
+
+
+def messages(data: bytes) -> Iterator[object]:
+    """The messages of a control stream."""
+    position = 0
+
+    def read(most: int) -> bytes:
+        nonlocal position
+        piece = data[position : position + most]
+        position += len(piece)
+        return piece
+
+    reader = Reader(read)
+    while True:
+        yield reader.message()
+
+
+SNP = ("snp/*/report.bin",)
+SGX = ("sgx/*/quote.bin",)
+TDX = ("tdx/*/quote.bin",)
+AZURE = ("snp/azure-vtpm-evidence-v1/evidence.json",)
+TOKENS = ("nitro/*/doc.cose", "cca/*/token.cbor")
+AUTHORITIES = ("roots/*.pem", "snp/*/ca_chain.pem")
+INTEL = "sgx/phala-nonserver-cfg-swhard"
+COLLATERAL = (f"{INTEL}/collateral.json", "tdx/near-v4-uptodate/collateral.json")
+EVIDENCE_ERRORS = (MalformedEvidence,)
+COLLATERAL_ERRORS = (MalformedCollateral,)
+
+TARGETS: dict[str, Target] = {
+    "snp-report": Target(evidence("snp"), EVIDENCE_ERRORS, SNP, 2048),
+    "snp-extended-report": Target(extended_report.split, (), SNP),
+    "sgx-quote": Target(evidence("sgx"), EVIDENCE_ERRORS, SGX),
+    "tdx-quote": Target(evidence("tdx"), EVIDENCE_ERRORS, TDX),
+    "az-snp": Target(evidence("az-snp"), EVIDENCE_ERRORS, AZURE, 1 << 16),
+    "nitro": Target(evidence("nitro"), EVIDENCE_ERRORS, ("nitro/*/doc.cose",)),
+    "cca": Target(evidence("cca"), EVIDENCE_ERRORS, ("cca/*/token.cbor",)),
+    "nil": Target(evidence("nil"), EVIDENCE_ERRORS, (), 1024),
+    "any-evidence": Target(parse, (MalformedEvidence, UnknownKind), (*SNP, *SGX, *TDX, *AZURE, *TOKENS)),
+    "certificate": Target(x509.read_certificate, COLLATERAL_ERRORS, ("snp/*/vcek.der", "roots/*.der"), 4096),
+    "platform": Target(
+        lambda data: read_platform(x509.read_certificate(data)), (MalformedCollateral, DerError), ("roots/*.der",), 4096
+    ),
+    "crl": Target(x509.read_crl, COLLATERAL_ERRORS, ("snp/*/crl*.der",)),
+    "pem": Target(x509.read_pem, COLLATERAL_ERRORS, AUTHORITIES),
+    "der": Target(elements, (DerError,), ("snp/*/vcek.der", "*/*/request.csr.der")),
+    "collateral": Target(intel_collateral.read_collateral, COLLATERAL_ERRORS, COLLATERAL, 1 << 16),
+    "tcb-info": Target(read_tcb_info, COLLATERAL_ERRORS),
+    "tcb-info-answer": Target(intel_collateral.read_tcb_info_answer, COLLATERAL_ERRORS),
+    "enclave-identity": Target(read_enclave_identity, COLLATERAL_ERRORS),
+    "cbor": Target(decode, (CborError,), TOKENS),
+    "cose": Target(lambda data: payload_map(read_sign1(data)), (CborError,), TOKENS),
+    "tpm-quote": Target(tpm.read_quote, (tpm.TpmError,), (), 2048),
+    "event-log": Target(lambda data: ccel.replay(ccel.read_log(data)), EVIDENCE_ERRORS),
+    "certificate-request": Target(csr.read, (MalformedRequest,), ("*/*/request.csr.der",)),
+    "enarx-snp": Target(enarx.read_snp, (MalformedEvidence, MalformedCollateral)),
+    "enarx-sgx": Target(enarx.read_sgx, EVIDENCE_ERRORS),
+    "claims-extension": Target(claims_extension.decode, (claims_extension.Malformed,)),
+    "message-wrapper": Target(cmw.decode, (cmw.MalformedWrapper,)),
+    "policy": Target(policy_of, (PolicyError, tomllib.TOMLDecodeError, UnicodeDecodeError)),
+    "steward-policy": Target(steward_policy.parse, (ConfigurationError,)),
+    "snp-verdict": Target(
+        verdict("snp", "snp/milan-v3-azure", "2026-03-01", "vcek.der"), (AttestationError,), SNP, 2048
+    ),
+    "sgx-verdict": Target(verdict("sgx", INTEL, "2025-07-01", "collateral.json"), (AttestationError,), SGX),
+    "tdx-verdict": Target(
+        verdict("tdx", "tdx/near-v4-uptodate", "2025-10-01T07:03:51", "collateral.json"), (AttestationError,), TDX
+    ),
+    "keep-manifest": Target(keep_manifest.read, (BadManifest,)),
+    "keep-messages": Target(lambda data: list(messages(data)), (BadMessage, EOFError)),
+    "keep-certificate-table": Target(certificate_table.read, ()),
+    "keep-quoting-service": Target(tdx_guest.read_quote, (NoEvidence,)),
+}
+
+
+def seeds(name: str) -> list[bytes]:
+    """Inputs to begin with: the target's own corpus, and real vectors."""
+    own = [path for path in sorted((CORPUS / name).glob("*")) if path.is_file()]
+    vectors = [path for pattern in TARGETS[name].seeds for path in sorted(VECTORS.glob(pattern))]
+    return [path.read_bytes() for path in (*own, *vectors)]

@@ -1,0 +1,42 @@
+"""A short run of every fuzz target: what it begins with, then a fixed number of inputs from a fixed seed."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fuzz.targets import CORPUS, TARGETS, seeds
+
+ROOT = Path(__file__).parents[2]
+RUNS = 400
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_real_inputs_and_what_was_found_before(name: str) -> None:
+    found = seeds(name)
+    assert found
+    for data in found:
+        TARGETS[name].run(data)
+
+
+def test_every_folder_of_the_corpus_belongs_to_a_target() -> None:
+    assert {path.name for path in CORPUS.iterdir()} <= TARGETS.keys()
+
+
+def test_an_error_of_another_type_is_not_let_pass() -> None:
+    def read(_data: bytes) -> None:
+        raise IndexError
+
+    with pytest.raises(IndexError):
+        type(TARGETS["nil"])(read, (ValueError,)).run(b"")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("atheris") is None, reason="Atheris has no wheel for this Python")
+@pytest.mark.parametrize("name", TARGETS)
+def test_a_short_run(name: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "fuzz", name, f"--runs={RUNS}", "--findings", str(tmp_path)]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr[-2000:]
