@@ -74,7 +74,9 @@ class Service:
     """A TLS server with a leaf of an authority; `names` are those of another policy, which the leaf should not have."""
 
     def __init__(self, authority: Authority, keep, folder: Path, names: policy.StewardPolicy = BOTH) -> None:
-        leaf = Leaf(key=keep.key.public_key(), claims=CLAIMS, grant=names.grants["nil"], trust_domain=names.trust_domain)
+        leaf = Leaf(
+            key=keep.key.public_key(), claims=CLAIMS, grant=names.grants["nil"], trust_domain=names.trust_domain
+        )
         chain = [authority.issue(leaf, NOW), *authority.issuers]
         pems = [x509.load_der_x509_certificate(der).public_bytes(Encoding.PEM) for der in chain]
         self.file, self.root = folder / "service.pem", folder / "root.pem"
