@@ -6,6 +6,7 @@
     POST /v1/nonce        {"nonce", "expires"}; the nonce answers once, within two minutes
     POST /v1/certificate  {"csr", "nonce", "evidence": {"kind", "data"}, "package"?, "endorsements"?: {name: bytes}}
                           -> {"chain": [leaf, …, root], "appraisal": {"ok", "kind", "status", "claims", "checks"}}
+    POST /v1/renew        the same, and {"chain"} of the certificate whose place the new one takes
 
 Bytes in JSON are base64, certificates and requests are DER. What goes wrong below `/v1` is answered as RFC 9457 has it,
 `application/problem+json`, with a stable `code` and, for a refusal (403), the ids of the failed checks.
@@ -17,7 +18,7 @@ import asyncio
 import logging
 from collections.abc import Collection, Iterator, Mapping
 from datetime import timedelta
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -38,12 +39,15 @@ from .csr import MAX_SIZE as MAX_CSR
 from .enarx_protocol import HANDLERS, MAX_BODY, MEDIA_TYPE_OUT
 from .errors import MalformedRequest, Overloaded, Refused, StewardFault, Unattested
 from .issuance import Steward
+from .renewal import MAX_CERTIFICATE, MAX_CHAIN
 
 MAX_EVIDENCE: Final = 1 << 20
 """Most bytes of evidence, and of one file of endorsements."""
 BODY_TIMEOUT: Final = timedelta(seconds=30)
 """Within which a body must have come."""
 RETRY_AFTER: Final = timedelta(seconds=30)
+
+Posted = TypeVar("Posted", bound="CertificateBody")
 
 _log = logging.getLogger("enarx_steward")
 
@@ -65,6 +69,7 @@ _ENARX_STATUS: Final[Mapping[type[StewardFault], int]] = {MalformedRequest: 400,
 
 
 FileName = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9_.-]{1,64}\Z")]
+ChainMember = Annotated[bytes, msgspec.Meta(max_length=MAX_CERTIFICATE)]
 FileContent = Annotated[bytes, msgspec.Meta(max_length=MAX_EVIDENCE)]
 
 
@@ -85,7 +90,14 @@ class CertificateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     endorsements: Annotated[dict[FileName, FileContent], msgspec.Meta(max_length=MAX_FILES)] = {}
 
 
+class RenewalBody(CertificateBody, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What is posted to `/v1/renew`: the same, and the chain that is to be renewed, leaf first."""
+
+    chain: Annotated[tuple[ChainMember, ...], msgspec.Meta(min_length=2, max_length=MAX_CHAIN)]
+
+
 _certificate_body = msgspec.json.Decoder(CertificateBody)
+_renewal_body = msgspec.json.Decoder(RenewalBody)
 
 
 def make_app(steward: Steward, *, hosts: Collection[str] | None = None) -> Starlette:
@@ -96,6 +108,7 @@ def make_app(steward: Steward, *, hosts: Collection[str] | None = None) -> Starl
         Route("/v1/info", _info, methods=["GET"]),
         Route("/v1/nonce", _nonce, methods=["POST"]),
         Route("/v1/certificate", _certificate, methods=["POST"]),
+        Route("/v1/renew", _renew, methods=["POST"]),
     ]
     app = Starlette(
         routes=routes,
@@ -169,13 +182,25 @@ async def _nonce(request: Request) -> Response:
 
 
 async def _certificate(request: Request) -> Response:
+    return await _certify(request, await _posted(request, _certificate_body))
+
+
+async def _renew(request: Request) -> Response:
+    asked = await _posted(request, _renewal_body)
+    return await _certify(request, asked, renewed=asked.chain)
+
+
+async def _posted(request: Request, decoder: msgspec.json.Decoder[Posted]) -> Posted:
     # A browser asks first before it sends this type across sites, and is not answered.
     if request.headers.get("content-type", "").strip().lower() != "application/json":
         raise HTTPException(415)
     try:
-        asked = _certificate_body.decode(await _body(request))
+        return decoder.decode(await _body(request))
     except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
         raise MalformedRequest(f"the body is not as it should be: {exc}") from exc
+
+
+async def _certify(request: Request, asked: CertificateBody, renewed: tuple[bytes, ...] | None = None) -> Response:
     certified = await run_in_threadpool(
         _steward(request).certify,
         request=asked.csr,
@@ -184,6 +209,7 @@ async def _certificate(request: Request) -> Response:
         evidence=asked.evidence.data,
         package=asked.package,
         endorsements=asked.endorsements,
+        renewed=renewed,
     )
     return _json(certified)
 

@@ -7,7 +7,7 @@ requester's choice.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, Final
@@ -17,7 +17,7 @@ import msgspec
 from enarx_attestation import Check, Evidence, MalformedEvidence, Sheet, UnknownKind, Verdict, parse
 from enarx_attestation.claims_extension import MAX_EVIDENCE, CertifiedEvidence, KeepClaims
 
-from . import collateral, csr
+from . import collateral, csr, renewal
 from .appraisal import Appraiser
 from .ca import Authority, Leaf
 from .errors import MalformedRequest, Refused, Unattested
@@ -123,11 +123,13 @@ class Steward:
         evidence: bytes,
         package: str | None = None,
         endorsements: Mapping[str, bytes] = MappingProxyType({}),
+        renewed: Sequence[bytes] | None = None,
     ) -> Certified:
         """Issue a certificate for the key of a certificate request (DER), on evidence that answers a challenge.
 
         `package` is the digest that the evidence commits to, where it does not name it itself; `endorsements` are
-        files by name that may complete the Steward's own (`collateral`).
+        files by name that may complete the Steward's own (`collateral`). `renewed` is the chain (DER, leaf first) of a
+        certificate whose place the new one takes: then it must be of the same kind and package (`renewal`).
 
         1. Request, evidence and endorsements can be read, and the request is signed by its key.
         2. The nonce is this Steward's own, unexpired, and used from now on.
@@ -142,8 +144,11 @@ class Steward:
         asked = csr.read(request)
         document = _read_evidence(evidence, kind)
         offered = collateral.read_offered(document, endorsements)
+        previous = None if renewed is None else renewal.read(renewed)
         sheet = Sheet(RULES)
         sheet.check("nonce.open", self._nonces.close(nonce), "an open challenge of this Steward", nonce.hex())
+        if previous is not None:
+            renewal.check_previous(previous, version.authority, version.policy, now, sheet)
         _refuse_failed(sheet)
         verdict, package = self._appraiser.v1(
             version.policy,
@@ -159,6 +164,8 @@ class Steward:
         if asked.marking is not None:
             _check_marking(asked.marking, document.kind, sheet)
         runs = workload(verdict.claims, package)
+        if previous is not None:
+            renewal.check_same(previous, runs, sheet)
         grant = give(version.policy, runs, verdict.claims.valid_until, now, sheet) if verdict.ok else None
         appraisal = _summary(sheet.done(), verdict)
         if grant is None or not appraisal["ok"]:

@@ -39,6 +39,20 @@ RULES: Final = {
         "Fetch the collateral anew: a certificate does not outlive what it rests on, and too little of that is left.",
         "docs/steward.md, lifetimes",
     ),
+    "renewal.certificate": Rule(
+        "Send the chain as this Steward issued it; after another root, ask for a first certificate instead.",
+        "docs/steward.md, renewal",
+    ),
+    "renewal.age": Rule(
+        "Renew before the end, or within `[ca] renewal_grace` after it; else ask for a first certificate.",
+        "docs/steward.md, renewal",
+    ),
+    "renewal.backend": Rule(
+        "A Keep of another kind is another Keep: ask for a first certificate.", "docs/steward.md, renewal"
+    ),
+    "renewal.package": Rule(
+        "A Keep with another package is another Keep: ask for a first certificate.", "docs/steward.md, renewal"
+    ),
     "binding.form": Rule(
         "Set `legacy_binding` in the policy for Enarx's clients, or use the v1 protocol.",
         "docs/steward.md, Enarx's protocol",
