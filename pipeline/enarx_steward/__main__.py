@@ -29,7 +29,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _serve(given: argparse.Namespace) -> None:
     directory: Path = given.state.absolute()
     host, port = parse_listen(given.listen) if given.listen else (LOOPBACK, None)
-    options = Options(state=directory, policy=given.policy and given.policy.absolute(), host=host, port=port)
+    options = Options(
+        state=directory,
+        policy=given.policy and given.policy.absolute(),
+        host=host,
+        port=port,
+        tls_certificate=given.tls_cert and given.tls_cert.absolute(),
+        tls_key=given.tls_key and given.tls_key.absolute(),
+        insecure_http=given.insecure_http,
+    )
     if given.own_policy:
         state.prepare(directory)
         state.write_policy(directory, written_by="enarx-deploy")
@@ -63,6 +71,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--state", type=Path, required=True, metavar="DIR", help="where key, root and policy are")
     parser.add_argument("--policy", type=Path, metavar="FILE", help="the policy, if not DIR/steward.toml")
     parser.add_argument("--listen", metavar="HOST:PORT", help="default: 127.0.0.1 and the last port, or any free one")
+    parser.add_argument("--tls-cert", type=Path, metavar="FILE", help="speak TLS with this certificate (PEM)")
+    parser.add_argument("--tls-key", type=Path, metavar="FILE", help="and with this key (PEM, without a password)")
+    parser.add_argument("--insecure-http", action="store_true", help="plain HTTP for other machines too")
     parser.add_argument(
         "--own-policy", action="store_true", help="if there is no policy, write the one of a user's own machine"
     )

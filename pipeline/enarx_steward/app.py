@@ -2,7 +2,8 @@
 
     GET  /                200, empty: it is alive
     POST /                Enarx's protocol, see `enarx_protocol`: 200, or 400, 401, 413 and 500 with an empty body
-    GET  /v1/info         {"audience", "root_pem", "roots_pem", "intermediates", "policy_sha256", "accepts"}
+    GET  /v1/info         {"audience", "transport", "root_pem", "roots_pem", "intermediates", "policy_sha256",
+                           "accepts"}
     POST /v1/nonce        {"nonce", "expires"}; the nonce answers once, within two minutes
     POST /v1/certificate  {"csr", "nonce", "evidence": {"kind", "data"}, "package"?, "endorsements"?: {name: bytes}}
                           -> {"chain": [leaf, …, root], "appraisal": {"ok", "kind", "status", "claims", "checks"}}
@@ -39,6 +40,7 @@ from .csr import MAX_SIZE as MAX_CSR
 from .enarx_protocol import HANDLERS, MAX_BODY, MEDIA_TYPE_OUT
 from .errors import MalformedRequest, Overloaded, Refused, StewardFault, Unattested
 from .issuance import Steward
+from .options import Transport
 from .renewal import MAX_CERTIFICATE, MAX_CHAIN
 
 MAX_EVIDENCE: Final = 1 << 20
@@ -100,8 +102,13 @@ _certificate_body = msgspec.json.Decoder(CertificateBody)
 _renewal_body = msgspec.json.Decoder(RenewalBody)
 
 
-def make_app(steward: Steward, *, hosts: Collection[str] | None = None) -> Starlette:
-    """The ASGI application. With `hosts`, a request whose Host header names another host is refused (421)."""
+def make_app(
+    steward: Steward, *, hosts: Collection[str] | None = None, transport: Transport = "loopback-http"
+) -> Starlette:
+    """The ASGI application. With `hosts`, a request whose Host header names another host is refused (421).
+
+    `transport` is told to whoever asks.
+    """
     routes = [
         Route("/", _alive, methods=["GET"]),
         Route("/", _enarx, methods=["POST"]),
@@ -116,6 +123,7 @@ def make_app(steward: Steward, *, hosts: Collection[str] | None = None) -> Starl
         exception_handlers={HTTPException: _http_error, StewardFault: _fault, Exception: _failed},
     )
     app.state.steward = steward
+    app.state.transport = transport
     return app
 
 
@@ -157,6 +165,7 @@ async def _info(request: Request) -> Response:
         {
             "audience": steward.audience,
             "root_pem": version.authority.root_pem,
+            "transport": request.app.state.transport,
             "roots_pem": version.authority.root.pems,
             "intermediates": [*_windows(version.authority)],
             "policy_sha256": version.policy.sha256,

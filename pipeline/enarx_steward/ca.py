@@ -67,7 +67,7 @@ class Authority:
     def create(cls, root: Root, policy: StewardPolicy, now: datetime) -> Authority:
         """A new intermediate for a policy, with a new key. Raises `ConfigurationError` if the root cannot sign."""
         key = ec.generate_private_key(ec.SECP256R1())
-        return cls(key, root.certify(key.public_key(), policy.sha256, policy.every_grant, now), root)
+        return cls(key, root.certify(key.public_key(), policy_subject(policy), policy.every_grant, now), root)
 
     @classmethod
     def from_pem(cls, pem: bytes, root: Root) -> Authority:
@@ -135,6 +135,16 @@ class Authority:
         if not leaf.claims.hardware:
             yield _MARKING, False
         yield x509.UnrecognizedExtension(_CLAIMS_OID, claims_extension.encode(leaf.claims, leaf.evidence)), False
+
+
+def policy_subject(policy: StewardPolicy) -> x509.Name:
+    """The subject of a policy's intermediate, which names its digest."""
+    return x509.Name(
+        [
+            x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, "Steward policy"),
+            x509.NameAttribute(NameOID.COMMON_NAME, policy.sha256),
+        ]
+    )
 
 
 def policy_of(intermediate: x509.Certificate) -> str:

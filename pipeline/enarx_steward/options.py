@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
@@ -13,6 +13,8 @@ from .errors import ConfigurationError
 from .policy import StewardPolicy
 
 LOOPBACK: Final = "127.0.0.1"
+Transport = Literal["loopback-http", "insecure-http", "given-tls", "own-tls"]
+"""Plain HTTP on this machine, or for others too; TLS with the operator's certificate, or under the own root."""
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,6 +25,24 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """Default: `steward.toml` in the state directory."""
     host: str = LOOPBACK
     port: int | None = None
+    tls_certificate: Path | None = None
+    """The operator's certificate for TLS (PEM), with `tls_key`."""
+    tls_key: Path | None = None
+    insecure_http: bool = False
+    """Whether plain HTTP will do for other machines too."""
+
+    @property
+    def transport(self) -> Transport:
+        """How it is spoken to. Raises `ConfigurationError` if the options exclude each other."""
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ConfigurationError("--tls-cert and --tls-key go together")
+        if self.tls_certificate is not None:
+            if self.insecure_http:
+                raise ConfigurationError("--insecure-http and --tls-cert exclude each other")
+            return "given-tls"
+        if is_loopback(self.host):
+            return "loopback-http"
+        return "insecure-http" if self.insecure_http else "own-tls"
 
     @property
     def policy_path(self) -> Path:

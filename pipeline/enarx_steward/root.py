@@ -39,8 +39,6 @@ ROOT_BACKDATE: Final = timedelta(minutes=5)
 INTERMEDIATE_LIFETIME: Final = timedelta(days=30)
 INTERMEDIATE_MARGIN: Final = timedelta(days=14)
 """An intermediate with less left than this is replaced: twice the life of the longest leaf."""
-POLICY_UNIT: Final = "Steward policy"
-"""Organizational unit of an intermediate; its common name is the policy's digest."""
 MAX_PATH: Final = 5
 """Most certificates above the root's own key."""
 
@@ -99,18 +97,12 @@ class Root:
         return min([now + INTERMEDIATE_LIFETIME, *(one.not_valid_after_utc for one in (self.certificate, *self.above))])
 
     def certify(
-        self, key: ec.EllipticCurvePublicKey, policy_sha256: str, grants: Iterable[Grant], now: datetime
+        self, key: ec.EllipticCurvePublicKey, subject: x509.Name, grants: Iterable[Grant], now: datetime
     ) -> x509.Certificate:
         """Sign an intermediate that can only sign leaves with the names of these grants.
 
         Raises `ConfigurationError` if the key cannot be used, or is not that of the root.
         """
-        subject = x509.Name(
-            [
-                x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, POLICY_UNIT),
-                x509.NameAttribute(NameOID.COMMON_NAME, policy_sha256),
-            ]
-        )
         extensions = [(name_constraints(grants), True)]
         return self._sign(subject, key, path_length=0, until=self.ends(now), now=now, more=extensions)
 

@@ -1,15 +1,17 @@
 """The Steward as a process: files, socket, HTTP server, and its end.
 
-It listens on the loopback interface unless told otherwise, and speaks plain HTTP: TLS is for a proxy, or a Keep, in
-front of it. Requests are logged by method, path and status; bodies never are.
+It listens on the loopback interface unless told otherwise, and speaks plain HTTP there; to other machines it speaks TLS
+unless it is asked by name not to. Requests are logged by method, path and status; bodies never are.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 from collections.abc import Callable, Sequence
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import uvicorn
 
@@ -25,12 +27,16 @@ from .issuance import Steward, utc_now
 from .options import Options, audience_of, is_loopback
 from .record import Held, Running, hold
 from .stored import StoredCollateral
+from .tls import Given, Own
+from .tls import Listener as TlsListener
 from .upkeep import Server, Upkeep
 
 MAX_CONNECTIONS: Final = 512
 """Beyond these, a connection is answered with 503."""
 SHUTDOWN_SECONDS: Final = 5
 """For requests that are under way when the Steward is asked to end."""
+
+_log = logging.getLogger("enarx_steward")
 
 _LOG_CONFIG: Final[dict[str, Any]] = {
     "version": 1,
@@ -58,10 +64,12 @@ def serve(options: Options, ready: Ready, *, before_serving: Callable[[], None] 
     policy = policy_file.load(options.policy_path)
     authority = state.load_authority(options.state, policy, utc_now())
     with hold(options.state) as held, _listen(options, _ports(options, held)) as listener:
-        url = _url(listener)
+        transport = options.transport
+        url = _url(listener, "https" if transport.endswith("-tls") else "http")
         source = StoredCollateral(Store(policy.collateral_store or options.state / state.COLLATERAL))
         audience = audience_of(policy, options.host, url)
         steward = Steward(authority, policy, audience=audience, appraiser=Appraiser(source=source))
+        tls = _tls(options, audience)
         before_serving()
         running = Running(
             pid=os.getpid(),
@@ -71,16 +79,26 @@ def serve(options: Options, ready: Ready, *, before_serving: Callable[[], None] 
             policy_path=str(options.policy_path),
             policy_sha256=policy.sha256,
         )
-        server = Server(_configure(steward, options.host), Upkeep(options, steward, held, running))
+        if transport == "insecure-http":
+            _log.warning("plain HTTP on %s, as --insecure-http asks: whoever is on the way can answer", options.host)
+        server = Server(_configure(steward, options, tls), Upkeep(options, steward, held, running, tls))
         held.write(running)
         ready(running)
         server.run(sockets=[listener])
 
 
-def _configure(steward: Steward, host: str) -> uvicorn.Config:
-    hosts = {"localhost", "127.0.0.1", "::1", host} if is_loopback(host) else None
-    return uvicorn.Config(
-        make_app(steward, hosts=hosts),
+def _tls(options: Options, audience: str) -> TlsListener | None:
+    now = utc_now()
+    if options.tls_certificate is not None and options.tls_key is not None:
+        return TlsListener(Given(options.tls_certificate, options.tls_key), options.state, now)
+    return TlsListener(Own(options.state, audience), options.state, now) if options.transport == "own-tls" else None
+
+
+def _configure(steward: Steward, options: Options, tls: TlsListener | None) -> uvicorn.Config:
+    named = urlsplit(steward.audience).hostname or ""
+    hosts = {"localhost", "127.0.0.1", "::1", options.host, named} if is_loopback(options.host) else None
+    config = uvicorn.Config(
+        make_app(steward, hosts=hosts, transport=options.transport),
         http=BoundedConnection,
         loop="asyncio",
         ws="none",
@@ -91,6 +109,9 @@ def _configure(steward: Steward, host: str) -> uvicorn.Config:
         limit_concurrency=MAX_CONNECTIONS,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )
+    config.load()
+    config.ssl = tls.context if tls else None
+    return config
 
 
 def _ports(options: Options, held: Held) -> Sequence[int]:
@@ -121,6 +142,6 @@ def _listen(options: Options, ports: Sequence[int]) -> socket.socket:
     raise AssertionError("there is a port to try")
 
 
-def _url(listener: socket.socket) -> str:
+def _url(listener: socket.socket, scheme: str) -> str:
     host, port = listener.getsockname()[:2]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

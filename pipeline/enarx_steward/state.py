@@ -4,6 +4,7 @@ ca.key         the private key of the root, mode 0600
 root.pem       the root certificate, for clients to pin
 chain.pem      the path to another root above it, where there is one
 intermediates  for each policy a file with key and certificate, mode 0600
+tls.pem        key and certificate of the listener, mode 0600, where it has one under the own root
 steward.toml   the policy
 server.json    where the running Steward listens; locked as long as it runs
 collateral/    what endorses evidence, as `enarx-deploy collateral` keeps it
@@ -60,7 +61,7 @@ def write_policy(directory: Path, *, written_by: str) -> bool:
     with _only_one(directory):
         if (directory / POLICY).exists():
             return False
-        _write(directory / POLICY, for_this_machine(written_by=written_by).encode(), 0o600)
+        write(directory / POLICY, for_this_machine(written_by=written_by).encode(), 0o600)
         return True
 
 
@@ -77,7 +78,7 @@ def load_authority(directory: Path, policy: StewardPolicy, now: datetime) -> Aut
             chosen = max(fit, key=lambda one: one.certificate.not_valid_after_utc)
         else:
             chosen = Authority.create(root, policy, now)
-            _write(directory / INTERMEDIATES / _file_name(chosen.certificate), chosen.to_pem(), 0o600)
+            write(directory / INTERMEDIATES / _file_name(chosen.certificate), chosen.to_pem(), 0o600)
         return chosen.after(one.certificate for one in known)
 
 
@@ -95,10 +96,10 @@ def _load_root(directory: Path, now: datetime) -> Root:
                 f"{root} is there, but its key {KEY} is gone",
                 hint="bring the key back; or move the root away too, and have every client pin the new one",
             )
-        _write(key, new_key_pem(), 0o600)
-    signer = read_key(_read_secret(key))
+        write(key, new_key_pem(), 0o600)
+    signer = read_key(read_secret(key))
     if not root.exists():
-        _write(root, self_signed(signer, now).public_bytes(Encoding.PEM), 0o644)
+        write(root, self_signed(signer, now).public_bytes(Encoding.PEM), 0o644)
     return Root.from_pem(signer, root.read_bytes(), chain.read_bytes() if chain.exists() else b"", now)
 
 
@@ -107,7 +108,7 @@ def _load_intermediates(directory: Path, root: Root, now: datetime) -> list[Auth
     known = []
     for path in sorted(directory.glob("*.pem")):
         try:
-            intermediate = Authority.from_pem(_read_secret(path), root)
+            intermediate = Authority.from_pem(read_secret(path), root)
         except ConfigurationError as exc:
             raise ConfigurationError(f"{path}: {exc}", hint="move it away, and a new one is made in its place") from exc
         if intermediate.certificate.not_valid_after_utc <= now:
@@ -128,7 +129,8 @@ def _only_one(directory: Path) -> Iterator[None]:
         yield
 
 
-def _read_secret(path: Path) -> bytes:
+def read_secret(path: Path) -> bytes:
+    """Read a file that nobody else may read. Raises `ConfigurationError` if others could, or if it is a link."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as exc:
@@ -146,7 +148,7 @@ def _read_secret(path: Path) -> bytes:
         return file.read(_MAX_FILE)
 
 
-def _write(path: Path, data: bytes, mode: int) -> None:
+def write(path: Path, data: bytes, mode: int) -> None:
     """Write a file that is there whole or not at all; it is born with `mode`, so that a secret is never open."""
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

@@ -23,6 +23,7 @@ from .issuance import Steward, utc_now
 from .options import Options, audience_of
 from .policy import StewardPolicy
 from .record import Held, Running
+from .tls import Listener
 
 RENEWAL_TICKS: Final = 3000
 """Ticks of a tenth of a second between two looks at what may have to be renewed: five minutes."""
@@ -33,18 +34,25 @@ _log = logging.getLogger("enarx_steward")
 class Upkeep:
     """Takes up the files of a Steward while it serves. Not for more than one thread at a time."""
 
-    def __init__(self, options: Options, steward: Steward, held: Held, running: Running) -> None:
+    def __init__(
+        self, options: Options, steward: Steward, held: Held, running: Running, tls: Listener | None = None
+    ) -> None:
         self._options = options
         self._steward = steward
         self._held = held
+        self._tls = tls
         self.running = running
 
     def reload(self) -> None:
-        """Put the policy in force that the file holds now. Requests under way keep theirs."""
+        """Put the policy in force that the file holds now, and take up the certificate for TLS.
+
+        Requests under way keep theirs, and so do connections.
+        """
         try:
             accepted = policy_file.load(self._options.policy_path)
             self._refuse_what_needs_a_start(accepted)
             self._take_up(accepted)
+            self._refresh_tls()
         except (ConfigurationError, OSError) as exc:
             self._record(_complain("the policy stays as it was", exc))
         else:
@@ -52,14 +60,18 @@ class Upkeep:
             self._record("")
 
     def renew(self) -> None:
-        """Renew the intermediate if it is time. One that cannot be renewed is used until it ends."""
+        """Renew what it is time for. What cannot be renewed is used until it ends."""
         version = self._steward.version
-        if version.authority.lasts(utc_now()):
-            return
         try:
-            self._take_up(version.policy)
+            if not version.authority.lasts(utc_now()):
+                self._take_up(version.policy)
+            self._refresh_tls()
         except (ConfigurationError, OSError) as exc:
-            _complain("the intermediate is not renewed", exc)
+            _complain("intermediate or TLS certificate is not renewed", exc)
+
+    def _refresh_tls(self) -> None:
+        if self._tls is not None and self._tls.refresh(utc_now()):
+            _log.info("another certificate for TLS is in use")
 
     def _take_up(self, accepted: StewardPolicy) -> None:
         authority = state.load_authority(self._options.state, accepted, utc_now())

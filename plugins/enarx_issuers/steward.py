@@ -33,7 +33,7 @@ class Steward:
         url = project.manifest.steward
         if url is None:
             return _own_steward(protocol)
-        root = pinned_roots.known(url) if protocol == "enarx" else pinned_roots.pin(url, _info(url).root_pem)
+        root = pinned_roots.known(url) if protocol == "enarx" else pinned_roots.pin(url, _info(url).roots)
         return IssuerLocation(url=url, root_pem=root.pem, root_pem_path=str(root.path), protocol=protocol)
 
     def challenge(self, location: IssuerLocation) -> Challenge:
@@ -41,22 +41,22 @@ class Steward:
 
         if location.protocol == "enarx":
             return Challenge(nonce=b"", audience="")
-        info = _info(location.url)
-        if info.root_pem != location.root_pem:
+        info = wire.info(location.url, location.root_pem)
+        if location.root_pem not in info.roots:
             raise StewardError(
                 f"the Steward at {location.url} has another root certificate than the pinned one",
                 hint=f"pinned: {location.root_pem_path}; find out why it changed before you replace that file",
             )
         wire.check_audience(location.url, info.audience)
-        return Challenge(nonce=wire.nonce(location.url), audience=info.audience)
+        return Challenge(nonce=wire.nonce(location.url, location.root_pem), audience=info.audience)
 
     def issue(self, location: IssuerLocation, challenge: Challenge, request: CertificateRequest) -> Issued:
         from enarx_issuers import chain, wire
 
         if location.protocol == "enarx":
-            issued = wire.certificate_enarx(location.url, request)
+            issued = wire.certificate_enarx(location.url, request, location.root_pem)
         else:
-            issued = wire.certificate(location.url, challenge, request)
+            issued = wire.certificate(location.url, challenge, request, location.root_pem)
         chain.check(issued.chain, request.csr, location.root_pem)
         return issued
 
@@ -79,9 +79,10 @@ def _own_steward(protocol: Literal["v1", "enarx"]) -> IssuerLocation:
 
 
 def _info(url: str) -> wire.Info:
-    from enarx_issuers import wire
+    from enarx_issuers import pinned_roots, wire
 
-    return wire.info(url)
+    pinned = pinned_roots.find(url)
+    return wire.introduction(url) if pinned is None else wire.info(url, pinned.pem)
 
 
 @hookimpl

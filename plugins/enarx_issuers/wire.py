@@ -37,6 +37,12 @@ class Info(msgspec.Struct, frozen=True):
     audience: str
     root_pem: str
     policy_sha256: str
+    roots_pem: list[str] = []
+
+    @property
+    def roots(self) -> list[str]:
+        """The roots by which it can be known (PEM), the one that new clients should pin first."""
+        return [self.root_pem, *(pem for pem in self.roots_pem if pem != self.root_pem)]
 
 
 class _Nonce(msgspec.Struct, frozen=True):
@@ -54,17 +60,32 @@ class _Problem(msgspec.Struct, frozen=True):
     checks: list[str] = []
 
 
-def info(url: str) -> Info:
-    """Ask a Steward who it is. Raises StewardError."""
-    return _decode(url, _ask(url, "GET", "/v1/info"), Info)
+def info(url: str, root_pem: str = "") -> Info:
+    """Ask a Steward who it is. Raises StewardError.
+
+    Here and below, TLS is verified under `root_pem` where that is given, and under the roots that this machine trusts.
+    """
+    return _decode(url, _ask(url, "GET", "/v1/info", root_pem=root_pem), Info)
 
 
-def nonce(url: str) -> bytes:
+def introduction(url: str) -> Info:
+    """Ask a Steward of which nothing is known who it is. Raises StewardError.
+
+    If this machine trusts no root of its TLS certificate, that must be issued under the root which it shows.
+    """
+    try:
+        return info(url)
+    except _Unverified:
+        shown = _decode(url, _ask(url, "GET", "/v1/info", context=_looking()), Info)
+    return info(url, shown.root_pem)
+
+
+def nonce(url: str, root_pem: str = "") -> bytes:
     """Ask for a challenge's nonce. Raises StewardError."""
-    return _decode(url, _ask(url, "POST", "/v1/nonce"), _Nonce).nonce
+    return _decode(url, _ask(url, "POST", "/v1/nonce", root_pem=root_pem), _Nonce).nonce
 
 
-def certificate(url: str, challenge: Challenge, request: CertificateRequest) -> Issued:
+def certificate(url: str, challenge: Challenge, request: CertificateRequest, root_pem: str = "") -> Issued:
     """Ask for a certificate by the v1 protocol. Raises StewardError, VerificationRefused."""
     body = {
         "csr": request.csr,
@@ -73,14 +94,14 @@ def certificate(url: str, challenge: Challenge, request: CertificateRequest) -> 
         **({"package": request.package} if request.package else {}),
         **({"endorsements": dict(request.endorsements)} if request.endorsements else {}),
     }
-    answer = _ask(url, "POST", "/v1/certificate", msgspec.json.encode(body), _JSON)
+    answer = _ask(url, "POST", "/v1/certificate", msgspec.json.encode(body), _JSON, root_pem=root_pem)
     found = _decode(url, answer, _Certificate)
     return Issued(chain=tuple(found.chain), appraisal=found.appraisal)
 
 
-def certificate_enarx(url: str, request: CertificateRequest) -> Issued:
+def certificate_enarx(url: str, request: CertificateRequest, root_pem: str = "") -> Issued:
     """Ask for a certificate by Enarx's protocol, which gives no reasons. Raises StewardError, VerificationRefused."""
-    body = _ask(url, "POST", "", request.csr, _PKCS10)
+    body = _ask(url, "POST", "", request.csr, _PKCS10, root_pem=root_pem)
     try:
         path = [member.raw for member in der.children(der.whole(body, der.SEQUENCE))]
     except DerError as error:
@@ -99,11 +120,27 @@ def check_audience(url: str, audience: str) -> None:
         )
 
 
-def _ask(url: str, method: str, path: str, body: bytes = b"", headers: Mapping[str, str] | None = None) -> bytes:
+class _Unverified(StewardError):
+    """Nothing that is trusted vouches for the TLS certificate."""
+
+
+def _ask(
+    url: str,
+    method: str,
+    path: str,
+    body: bytes = b"",
+    headers: Mapping[str, str] | None = None,
+    *,
+    root_pem: str = "",
+    context: ssl.SSLContext | None = None,
+) -> bytes:
     """The body of a good answer. Raises StewardError for any other, VerificationRefused for a refusal."""
     address = url.rstrip("/") + path if path else url
     try:
-        with _client(url) as client, client.stream(method, address, content=body, headers=headers) as response:
+        with (
+            _client(url, context or _context(url, root_pem)) as client,
+            client.stream(method, address, content=body, headers=headers) as response,
+        ):
             answer = bytearray()
             for chunk in response.iter_bytes():
                 answer += chunk
@@ -111,6 +148,11 @@ def _ask(url: str, method: str, path: str, body: bytes = b"", headers: Mapping[s
                     raise StewardError(f"the Steward at {url} answered with more than {MAX_ANSWER} bytes")
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         reason = str(error) or type(error).__name__
+        if "CERTIFICATE_VERIFY_FAILED" in reason:
+            raise _Unverified(
+                f"the TLS certificate of the Steward at {url} is not good: {reason}",
+                hint="if it has a new root, bring that here by a way that you trust (docs/how-to/trust-a-steward.md)",
+            ) from error
         raise StewardError(
             f"the Steward at {url} cannot be reached: {reason}",
             hint="is it running, and is `steward` in the manifest its URL?",
@@ -121,18 +163,34 @@ def _ask(url: str, method: str, path: str, body: bytes = b"", headers: Mapping[s
 
 
 @contextlib.contextmanager
-def _client(url: str) -> Iterator[httpx.Client]:
+def _client(url: str, context: ssl.SSLContext) -> Iterator[httpx.Client]:
     parts = urlsplit(url)
     loopback = parts.hostname in _LOOPBACK
     if parts.scheme != "https" and not (parts.scheme == "http" and loopback):
         raise StewardError(
             f"{url} is neither https nor on this machine", hint="evidence and certificates go over https"
         )
-    # A context without roots for http: it would trust nobody, and the system's roots take long to load.
-    verify = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT) if parts.scheme == "http" else True
     # No proxy of the environment's stands between this machine and itself.
-    with httpx.Client(verify=verify, trust_env=not loopback, timeout=_TIMEOUT, follow_redirects=False) as client:
+    with httpx.Client(verify=context, trust_env=not loopback, timeout=_TIMEOUT, follow_redirects=False) as client:
         yield client
+
+
+def _context(url: str, root_pem: str) -> ssl.SSLContext:
+    # Without roots for http: it would trust nobody, and the system's roots take long to load.
+    if urlsplit(url).scheme == "http":
+        return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context = httpx.create_ssl_context()
+    if root_pem:
+        context.load_verify_locations(cadata=root_pem)
+    return context
+
+
+def _looking() -> ssl.SSLContext:
+    """Verifies nothing: what is seen through it is believed by nobody before it has been verified otherwise."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 def _complaint(url: str, path: str, status: int, answer: bytes) -> StewardError | VerificationRefused:

@@ -96,7 +96,7 @@ def test_listening_for_other_machines_needs_a_name_for_them(run, start, http, st
     assert ended.returncode == 1
     assert "[ca] audience" in ended.stderr
     text = (state / "steward.toml").read_text().replace("[ca]", '[ca]\naudience = "https://steward.example.org"')
-    running = start("--listen", "0.0.0.0:0", policy=text)
+    running = start("--listen", "0.0.0.0:0", "--insecure-http", policy=text)
     assert running.client.audience == "https://steward.example.org"
     assert http.get(running.client.url, headers={"Host": "steward.example.org"}).status_code == 200
 

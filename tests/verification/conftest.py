@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from enarx_attestation.claims_extension import KeepClaims
 from enarx_deploy.verification import Trust
 from enarx_steward import policy
-from enarx_steward.ca import Authority, Leaf
+from enarx_steward.ca import Authority, Leaf, policy_subject
 from enarx_steward.root import Root, self_signed
 
 PACKAGE = "sha256:" + "ab" * 32
@@ -59,7 +59,7 @@ class Service:
 
     def authority_of(self, root: Root, at: datetime = NOW - timedelta(days=2)) -> Authority:
         """The intermediate that signs, under a root."""
-        certificate = root.certify(self._signer.public_key(), POLICY.sha256, POLICY.grants.values(), at)
+        certificate = root.certify(self._signer.public_key(), policy_subject(POLICY), POLICY.grants.values(), at)
         return Authority(self._signer, certificate, root)
 
     def leaf(self, at: datetime = NOW, lifetime: timedelta = timedelta(hours=24), **changes: object) -> bytes:

@@ -26,8 +26,9 @@ Files in the state directory:
                 certificates get. Without a policy no Steward starts.
 
 \b
-The Steward speaks plain HTTP on this machine's loopback interface. Other
-machines reach it through a TLS proxy, with its URL in the policy:
+The Steward speaks plain HTTP on this machine's loopback interface. For other
+machines it speaks TLS 1.3, with --tls-cert and --tls-key or with a certificate
+under its own root, for the host in the policy's
   [ca]
   audience = "https://steward.example.org"
 """,
@@ -40,6 +41,9 @@ machines reach it through a TLS proxy, with its URL in the policy:
     help="Where key, root and policy are. Default: those of your own Steward, which `up` uses.",
 )
 @click.option("--policy", metavar="FILE", type=click.Path(path_type=Path), help="Default: steward.toml in DIR.")
+@click.option("--tls-cert", metavar="FILE", type=click.Path(path_type=Path), help="Speak TLS with this certificate.")
+@click.option("--tls-key", metavar="FILE", type=click.Path(path_type=Path), help="And this key, without a password.")
+@click.option("--insecure-http", is_flag=True, help="Plain HTTP for other machines: anybody on the way can answer.")
 @click.option("--init", "initialise", is_flag=True, help="Make key, root and a policy that accepts nil Keeps, and end.")
 @click.option("--stop", "end", is_flag=True, help="End the Steward that runs from DIR, such as the one `up` started.")
 @click.option("--reload", "anew", is_flag=True, help="Have the Steward that runs from DIR read its policy again.")
@@ -49,6 +53,9 @@ def command(
     listen: str | None,
     state: Path | None,
     policy: Path | None,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    insecure_http: bool,
     initialise: bool,
     end: bool,
     anew: bool,
@@ -71,19 +78,19 @@ def command(
         elif initialise:
             _initialise(context, directory)
         else:
-            _serve(context, _options(directory, policy, listen), own=state is None and policy is None)
+            options = _options(directory, policy, listen, tls_cert, tls_key, insecure_http)
+            _serve(context, options, own=state is None and policy is None)
 
 
 def _serve(context: Context, options: Options, *, own: bool) -> None:
-    from enarx_steward import options as places
     from enarx_steward import server, state
 
     if own:
         state.prepare(options.state)
         if state.write_policy(options.state, written_by="enarx-deploy"):
             context.warn(f"wrote {options.state / state.POLICY}, which accepts Keeps without hardware protection (nil)")
-    if not places.is_loopback(options.host):
-        context.warn(f"listening on {options.host} in clear: put a TLS proxy in front of it")
+    if options.transport == "insecure-http":
+        context.warn(f"listening on {options.host} in clear: whoever is on the way can answer in its place")
     server.serve(options, lambda running: context.emit(_shown(running), running))
 
 
@@ -126,12 +133,29 @@ def _shown(running: Running) -> str:
     )
 
 
-def _options(directory: Path, policy: Path | None, listen: str | None) -> Options:
+def _options(
+    directory: Path,
+    policy: Path | None,
+    listen: str | None,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    insecure_http: bool,
+) -> Options:
     from enarx_steward import options
 
     with _faults_as(UsageError):
         host, port = options.parse_listen(listen) if listen else (options.LOOPBACK, None)
-    return options.Options(state=directory, policy=policy.absolute() if policy else None, host=host, port=port)
+        chosen = options.Options(
+            state=directory,
+            policy=policy.absolute() if policy else None,
+            host=host,
+            port=port,
+            tls_certificate=tls_cert.absolute() if tls_cert else None,
+            tls_key=tls_key.absolute() if tls_key else None,
+            insecure_http=insecure_http,
+        )
+        _ = chosen.transport  # raises if they exclude each other
+    return chosen
 
 
 @contextmanager
