@@ -6,7 +6,7 @@ cannot be written, so that every id which can appear in a verdict is documented 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -61,6 +61,10 @@ class Sheet:
     def skip(self, id: str, why: str, actual: object = "") -> None:
         """Record that a check was named off; `why` says by whom."""
         self._checks.append(Check(id, "skipped", why, str(actual), "", self._rules[id].reference))
+
+    def take(self, checks: Iterable[Check]) -> None:
+        """Record checks that were made on another sheet."""
+        self._checks.extend(checks)
 
     def done(self) -> tuple[Check, ...]:
         """All checks so far."""

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from . import intel_tcb, revocation
 from .anchors import Anchors, Authority
-from .checks import Rule, Sheet
+from .checks import Check, Rule, Sheet
 from .der import DerError
 from .errors import InvalidArgument, MalformedCollateral
 from .intel_collateral import (
@@ -219,6 +219,19 @@ def _endorsed(collateral: Collateral, anchors: Anchors) -> Endorsements:
 
 
 def _check_chain(kind: str, quote: Quote, endorsed: Endorsements, sheet: Sheet) -> _Chain:
+    """Establish the platform's chain, or take what was established of the very same bytes."""
+    key = (kind, quote.certification_type, quote.certification_data)
+    kept: tuple[_Chain, tuple[Check, ...]] | None = endorsed.chains.get(key)
+    if kept is None:
+        own = Sheet(RULES[kind])
+        kept = _establish_chain(kind, quote, endorsed, own), own.done()
+        if all(check.ok for check in kept[1]):
+            endorsed.chains.keep(key, kept)
+    sheet.take(kept[1])
+    return kept[0]
+
+
+def _establish_chain(kind: str, quote: Quote, endorsed: Endorsements, sheet: Sheet) -> _Chain:
     certificates = _certificates(quote, endorsed)
     anchors = endorsed.anchors
     if isinstance(certificates, str):

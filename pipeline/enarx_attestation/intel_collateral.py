@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import hashlib
+from collections.abc import Hashable
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
@@ -88,6 +90,29 @@ class IntelCollateral(Collateral, frozen=True, kw_only=True):
     """The platform's certificate, where the quote does not carry it."""
 
 
+class VerifiedChains:
+    """Chains of platforms that were verified under one set of endorsements: the latest, up to a number.
+
+    What is kept of a chain follows from its bytes and from the endorsements, and from nothing else: neither the time
+    nor revocation is in it. Only what passed is kept, so that bad evidence displaces nothing. Threads may share it.
+    """
+
+    def __init__(self, most: int = 128) -> None:
+        self._most = most
+        self._kept: dict[Hashable, Any] = {}
+
+    def get(self, key: Hashable) -> Any:
+        """What was kept under `key`, or None."""
+        return self._kept.get(key)
+
+    def keep(self, key: Hashable, value: Any) -> None:
+        """Keep `value`; the oldest makes room."""
+        self._kept[key] = value
+        while len(self._kept) > self._most:
+            with contextlib.suppress(StopIteration, RuntimeError):  # another thread made the room
+                self._kept.pop(next(iter(self._kept)), None)
+
+
 class Endorsements(Collateral, frozen=True, kw_only=True):
     """Collateral together with what was found of it under certain anchors; made by `endorse` only."""
 
@@ -106,6 +131,8 @@ class Endorsements(Collateral, frozen=True, kw_only=True):
     """Authentic revocation lists of `pck_authority`."""
     signers: tuple[Certificate, ...]
     """All verified certificates that are not roots; their validity is looked at when a quote is verified."""
+    chains: VerifiedChains = msgspec.field(default_factory=VerifiedChains)
+    """Of the platforms that were seen."""
 
 
 def read_document(data: bytes) -> Document:

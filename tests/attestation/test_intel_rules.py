@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -25,7 +25,7 @@ from enarx_attestation import (
 )
 from enarx_attestation import intel_tcb as tcb
 from enarx_attestation.intel import TdxClaims
-from enarx_attestation.intel_collateral import read_collateral
+from enarx_attestation.intel_collateral import VerifiedChains, read_collateral
 
 if TYPE_CHECKING:
     from conftest import Intel
@@ -192,6 +192,36 @@ def test_claims_do_not_outlive_what_supports_them(intel: Intel) -> None:
     assert judge(intel, intel.quote(), soon).claims.valid_until == datetime(2026, 6, 3, tzinfo=UTC)
     short = intel.platform(days=(-9, 1))
     assert judge(intel, intel.quote(pck=short)).claims.valid_until == datetime(2026, 6, 2, tzinfo=UTC)
+
+
+def test_a_chain_that_was_seen_before_is_judged_as_it_was_the_first_time(intel: Intel) -> None:
+    """Endorsements remember chains that passed; time and revocation are looked at anew, and other bytes are others."""
+    revoking = intel.collateral(pck_crl=intel.crl(intel.ca, intel.pck, days=(-1, 400)))
+    for collateral in (intel.collateral(), revoking):
+        endorsed = endorse(read_collateral(collateral), intel.anchors)
+        quote = parse(intel.quote(), "tdx")
+        first, again = (verify(quote, endorsed, intel.anchors, NOW) for _ in range(2))
+        assert first == again == verify(quote, read_collateral(collateral), intel.anchors, NOW)
+        late = verify(quote, endorsed, intel.anchors, NOW + timedelta(days=4000))
+        assert late == verify(quote, read_collateral(collateral), intel.anchors, NOW + timedelta(days=4000))
+        assert not late.verified
+    other = intel.platform()
+    stolen = parse(intel.quote(pck=other, chain=intel.pck.pem + intel.ca.pem + intel.root.pem), "tdx")
+    assert "tdx.qe.signature" in {
+        check.id for check in verify(stolen, endorsed, intel.anchors, NOW).checks if not check.ok
+    }
+
+
+def test_chains_that_fail_are_not_remembered_and_those_that_pass_are_bounded(intel: Intel) -> None:
+    forged = type(intel)()
+    endorsed = endorse(read_collateral(intel.collateral()), intel.anchors)
+    quote = forged.quote(chain=forged.pck.pem + forged.ca.pem + intel.root.pem)
+    for _ in range(2):
+        assert not verify(parse(quote, "tdx"), endorsed, intel.anchors, NOW).verified
+    kept = VerifiedChains(most=2)
+    for number in range(5):
+        kept.keep(number, number)
+    assert [kept.get(number) for number in range(5)] == [None, None, None, 3, 4]
 
 
 def test_signers_of_statements(intel: Intel) -> None:
