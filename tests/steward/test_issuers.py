@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
+from msgspec import structs
 
 from enarx_attestation.der_encoding import sequence
 from enarx_deploy.errors import StewardError, VerificationRefused
@@ -64,6 +65,17 @@ def issue(issuer, keep, project_) -> tuple[IssuerLocation, list[x509.Certificate
     assert certificates[0].public_key() == keep.key.public_key()
     assert issued.appraisal["ok"] is True
     return location, certificates
+
+
+def test_what_the_platform_handed_over_reaches_the_steward(project, keep):
+    issuer = steward.Steward()
+    location = issuer.locate(project())
+    challenge = issuer.challenge(location)
+    request = structs.replace(answer(keep, challenge), endorsements={"vcek.der": b"0key"})
+    assert issuer.issue(location, challenge, request).chain
+    strange = structs.replace(request, endorsements={"what.txt": b""})
+    with pytest.raises(StewardError, match=r"what\.txt"):
+        issuer.issue(location, issuer.challenge(location), strange)
 
 
 def test_both_are_issuers():
