@@ -132,6 +132,12 @@ def test_evidence_that_anyone_can_write_needs_a_policy_that_names_its_kind(appra
     assert "no hardware protects this Keep" in capsys.readouterr().out
 
 
+def test_the_policy_of_a_steward_will_do(appraise, policy):
+    rules = 'any_workload = true\nrevocation = "off"\nnames = ["localhost"]\nlifetime = "1h"\n'
+    words = policy(f'[ca]\ntrust_domain = "example.org"\n[snp]\n{rules}')
+    assert appraise(*SNP, *AT, *words).status == 0
+
+
 # The time.
 
 
@@ -142,6 +148,7 @@ def test_evidence_that_anyone_can_write_needs_a_policy_that_names_its_kind(appra
         "2026-03-01t00:00:00z",
         "2026-03-01 00:00:00+00:00",
         "2026-03-01T00:00:00.123456Z",
+        "2026-03-01T00:00:00.123456789Z",
         "2026-03-01T05:30:00+05:30",
         "2026-03-01",
     ],

@@ -20,8 +20,10 @@ MAX_POLICY = 1 << 20  # bytes
 POLICY_HINT = "docs/how-to/appraise-evidence.md shows a policy"
 
 _MOMENT = re.compile(
-    r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?(?:[Zz]|[+-][0-9]{2}:[0-9]{2}))?"
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?(?:[Zz]|[+-][0-9]{2}:[0-9]{2}))?"
 )
+_FINER = re.compile(r"(\.[0-9]{6})[0-9]+")  # than what Python keeps of a second
+_GRANTS = ("names", "lifetime")
 _PLAIN = "give a directory with the endorsements of one piece of evidence, as plain files"
 
 
@@ -38,7 +40,7 @@ def moment_of(text: str) -> datetime:
     try:
         if _MOMENT.fullmatch(text) is None:
             raise ValueError(text)
-        moment = datetime.fromisoformat(text.upper())
+        moment = datetime.fromisoformat(_FINER.sub(r"\1", text.upper()))
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise UsageError(
@@ -56,16 +58,25 @@ def read(path: Path, most: int) -> bytes:
 
 
 def read_tables(path: Path) -> dict[str, Any]:
-    """The tables of a policy file. Raises UsageError."""
+    """The sections of a policy file, which may be a Steward's. Raises UsageError."""
     import tomllib
 
     data = read(path, MAX_POLICY)
     if len(data) > MAX_POLICY:
         raise UsageError(f"{path}: a policy has at most {MAX_POLICY:,} bytes", hint="is this the right file?")
     try:
-        return tomllib.loads(data.decode())
+        return rules_of(tomllib.loads(data.decode()))
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{path}: not TOML: {error}", hint=POLICY_HINT) from error
+
+
+def rules_of(tables: dict[str, Any]) -> dict[str, Any]:
+    """A Steward's policy without what is the Steward's alone: the authority, and what a Keep is granted."""
+    return {name: _rules(table) for name, table in tables.items() if name != "ca"}
+
+
+def _rules(table: Any) -> Any:
+    return {key: value for key, value in table.items() if key not in _GRANTS} if isinstance(table, dict) else table
 
 
 def read_endorsements(directory: Path, named: str = "--endorsements") -> dict[str, bytes]:

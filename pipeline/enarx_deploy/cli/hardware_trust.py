@@ -24,7 +24,6 @@ _MEASURED = {
 """Which measurements have so many hexadecimal digits, by section of a policy."""
 _HARDWARE_SECTIONS = ("snp", "sgx", "tdx", "az_snp", "nitro", "cca")
 _REVOCABLE = ("snp", "sgx", "tdx", "az_snp")
-_GRANTS = ("names", "lifetime")  # of the Steward's policy, beside the rules of appraisal
 
 
 class HardwareOptions(NamedTuple):
@@ -102,7 +101,7 @@ def _referenced(path: Path) -> tuple[dict[str, Any], str, str]:
         raise UsageError(
             f"{path}: not a record of reference values: {error}", hint="`enarx-deploy attest --json` prints one"
         ) from error
-    return record.policy, str(path), record.package
+    return evidence_files.rules_of(record.policy), str(path), record.package
 
 
 def _measured(digits: str) -> dict[str, Any]:
@@ -118,19 +117,14 @@ def _measured(digits: str) -> dict[str, Any]:
 def _policy(tables: dict[str, Any], policy_from: str, revocation: str | None) -> Policy:
     from enarx_attestation import PolicyError, load_policy
 
-    sections = {name: _section(name, table, revocation) for name, table in tables.items() if name != "ca"}
+    sections = dict(tables)
+    for name in _REVOCABLE if revocation else ():
+        if isinstance(sections.get(name), dict):
+            sections[name] |= {"revocation": revocation}
     try:
         return load_policy(sections)
     except PolicyError as error:
         raise UsageError(f"{policy_from}: {error}", hint=error.hint or evidence_files.POLICY_HINT) from error
-
-
-def _section(name: str, table: Any, revocation: str | None) -> Any:
-    """A section of a Steward's policy will do: without what it grants."""
-    if not isinstance(table, dict):
-        return table
-    rules = {key: value for key, value in table.items() if key not in _GRANTS}
-    return rules | {"revocation": revocation} if revocation and name in _REVOCABLE else rules
 
 
 def _endorse(options: HardwareOptions) -> tuple[Callable[[Evidence, datetime], Collateral], str]:
