@@ -171,6 +171,19 @@ def test_verify_refuses_another_package(cli, service) -> None:
     assert "claims.package" in refused.stderr
 
 
+def test_verify_finds_no_hardware_behind_a_nil_keep(cli, service) -> None:
+    echo = service()
+    page = echo.project / "report.html"
+    words = ("--trust", "hardware", "--any-workload", "--json", "--html", str(page))
+    refused = cli("verify", f"localhost:{echo.port}", *words)
+    checks = {check["id"]: check for check in json.loads(refused.stdout)["checks"]}
+    assert refused.returncode == 3
+    assert [id for id, check in checks.items() if not check["ok"]] == ["evidence.hardware"]
+    assert all(checks[id]["ok"] for id in ("evidence.present", "evidence.claimed", "evidence.age"))
+    assert "no hardware vouches" in refused.stderr
+    assert "No hardware vouches" in page.read_text()
+
+
 def test_two_ups_at_once_in_one_project_start_one_keep(cli, echo_project) -> None:
     project = echo_project()
     both = [cli.start("up", "--json", "-C", str(project)) for _ in range(2)]

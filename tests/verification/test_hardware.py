@@ -228,6 +228,10 @@ def test_a_keep_that_its_host_may_debug(snp):
     report = snp({0x08: (0xB001F).to_bytes(8, "little")})
     assert failed(report) == ["snp.policy.guest"]
     assert report.hardware["debug"] is True
+    section = {"measurements": [MEASUREMENT], "guest_policy": {"debug": "any"}}
+    accepted = snp({0x08: (0xB001F).to_bytes(8, "little")}, sections={"snp": section})
+    assert failed(accepted) == []
+    assert "NOT from the operator of the machine" in accepted.from_whom
 
 
 def test_another_measurement(snp):
@@ -240,6 +244,12 @@ def test_another_package_than_expected(snp):
 
 def test_no_policy_accepts_nothing(snp):
     assert failed(snp(sections=None)) == ["policy.workload", "policy.kind"]
+
+
+def test_where_any_measurement_will_do_the_package_is_a_strangers_word(snp):
+    report = snp({0x90: b"\x01"}, sections={"snp": {"any_workload": True}})
+    assert failed(report) == []
+    assert "a stranger's word" in report.where
 
 
 def test_a_policy_without_a_section_for_the_kind(snp):
@@ -284,6 +294,7 @@ def test_evidence_that_answered_no_challenge_needs_a_policy_that_says_so(snp, se
     section |= {"legacy_binding": True, "measured_package": True, "packages": [PACKAGE]}
     accepted = snp(launched, bound=bound, certificate=certificate, sections={"snp": section})
     assert failed(accepted) == []
+    assert "for no challenge: it may be of any age" in accepted.for_how_long
 
 
 def test_a_keep_without_hardware_is_refused_whatever_the_policy_says(service, certify, look, amd):

@@ -196,8 +196,16 @@ def _report(
         found = platform.describe(verdict.claims)
         said = (
             answers.from_whom_by_hardware(found),
-            answers.for_how_long_by_hardware(leaf, peer, verdict.claims, at),
-            answers.where_by_hardware(found, appraised.package if appraised else None, peer, endpoint),
+            answers.for_how_long_by_hardware(leaf, peer, verdict.claims, at, challenged=_challenged(leaf)),
+            answers.where_by_hardware(
+                found,
+                None if appraised is None else appraised.package,
+                peer,
+                endpoint,
+                measured_as_wanted=not any(
+                    check.outcome == "skipped" and check.id.endswith(".workload") for check in verdict.checks
+                ),
+            ),
         )
     return Report(
         ok=ok,
@@ -212,6 +220,11 @@ def _report(
         trust="steward" if trust.hardware is None else "hardware",
         hardware=None if trust.hardware is None or verdict is None else _hardware_facts(verdict, leaf, trust.hardware),
     )
+
+
+def _challenged(leaf: Leaf) -> bool:
+    shown = None if leaf.attested is None else leaf.attested.evidence
+    return shown is not None and shown.nonce is not None
 
 
 def _hardware_facts(verdict: Verdict, leaf: Leaf, hardware: Hardware) -> dict[str, object]:

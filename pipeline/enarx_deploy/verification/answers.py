@@ -64,34 +64,44 @@ def where(found: KeepClaims, peer: Peer, endpoint: str) -> str:
 def from_whom_by_hardware(found: Platform) -> str:
     """Who is kept out on the word of the hardware's vendor, and who is not."""
     tcb = f", TCB {found.tcb}" if found.tcb else ""
+    others = "the operator of the machine, its hypervisor and its other tenants"
+    kept_out = f"NOT from {others}" if found.debug else f"and from {others} as far as {found.tee} keeps its promise"
     return (
-        "from the network, and from the operator of the machine, its hypervisor and its other tenants as far as "
-        f"{found.tee} keeps its promise: status {found.status}{tcb}; {_advisories(found)}; {_debugging(found)}. The "
+        f"from the network, {kept_out}: status {found.status}{tcb}; {_advisories(found)}; {_debugging(found)}. The "
         f"word for this is {found.vendor}'s, whose root is built in; the evidence was appraised here, and no Steward "
         "is trusted for it. NOT from whoever can open the machine and measure its chips, nor from mistakes of the "
         "program itself."
     )
 
 
-def for_how_long_by_hardware(leaf: Leaf, peer: Peer, found: Claims, at: datetime) -> str:
+def for_how_long_by_hardware(leaf: Leaf, peer: Peer, found: Claims, at: datetime, *, challenged: bool) -> str:
     """Until when, and how old what was looked at can be."""
     ends = min(filter(None, (leaf.not_after, found.valid_until)))
     what = "the certificate" if ends == leaf.not_after else "what the vendor says of the platform"
     endorsed = f"; the vendor's statements hold until {moment(found.valid_until)}" if found.valid_until else ""
+    fresh = (
+        "for a challenge of the Steward: that it was fresh then is the Steward's word"
+        if challenged
+        else "for no challenge: it may be of any age"
+    )
     return (
         f"until {moment(ends)}, {_left(ends - at)} from now, when {what} ends (certificate since "
-        f"{moment(leaf.not_before)}{endorsed}). The evidence was made before the certificate, for a challenge of the "
-        "Steward: that it was fresh then is the Steward's word, and shown here is that the Keep which made it holds "
+        f"{moment(leaf.not_before)}{endorsed}). The evidence was made before the certificate, {fresh}. "
+        "Shown here is that the Keep which made it holds "
         f"the key of this connection. The key is {leaf.key_name}{_STRENGTH.get(leaf.key_name, '')}, the channel "
         f"{peer.version} with {peer.cipher}: what was recorded stays closed if that key becomes known later."
     )
 
 
-def where_by_hardware(found: Platform, package: str | None, peer: Peer, endpoint: str) -> str:
+def where_by_hardware(
+    found: Platform, package: str | None, peer: Peer, endpoint: str, *, measured_as_wanted: bool
+) -> str:
     """Where TLS ends; and that hardware knows no names."""
-    runs = f"package {package}" if package else "a package that the evidence does not name"
+    runs = f"runs package {package}" if package else "runs a package that the evidence does not name"
+    if not measured_as_wanted:
+        runs = f"says that it {runs} (what it is was not compared, so that this is a stranger's word)"
     return (
-        f"TLS ends in a Keep in {found.tee} with measurement {found.measurement or 'as the checks show'} that runs "
+        f"TLS ends in a Keep in {found.tee} with measurement {found.measurement or 'as the checks show'} that "
         f"{runs}, on the machine that answers for {endpoint} ({peer.address}). That machine sees when, how much and "
         "with whom the Keep speaks. Whose machine it is, and that the name is rightly its, hardware does not say."
     )

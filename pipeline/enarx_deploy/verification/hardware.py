@@ -112,6 +112,8 @@ def appraise_certified(leaf: Leaf, hardware: Hardware, at: datetime) -> Appraise
     if hardware.policy is None:
         checks.append(check("policy.workload", False, "nothing says what may run in the Keep"))
     verdict = appraise(claims, hardware.policy or Policy(), expected=binding)
+    if verdict.ok and verdict.claims.hardware is not True:
+        return Appraised([*checks, check("evidence.hardware", False, f"no hardware vouches for {claims.kind}")])
     package = binding.package or claims.launch_package
     return Appraised([*checks, *map(_finding, verdict.checks)], verdict, package)
 
