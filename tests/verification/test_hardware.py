@@ -344,6 +344,7 @@ def test_the_command_looks_into_the_store_where_no_endorsements_are_given(snp_po
     ended = enarx_deploy("verify", f"localhost:{snp_port}", "--trust", "hardware", "--any-workload")
     assert ended.returncode == 3
     assert "evidence.endorsed: the collateral store" in ended.stderr
+    assert "enarx-deploy collateral fetch" in ended.stdout
 
 
 def test_reference_values_name_package_and_measurements(snp_port, endorsements, enarx_deploy, tmp_path):

@@ -33,6 +33,7 @@ class HardwareOptions(NamedTuple):
     reference_values: Path | None
     measurement: str | None
     endorsements: Path | None
+    store: Path | None
     revocation: Literal["require", "prefer", "off"] | None
     any_workload: bool
 
@@ -129,12 +130,11 @@ def _policy(tables: dict[str, Any], policy_from: str, revocation: str | None) ->
 
 def _endorse(options: HardwareOptions) -> tuple[Callable[[Evidence, datetime], Collateral], str]:
     from enarx_attestation import load_endorsements
-    from enarx_collateral import Store
-    from enarx_deploy import paths
+    from enarx_deploy.cli.collateral_store import open_store
 
     if options.endorsements is not None:
         files = evidence_files.read_endorsements(options.endorsements)
         return lambda evidence, _at: load_endorsements(evidence.kind, files, evidence), str(options.endorsements)
-    store = Store(paths.state_dir("collateral"))
+    store = open_store(options.store)
     mode = options.revocation or "prefer"  # whether lists are required is for the policy to say
     return lambda evidence, at: store.find(evidence, at, revocation=mode), f"the collateral store {store.directory}"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 import msgspec
 
+from enarx_deploy.cli.collateral_store import store_option
 from enarx_deploy.cli.context import Context, common_options
 from enarx_deploy.errors import EnarxDeployError, UsageError, VerificationRefused
 
@@ -75,6 +76,7 @@ Keeps without hardware are refused.
     type=click.Path(path_type=Path),
     help="Hardware: certificates and lists of the vendor. Default: the collateral store.",
 )
+@store_option
 @click.option(
     "--revocation",
     type=click.Choice(["require", "prefer", "off"]),
@@ -101,6 +103,7 @@ def command(
     reference_values: Path | None,
     measurement: str | None,
     endorsements: Path | None,
+    store: Path | None,
     revocation: Literal["require", "prefer", "off"] | None,
     html: Path | None,
     explain: bool,
@@ -119,7 +122,7 @@ def command(
 
     host, port = _parse_endpoint(endpoint)
     _require_writable(html)
-    options = HardwareOptions(policy_file, reference_values, measurement, endorsements, revocation, any_workload)
+    options = HardwareOptions(policy_file, reference_values, measurement, endorsements, store, revocation, any_workload)
     hardware = hardware_trust(options, asked=trust == "hardware")
     if hardware is not None and package is None:
         package = hardware.package

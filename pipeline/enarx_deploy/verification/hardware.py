@@ -107,7 +107,8 @@ def appraise_certified(leaf: Leaf, hardware: Hardware, at: datetime) -> Appraise
     try:
         claims = verify(evidence, hardware.endorse(evidence, at), hardware.anchors, at)
     except (MalformedCollateral, MalformedEvidence, CollateralError) as error:
-        return Appraised([*checks, check("evidence.endorsed", False, f"{hardware.endorsed_by}: {error}")])
+        found = check("evidence.endorsed", False, f"{hardware.endorsed_by}: {error}")
+        return Appraised([*checks, msgspec.structs.replace(found, hint=error.hint or found.hint)])
     checks.append(check("evidence.endorsed", True, f"endorsements from {hardware.endorsed_by}"))
     if hardware.policy is None:
         checks.append(check("policy.workload", False, "nothing says what may run in the Keep"))
