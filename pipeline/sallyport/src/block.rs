@@ -2,15 +2,14 @@
 
 use std::fmt;
 use std::os::fd::OwnedFd;
-use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::sync::atomic::{AtomicU32, fence};
 use std::time::Duration;
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fstat, ftruncate, memfd_create};
 use rustix::io::Errno;
-use rustix::thread::futex;
 
+use crate::claim::Claim;
 use crate::layout::{self, header};
+use crate::memory::Memory;
 use crate::shared::Mapping;
 
 /// Why a block cannot be used.
@@ -38,8 +37,8 @@ impl From<Errno> for BlockError {
 }
 
 /// A mapped block, with the shape that was checked when it was mapped.
-pub struct Block {
-    mapping: Mapping,
+pub struct Block<M = Mapping> {
+    memory: M,
     slots: u32,
     ring: u32,
 }
@@ -76,11 +75,11 @@ impl Block {
         ftruncate(&file, len as u64)?;
         fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
         let mapping = Mapping::new(&file, len)?;
-        mapping.u32_at(header::VERSION).store(layout::VERSION, Relaxed);
-        mapping.u32_at(header::SLOTS).store(slots, Relaxed);
-        mapping.u32_at(header::RING).store(ring, Relaxed);
-        mapping.u64_at(header::MAGIC).store(layout::MAGIC, SeqCst);
-        Ok((Self { mapping, slots, ring }, file))
+        mapping.store32(header::VERSION, layout::VERSION);
+        mapping.store32(header::SLOTS, slots);
+        mapping.store32(header::RING, ring);
+        mapping.store64(header::MAGIC, layout::MAGIC);
+        Ok((Self::over(mapping, slots, ring), file))
     }
 
     /// Map a block that the other half made: copy its header, then check it, then use it.
@@ -93,10 +92,10 @@ impl Block {
             return Err(BlockError::Unusable(format!("{len} bytes are too few")));
         }
         let mapping = Mapping::new(file, len)?;
-        let magic = mapping.u64_at(header::MAGIC).load(SeqCst);
-        let version = mapping.u32_at(header::VERSION).load(Relaxed);
-        let slots = mapping.u32_at(header::SLOTS).load(Relaxed);
-        let ring = mapping.u32_at(header::RING).load(Relaxed);
+        let magic = mapping.load64(header::MAGIC);
+        let version = mapping.load32(header::VERSION);
+        let slots = mapping.load32(header::SLOTS);
+        let ring = mapping.load32(header::RING);
         if magic != layout::MAGIC || version != layout::VERSION {
             return Err(BlockError::Unusable(format!(
                 "magic {magic:#x} version {version} is not ours"
@@ -107,12 +106,19 @@ impl Block {
                 "{len} bytes do not hold {slots} slots with rings of {ring}"
             )));
         }
-        Ok(Self { mapping, slots, ring })
+        Ok(Self::over(mapping, slots, ring))
+    }
+}
+
+impl<M: Memory> Block<M> {
+    /// A block of a valid shape in memory that holds it.
+    pub fn over(memory: M, slots: u32, ring: u32) -> Self {
+        Self { memory, slots, ring }
     }
 
     /// The memory.
-    pub fn mapping(&self) -> &Mapping {
-        &self.mapping
+    pub fn memory(&self) -> &M {
+        &self.memory
     }
 
     /// Number of slots.
@@ -125,11 +131,10 @@ impl Block {
         self.ring
     }
 
-    /// A word of a slot's lines.
-    pub fn slot_word(&self, slot: u32, word: usize) -> &AtomicU32 {
-        assert!(slot < self.slots);
-        self.mapping
-            .u32_at(layout::SLOTS + slot as usize * layout::slot::BYTES + word)
+    /// Where a word of a slot's lines lies.
+    fn slot_word(&self, slot: u32, word: usize) -> usize {
+        assert!(slot < self.slots && word < layout::slot::BYTES);
+        layout::SLOTS + slot as usize * layout::slot::BYTES + word
     }
 
     /// Where the in-ring of a slot begins (host to guest).
@@ -147,32 +152,33 @@ impl Block {
     pub fn mark(&self, half: Half, slot: u32) {
         let word = slot as usize / 64;
         let summary = half.summary();
-        let bitmap = summary + layout::BITMAP;
-        self.mapping
-            .u64_at(bitmap + 8 * word)
-            .fetch_or(1 << (slot % 64), SeqCst);
-        self.mapping
-            .u64_at(summary + 8 * (word / 64))
-            .fetch_or(1 << (word % 64), SeqCst);
+        self.memory.or64(summary + layout::BITMAP + 8 * word, 1 << (slot % 64));
+        self.memory.or64(summary + 8 * (word / 64), 1 << (word % 64));
+    }
+
+    /// Words of a summary that stand for slots of this block.
+    fn summary_words(&self) -> usize {
+        (self.slots as usize).div_ceil(64 * 64)
     }
 
     /// Whether `half` has been told to look at anything.
+    #[inline]
     pub fn is_marked(&self, half: Half) -> bool {
         let summary = half.summary();
-        (0..layout::SUMMARY_WORDS).any(|word| self.mapping.u64_at(summary + 8 * word).load(SeqCst) != 0)
+        (0..self.summary_words()).any(|word| self.memory.load64(summary + 8 * word) != 0)
     }
 
     /// Take all marks of `half` and add the slots to `into`. Marks of slots that do not exist are dropped.
     pub fn take_marks(&self, half: Half, into: &mut Vec<u32>) {
         let summary = half.summary();
-        for upper in 0..layout::SUMMARY_WORDS {
-            let word = self.mapping.u64_at(summary + 8 * upper);
-            if word.load(SeqCst) == 0 {
+        for upper in 0..self.summary_words() {
+            let offset = summary + 8 * upper;
+            if self.memory.load64(offset) == 0 {
                 continue;
             }
-            for lower in bits(word.swap(0, SeqCst)) {
+            for lower in bits(self.memory.swap64(offset, 0)) {
                 let word = upper * 64 + lower;
-                let marks = self.mapping.u64_at(summary + layout::BITMAP + 8 * word).swap(0, SeqCst);
+                let marks = self.memory.swap64(summary + layout::BITMAP + 8 * word, 0);
                 into.extend(
                     bits(marks)
                         .map(|bit| (word * 64 + bit) as u32)
@@ -184,13 +190,12 @@ impl Block {
 
     /// Host: wake the guest if it sleeps and has marks. Without marks there is nothing that it could do.
     pub fn wake_guest(&self) {
-        if self.mapping.u32_at(layout::GUEST_ASLEEP).load(SeqCst) != 0
+        if self.memory.load32(layout::GUEST_ASLEEP) != 0
             && self.is_marked(Half::Guest)
-            && self.mapping.u32_at(layout::GUEST_ASLEEP).swap(0, SeqCst) != 0
+            && self.memory.swap32(layout::GUEST_ASLEEP, 0) != 0
         {
-            let bell = self.mapping.u32_at(layout::GUEST_BELL);
-            bell.fetch_add(1, SeqCst);
-            let _ = futex::wake(bell, futex::Flags::empty(), 1);
+            self.memory.add32(layout::GUEST_BELL, 1);
+            self.memory.wake(layout::GUEST_BELL);
         }
     }
 
@@ -199,24 +204,17 @@ impl Block {
     /// The bell is read before sleep is announced. A waker that was late, and answers this sleep for news that were
     /// taken before it, takes the announcement away; then the bell has moved on, and there is no sleep without one.
     pub fn guest_sleep(&self, limit: Option<Duration>) {
-        let asleep = self.mapping.u32_at(layout::GUEST_ASLEEP);
-        let bell = self.mapping.u32_at(layout::GUEST_BELL);
-        let before = bell.load(SeqCst);
-        asleep.store(1, SeqCst);
+        let before = self.memory.load32(layout::GUEST_BELL);
+        self.memory.store32(layout::GUEST_ASLEEP, 1);
         if !self.is_marked(Half::Guest) {
-            let limit = limit.map(|limit| futex::Timespec {
-                tv_sec: limit.as_secs().min(1 << 40) as i64,
-                tv_nsec: i64::from(limit.subsec_nanos()) as _,
-            });
-            let _ = futex::wait(bell, futex::Flags::empty(), before, limit.as_ref());
+            self.memory.sleep(layout::GUEST_BELL, before, limit);
         }
-        asleep.store(0, SeqCst);
+        self.memory.store32(layout::GUEST_ASLEEP, 0);
     }
 
     /// Host: say that it is about to sleep; false if there is something to do first.
     pub fn host_may_sleep(&self) -> bool {
-        self.mapping.u32_at(layout::HOST_ASLEEP).store(1, SeqCst);
-        fence(SeqCst);
+        self.memory.store32(layout::HOST_ASLEEP, 1);
         if self.is_marked(Half::Host) {
             self.host_is_awake();
             return false;
@@ -226,23 +224,24 @@ impl Block {
 
     /// Host: say that it is awake.
     pub fn host_is_awake(&self) {
-        self.mapping.u32_at(layout::HOST_ASLEEP).store(0, SeqCst);
+        self.memory.store32(layout::HOST_ASLEEP, 0);
     }
 
     /// Guest: whether the doorbell must be rung to wake the host. True once per sleep.
     pub fn host_needs_bell(&self) -> bool {
-        let asleep = self.mapping.u32_at(layout::HOST_ASLEEP);
-        asleep.load(SeqCst) != 0 && asleep.swap(0, SeqCst) != 0
+        self.memory.load32(layout::HOST_ASLEEP) != 0 && self.memory.swap32(layout::HOST_ASLEEP, 0) != 0
     }
 
     /// The other half's word, read once.
-    pub fn peek(&self, slot: u32, word: usize) -> u32 {
-        self.slot_word(slot, word).load(SeqCst)
+    #[inline]
+    pub fn peek(&self, slot: u32, word: usize) -> Claim {
+        Claim::read(self.memory.load32(self.slot_word(slot, word)))
     }
 
     /// Publish a word of our own line.
+    #[inline]
     pub fn publish(&self, slot: u32, word: usize, value: u32) {
-        self.slot_word(slot, word).store(value, SeqCst);
+        self.memory.store32(self.slot_word(slot, word), value);
     }
 }
 
@@ -259,6 +258,8 @@ fn bits(mut word: u64) -> impl Iterator<Item = usize> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+
     use super::*;
 
     #[test]
@@ -266,8 +267,8 @@ mod tests {
         let (made, file) = Block::create(64, 4096).unwrap();
         let opened = Block::open(&file).unwrap();
         assert_eq!(
-            (opened.slots(), opened.ring(), opened.mapping().size()),
-            (64, 4096, made.mapping().size())
+            (opened.slots(), opened.ring(), opened.memory().size()),
+            (64, 4096, made.memory().size())
         );
     }
 
@@ -280,7 +281,7 @@ mod tests {
             (header::VERSION, 2),
         ] {
             let (made, file) = Block::create(64, 4096).unwrap();
-            made.mapping().u32_at(word).store(value, SeqCst);
+            made.memory().store32(word, value);
             assert!(
                 matches!(Block::open(&file), Err(BlockError::Unusable(_))),
                 "{word:#x}={value}"
@@ -302,7 +303,7 @@ mod tests {
             block.mark(Half::Guest, slot);
         }
         let bitmap = layout::DIRTY_TO_GUEST + layout::BITMAP;
-        block.mapping().u64_at(bitmap + 8 * 15).fetch_or(1 << 63, SeqCst);
+        block.memory().or64(bitmap + 8 * 15, 1 << 63);
         let mut marked = Vec::new();
         block.take_marks(Half::Guest, &mut marked);
         assert_eq!(marked, [0, 63, 64, 999]);

@@ -1,6 +1,7 @@
 //! The gate between a Keep and its host.
 //!
-//! - [`layout`], [`shared`], [`ring`], [`block`]: the shared memory, and what may be believed of it
+//! - [`layout`], [`memory`], [`shared`], [`block`]: the shared memory
+//! - [`claim`], [`ring`]: what may be believed of what the other half writes there
 //! - [`host`]: the host half, which moves bytes between descriptors and rings
 //! - [`guest`]: the guest half, which is the workload's descriptors, with TLS ending inside
 //! - [`fs`], [`errno`]: the private file system
@@ -14,6 +15,7 @@
 //! (signal handlers), and two calls of `python`; all else is denied it.
 
 pub mod block;
+pub mod claim;
 pub mod deadline;
 pub mod engine;
 pub mod errno;
@@ -22,6 +24,7 @@ pub mod guest;
 pub mod host;
 pub mod jail;
 pub mod layout;
+pub mod memory;
 mod python;
 pub mod report;
 pub mod ring;

@@ -2,11 +2,11 @@
 //! for metrics. They are as good as the guest's word.
 
 use std::os::fd::OwnedFd;
-use std::sync::atomic::Ordering::Relaxed;
 
 use rustix::io::Errno;
 
 use crate::layout::{self, report};
+use crate::memory::Memory;
 use crate::shared::Mapping;
 
 /// Set in the word beside the number of the call, so that call 0 is told from none.
@@ -23,12 +23,12 @@ impl Report {
 
     /// Guest: the jail has refused this system call. Called in a signal handler: one store and nothing else.
     pub fn note_violation(&self, call: u32) {
-        self.0.u32_at(report::VIOLATION).store(KNOWN | call, Relaxed);
+        self.0.store32(report::VIOLATION, KNOWN | call);
     }
 
     /// Host: the name of the system call that the jail refused, if one was.
     pub fn violation(&self) -> Option<String> {
-        let word = self.0.u32_at(report::VIOLATION).load(Relaxed);
+        let word = self.0.load32(report::VIOLATION);
         let call = (word & KNOWN != 0).then_some(word & !KNOWN)?;
         Some(match syscalls::Sysno::new(call as usize) {
             Some(known) => known.name().into(),
@@ -38,7 +38,7 @@ impl Report {
 
     /// Host: TLS handshakes with clients that the guest has finished, and those that it gave up.
     pub fn handshakes(&self) -> (u64, u64) {
-        let word = |offset| self.0.u64_at(offset).load(Relaxed);
+        let word = |offset| self.0.load64(offset);
         (word(report::HANDSHAKES_DONE), word(report::HANDSHAKES_FAILED))
     }
 }

@@ -3,6 +3,8 @@
 //! Positions count bytes ever moved, modulo 2^32. Each side keeps its own position privately and publishes it; of
 //! the other side's it takes one copy and refuses it if it is impossible.
 
+use crate::claim::Claim;
+
 /// The other half published a position that cannot be: it is broken or hostile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Impossible;
@@ -37,7 +39,8 @@ impl Positions {
 
     /// Consumer: believe the producer's position if it is possible, that is if it never goes back and never
     /// claims more than the ring holds.
-    pub fn see_tail(&mut self, tail: u32, size: u32) -> Result<(), Impossible> {
+    pub fn see_tail(&mut self, tail: Claim, size: u32) -> Result<(), Impossible> {
+        let tail = tail.value();
         let filled = tail.wrapping_sub(self.head);
         if filled > size || filled < self.filled() {
             return Err(Impossible);
@@ -47,7 +50,8 @@ impl Positions {
     }
 
     /// Producer: believe the consumer's position if it is possible, that is if it takes nothing that is not there.
-    pub fn see_head(&mut self, head: u32) -> Result<(), Impossible> {
+    pub fn see_head(&mut self, head: Claim) -> Result<(), Impossible> {
+        let head = head.value();
         if self.tail.wrapping_sub(head) > self.filled() {
             return Err(Impossible);
         }
@@ -99,25 +103,25 @@ mod tests {
     #[test]
     fn a_tail_that_claims_more_than_the_ring_holds_is_impossible() {
         let mut positions = Positions::default();
-        assert_eq!(positions.see_tail(4097, 4096), Err(Impossible));
+        assert_eq!(positions.see_tail(Claim::read(4097), 4096), Err(Impossible));
         assert_eq!(positions.filled(), 0);
     }
 
     #[test]
     fn a_tail_that_goes_back_is_impossible() {
         let mut positions = Positions::default();
-        positions.see_tail(10, 4096).unwrap();
-        assert_eq!(positions.see_tail(9, 4096), Err(Impossible));
+        positions.see_tail(Claim::read(10), 4096).unwrap();
+        assert_eq!(positions.see_tail(Claim::read(9), 4096), Err(Impossible));
     }
 
     #[test]
     fn a_head_that_takes_what_is_not_there_is_impossible() {
         let mut positions = Positions::default();
         positions.put(10, 4096);
-        assert_eq!(positions.see_head(11), Err(Impossible));
-        assert_eq!(positions.see_head(u32::MAX), Err(Impossible));
-        assert_eq!(positions.see_head(10), Ok(()));
-        assert_eq!(positions.see_head(9), Err(Impossible));
+        assert_eq!(positions.see_head(Claim::read(11)), Err(Impossible));
+        assert_eq!(positions.see_head(Claim::read(u32::MAX)), Err(Impossible));
+        assert_eq!(positions.see_head(Claim::read(10)), Ok(()));
+        assert_eq!(positions.see_head(Claim::read(9)), Err(Impossible));
     }
 
     proptest! {
@@ -128,7 +132,7 @@ mod tests {
             let (base, size) = (12_288, 4096);
             let mut positions = Positions { head: start, tail: start };
             for claim in claims {
-                if claim % 2 == 0 { let _ = positions.see_tail(claim, size); } else { let _ = positions.see_head(claim); }
+                if claim % 2 == 0 { let _ = positions.see_tail(Claim::read(claim), size); } else { let _ = positions.see_head(Claim::read(claim)); }
                 for ranges in [positions.filled_ranges(base, size), positions.free_ranges(base, size)] {
                     for (offset, len) in ranges {
                         prop_assert!(offset >= base && offset + len <= base + size as usize);
@@ -147,11 +151,11 @@ mod tests {
                 let bytes = chunk.min(producer.room(size));
                 producer.put(bytes, size);
                 put += u64::from(bytes);
-                consumer.see_tail(producer.tail(), size).unwrap();
+                consumer.see_tail(Claim::read(producer.tail()), size).unwrap();
                 let bytes = chunk.min(consumer.filled());
                 consumer.take(bytes);
                 taken += u64::from(bytes);
-                producer.see_head(consumer.head()).unwrap();
+                producer.see_head(Claim::read(consumer.head())).unwrap();
             }
             prop_assert_eq!(put - taken, u64::from(consumer.filled()));
         }

@@ -1,17 +1,23 @@
 //! The only module that touches the block's memory, and that takes descriptors given as numbers.
 //!
 //! The other half may write any byte of the block at any time. So words are atomics, each read once into a private
-//! copy before it is checked, and bytes are copied out before anyone looks at them: no reference into the block ever
-//! leaves this module, which makes a double fetch impossible elsewhere.
+//! copy before it is checked, and bytes are copied out before anyone looks at them. No reference into the block leaves
+//! this module, and what is read of a word is a [`crate::claim::Claim`], which its check uses up: a double fetch
+//! cannot be written elsewhere.
 #![allow(unsafe_code)]
 
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::ptr::NonNull;
+use std::sync::atomic::Ordering::SeqCst;
 use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::time::Duration;
 
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use rustix::thread::futex;
+
+use crate::memory::Memory;
 
 /// A shared mapping of the whole block.
 pub struct Mapping {
@@ -53,7 +59,7 @@ impl Mapping {
     /// # Panics
     /// If the word is not aligned or not inside: offsets come from the layout, never from the other half.
     #[inline]
-    pub fn u32_at(&self, offset: usize) -> &AtomicU32 {
+    fn u32_at(&self, offset: usize) -> &AtomicU32 {
         assert!(offset.is_multiple_of(4) && offset + 4 <= self.len);
         // SAFETY: inside the mapping and aligned (just checked; the base is page-aligned); an atomic may be written
         // by another process at any time.
@@ -62,31 +68,10 @@ impl Mapping {
 
     /// The 64-bit word at `offset`; panics as [`Mapping::u32_at`].
     #[inline]
-    pub fn u64_at(&self, offset: usize) -> &AtomicU64 {
+    fn u64_at(&self, offset: usize) -> &AtomicU64 {
         assert!(offset.is_multiple_of(8) && offset + 8 <= self.len);
         // SAFETY: as in `u32_at`.
         unsafe { &*self.base.as_ptr().add(offset).cast::<AtomicU64>() }
-    }
-
-    /// Copy bytes out of the block.
-    ///
-    /// # Panics
-    /// If the range is not inside.
-    #[inline]
-    pub fn copy_out(&self, offset: usize, into: &mut [u8]) {
-        assert!(into.len() <= self.len && offset <= self.len - into.len());
-        // SAFETY: the source is inside the mapping (just checked) and cannot overlap `into`, which is private memory.
-        // The other half may write meanwhile; then the copy holds a mixture of bytes, which is as good as any other
-        // hostile bytes, and they are not looked at again in the block.
-        unsafe { std::ptr::copy_nonoverlapping(self.base.as_ptr().add(offset), into.as_mut_ptr(), into.len()) }
-    }
-
-    /// Copy bytes into the block; panics as [`Mapping::copy_out`].
-    #[inline]
-    pub fn copy_in(&self, offset: usize, from: &[u8]) {
-        assert!(from.len() <= self.len && offset <= self.len - from.len());
-        // SAFETY: as in `copy_out`, in the other direction.
-        unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), self.base.as_ptr().add(offset), from.len()) }
     }
 
     /// Let the kernel read from `fd` straight into up to two ranges of the block. Used by the host, which never
@@ -114,6 +99,76 @@ impl Mapping {
         // SAFETY: inside the mapping (just checked). The slice goes to readv or writev alone, which treat it as an
         // address range; no Rust code reads or writes through it.
         unsafe { std::slice::from_raw_parts_mut(self.base.as_ptr().add(offset), len) }
+    }
+}
+
+impl Memory for Mapping {
+    #[inline]
+    fn load32(&self, offset: usize) -> u32 {
+        self.u32_at(offset).load(SeqCst)
+    }
+
+    #[inline]
+    fn store32(&self, offset: usize, value: u32) {
+        self.u32_at(offset).store(value, SeqCst);
+    }
+
+    #[inline]
+    fn swap32(&self, offset: usize, value: u32) -> u32 {
+        self.u32_at(offset).swap(value, SeqCst)
+    }
+
+    #[inline]
+    fn add32(&self, offset: usize, value: u32) {
+        self.u32_at(offset).fetch_add(value, SeqCst);
+    }
+
+    #[inline]
+    fn load64(&self, offset: usize) -> u64 {
+        self.u64_at(offset).load(SeqCst)
+    }
+
+    #[inline]
+    fn store64(&self, offset: usize, value: u64) {
+        self.u64_at(offset).store(value, SeqCst);
+    }
+
+    #[inline]
+    fn swap64(&self, offset: usize, value: u64) -> u64 {
+        self.u64_at(offset).swap(value, SeqCst)
+    }
+
+    #[inline]
+    fn or64(&self, offset: usize, bits: u64) {
+        self.u64_at(offset).fetch_or(bits, SeqCst);
+    }
+
+    #[inline]
+    fn copy_out(&self, offset: usize, into: &mut [u8]) {
+        assert!(into.len() <= self.len && offset <= self.len - into.len());
+        // SAFETY: the source is inside the mapping (just checked) and cannot overlap `into`, which is private memory.
+        // The other half may write meanwhile; then the copy holds a mixture of bytes, which is as good as any other
+        // hostile bytes, and they are not looked at again in the block.
+        unsafe { std::ptr::copy_nonoverlapping(self.base.as_ptr().add(offset), into.as_mut_ptr(), into.len()) }
+    }
+
+    #[inline]
+    fn copy_in(&self, offset: usize, from: &[u8]) {
+        assert!(from.len() <= self.len && offset <= self.len - from.len());
+        // SAFETY: as in `copy_out`, in the other direction.
+        unsafe { std::ptr::copy_nonoverlapping(from.as_ptr(), self.base.as_ptr().add(offset), from.len()) }
+    }
+
+    fn sleep(&self, offset: usize, expected: u32, limit: Option<Duration>) {
+        let limit = limit.map(|limit| futex::Timespec {
+            tv_sec: limit.as_secs().min(1 << 40) as i64,
+            tv_nsec: i64::from(limit.subsec_nanos()) as _,
+        });
+        let _ = futex::wait(self.u32_at(offset), futex::Flags::empty(), expected, limit.as_ref());
+    }
+
+    fn wake(&self, offset: usize) {
+        let _ = futex::wake(self.u32_at(offset), futex::Flags::empty(), 1);
     }
 }
 

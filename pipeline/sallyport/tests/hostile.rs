@@ -6,7 +6,6 @@ use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
-use std::sync::atomic::Ordering::SeqCst;
 use std::time::{Duration, Instant};
 
 use common::{connected, pattern, soon, tcp_pair, workload};
@@ -17,6 +16,7 @@ use sallyport::guest::port::Port;
 use sallyport::guest::{FileKind, Guest};
 use sallyport::host::Host;
 use sallyport::layout::{self, slot as word};
+use sallyport::memory::Memory;
 use sallyport::shared::duplicate;
 
 const RING: u32 = 4096;
@@ -37,7 +37,11 @@ fn host_alone() -> (Host, std::net::TcpStream) {
 }
 
 fn speak_for(block: &Block, slot: u32, word: usize, value: u32) {
-    block.publish(slot, word::GUEST_GENERATION, block.peek(slot, word::HOST_GENERATION));
+    block.publish(
+        slot,
+        word::GUEST_GENERATION,
+        block.peek(slot, word::HOST_GENERATION).value(),
+    );
     block.publish(slot, word, value);
     block.mark(Half::Host, slot);
 }
@@ -105,12 +109,12 @@ fn scribble(block: &Block, summary: usize, deed: &Deed) {
     match *deed {
         Deed::Word(slot, at, value) => block.publish(slot, at, value),
         Deed::Position(slot, at, step) => {
-            block.publish(slot, at, block.peek(slot, at).wrapping_add_signed(step));
+            block.publish(slot, at, block.peek(slot, at).value().wrapping_add_signed(step));
             block.mark(Half::Host, slot);
             block.mark(Half::Guest, slot);
         }
-        Deed::Mark(bits, word) => block.mapping().u64_at(summary + 8 * word).store(bits, SeqCst),
-        Deed::Bell(which, value) => block.mapping().u32_at(BELLS[which]).store(value, SeqCst),
+        Deed::Mark(bits, word) => block.memory().store64(summary + 8 * word, bits),
+        Deed::Bell(which, value) => block.memory().store32(BELLS[which], value),
         Deed::FromPeer(_) | Deed::Ring => {}
     }
 }
@@ -224,7 +228,7 @@ fn a_connection_of_an_entry_that_does_not_listen_is_given_back() {
     let mut workload = workload(guest);
     workload.set_nonblocking(0);
     assert_eq!(workload.accept(0), Err(Errno::AGAIN));
-    assert_ne!(block.peek(2, word::GUEST_STATE) & layout::state::RELEASED, 0);
+    assert!(block.peek(2, word::GUEST_STATE).has(layout::state::RELEASED));
 }
 
 #[test]

@@ -4,16 +4,14 @@
 //! than go on with it.
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use crate::block::{Block, Half};
 use crate::errno::Errno;
 use crate::layout::{report, slot as word, state};
+use crate::memory::Memory;
 use crate::ring::{Impossible, Positions};
-
-/// Looks taken before going to sleep: about as long as a wake-up through the kernel would take.
-const SPINS: u32 = 200;
+use crate::shared::Mapping;
 
 /// One slot as the guest knows it.
 #[derive(Default, Clone)]
@@ -28,9 +26,9 @@ struct Stream {
 }
 
 /// See the module.
-pub struct Port {
-    block: Block,
-    doorbell: OwnedFd,
+pub struct Port<M = Mapping, D = OwnedFd> {
+    block: Block<M>,
+    doorbell: D,
     streams: Vec<Stream>,
     marks: Vec<u32>,
     told_host: bool,
@@ -53,9 +51,28 @@ pub enum News {
     },
 }
 
+/// What wakes the host half.
+pub trait Doorbell {
+    /// Ring it.
+    fn ring(&self);
+}
+
+impl Doorbell for OwnedFd {
+    fn ring(&self) {
+        let _ = rustix::io::write(self, &1u64.to_ne_bytes());
+    }
+}
+
 impl Port {
+    /// The descriptor that rings the host.
+    pub fn doorbell_fd(&self) -> RawFd {
+        self.doorbell.as_raw_fd()
+    }
+}
+
+impl<M: Memory, D: Doorbell> Port<M, D> {
     /// The guest half of `block`; `doorbell` wakes the host.
-    pub fn new(block: Block, doorbell: OwnedFd) -> Self {
+    pub fn new(block: Block<M>, doorbell: D) -> Self {
         let streams = vec![Stream::default(); block.slots() as usize];
         Self {
             block,
@@ -66,11 +83,6 @@ impl Port {
         }
     }
 
-    /// The descriptor that rings the host.
-    pub fn doorbell_fd(&self) -> RawFd {
-        self.doorbell.as_raw_fd()
-    }
-
     /// Count a client's handshake for the host's metrics.
     pub fn count_handshake(&self, done: bool) {
         let word = if done {
@@ -78,7 +90,8 @@ impl Port {
         } else {
             report::HANDSHAKES_FAILED
         };
-        self.block.mapping().u64_at(word).fetch_add(1, Relaxed);
+        let memory = self.block.memory();
+        memory.store64(word, memory.load64(word).wrapping_add(1));
     }
 
     /// Number of slots.
@@ -109,12 +122,12 @@ impl Port {
 
     /// If the host has opened the slot anew, start with an empty line of our own. Answers the entry it belongs to.
     fn adopt(&mut self, slot: u32) -> Option<u32> {
-        let generation = self.block.peek(slot, word::HOST_GENERATION);
+        let generation = self.block.peek(slot, word::HOST_GENERATION).value();
         let known = &self.streams[slot as usize];
         if generation == known.generation || known.open {
             return None;
         }
-        let file = self.block.peek(slot, word::FILE);
+        let file = self.block.peek(slot, word::FILE).value();
         self.streams[slot as usize] = Stream {
             generation,
             open: true,
@@ -130,7 +143,7 @@ impl Port {
     /// Sleep until the host marks something, at most until `deadline`. A short spin first: most answers are near.
     pub fn wait(&mut self, deadline: Option<Instant>) {
         self.tell_host();
-        for _ in 0..SPINS {
+        for _ in 0..M::SPINS {
             if self.block.is_marked(Half::Guest) {
                 return;
             }
@@ -145,7 +158,7 @@ impl Port {
     /// Ring the doorbell if the host sleeps and was marked since. To be called before the guest computes on.
     pub fn tell_host(&mut self) {
         if self.told_host && self.block.host_needs_bell() {
-            let _ = rustix::io::write(&self.doorbell, &1u64.to_ne_bytes());
+            self.doorbell.ring();
         }
         self.told_host = false;
     }
@@ -203,8 +216,8 @@ impl Port {
         let state = self.block.peek(slot, word::HOST_STATE);
         let tail = self.block.peek(slot, word::IN_TAIL);
         let head = self.block.peek(slot, word::OUT_HEAD);
-        stream.ended |= state & state::FIN != 0;
-        stream.error = self.block.peek(slot, word::ERROR);
+        stream.ended |= state.has(state::FIN);
+        stream.error = self.block.peek(slot, word::ERROR).value();
         let seen = stream
             .incoming
             .see_tail(tail, self.block.ring())
@@ -233,7 +246,7 @@ impl Port {
         let mut copied = 0;
         for (offset, len) in ranges {
             let len = len.min(into.len() - copied);
-            self.block.mapping().copy_out(offset, &mut into[copied..copied + len]);
+            self.block.memory().copy_out(offset, &mut into[copied..copied + len]);
             copied += len;
         }
         copied
@@ -243,7 +256,7 @@ impl Port {
     fn publish_taken(&mut self, slot: u32) {
         let incoming = self.streams[slot as usize].incoming;
         self.block.publish(slot, word::IN_HEAD, incoming.head());
-        let waits = self.block.peek(slot, word::HOST_STATE) & state::WANTS_ROOM != 0;
+        let waits = self.block.peek(slot, word::HOST_STATE).has(state::WANTS_ROOM);
         if waits && incoming.filled() <= self.block.ring() / 2 {
             self.mark_host(slot);
         }
@@ -262,7 +275,7 @@ impl Port {
         let mut copied = 0;
         for (offset, len) in ranges {
             let len = len.min(from.len() - copied);
-            self.block.mapping().copy_in(offset, &from[copied..copied + len]);
+            self.block.memory().copy_in(offset, &from[copied..copied + len]);
             copied += len;
         }
         if copied > 0 {

@@ -171,10 +171,10 @@ impl Stream {
 
     /// Copy the guest's line, then check it. The state is read first: bytes that were put before FIN are then seen.
     fn look_at_guest(&mut self, block: &Block) -> Result<(), Impossible> {
-        if block.peek(self.slot, word::GUEST_GENERATION) != self.generation {
+        if block.peek(self.slot, word::GUEST_GENERATION).value() != self.generation {
             return Ok(());
         }
-        self.guest_state |= block.peek(self.slot, word::GUEST_STATE) & (state::FIN | state::RELEASED);
+        self.guest_state |= block.peek(self.slot, word::GUEST_STATE).value() & (state::FIN | state::RELEASED);
         self.outgoing
             .see_tail(block.peek(self.slot, word::OUT_TAIL), block.ring())?;
         self.incoming.see_head(block.peek(self.slot, word::IN_HEAD))
@@ -202,7 +202,7 @@ impl Stream {
             self.released_at = self.released_at.map(|_| Instant::now());
         }
         self.shut_after_fin();
-        let waits = block.peek(self.slot, word::GUEST_STATE) & state::WANTS_ROOM != 0;
+        let waits = block.peek(self.slot, word::GUEST_STATE).has(state::WANTS_ROOM);
         Ok(waits && self.outgoing.head() != before)
     }
 
@@ -222,7 +222,7 @@ impl Stream {
             ranges[1].1 = 0;
         }
         block
-            .mapping()
+            .memory()
             .write_to(output.as_fd(), ranges)
             .map(|written| written as u32)
     }
@@ -286,7 +286,7 @@ impl Stream {
             let ranges = self.incoming.free_ranges(block.in_ring(self.slot), block.ring());
             let asked = ranges[0].1 + ranges[1].1;
             let Some(input) = &self.ends.input else { break };
-            match block.mapping().read_from(input.as_fd(), ranges) {
+            match block.memory().read_from(input.as_fd(), ranges) {
                 Ok(0) => self.input_ended(block),
                 Ok(read) => {
                     self.incoming.put(read as u32, block.ring());
@@ -324,7 +324,7 @@ impl Stream {
     /// Ask the guest to tell when it has taken something, then look once more, so that neither waits for the other.
     fn room_after_asking(&mut self, block: &Block) -> Result<bool, Impossible> {
         block.publish(self.slot, word::HOST_STATE, self.state | state::WANTS_ROOM);
-        if block.peek(self.slot, word::GUEST_GENERATION) == self.generation {
+        if block.peek(self.slot, word::GUEST_GENERATION).value() == self.generation {
             self.incoming.see_head(block.peek(self.slot, word::IN_HEAD))?;
         }
         self.asked_for_room = true;
