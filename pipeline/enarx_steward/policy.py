@@ -47,6 +47,7 @@ from typing import Any, Final, get_args, get_type_hints
 import msgspec
 
 from enarx_attestation import Policy, PolicyError, load_policy
+from enarx_toml.positions import Positions
 
 from .errors import ConfigurationError
 from .workload import Workload
@@ -80,6 +81,8 @@ _CONDITIONS: Final = {
     "signer": (_HEX, _WANTED_HEX),
 }
 """Of a rule: form and description of each."""
+_NAMED_KEY: Final = re.compile(r"`((?:\$|[A-Za-z0-9_-]+)[A-Za-z0-9_.\[\]-]*)`")
+_PART: Final = re.compile(r"\$|[A-Za-z0-9_-]+")
 _GRANT_KEYS: Final = ("names", "lifetime")
 _CA_KEYS: Final = ("trust_domain", "audience", "evidence_in_certificate", "minimum_lifetime", "renewal_grace")
 _ENDORSEMENTS: Final = {"store": False, "request-too": True}
@@ -158,11 +161,15 @@ class StewardPolicy(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def load(path: Path) -> StewardPolicy:
-    """Read a policy file. Raises `ConfigurationError` naming the file and the key."""
+    """Read a policy file. Raises `ConfigurationError` naming the file, the line and the key."""
+    data = b""
     try:
-        return parse(_read(path))
+        data = _read(path)
+        return parse(data)
     except ConfigurationError as exc:
-        raise ConfigurationError(f"{path}: {exc}", hint=exc.hint) from exc
+        line = _line(data, str(exc))
+        place = f"{path}:{line}" if line else str(path)
+        raise ConfigurationError(f"{place}: {exc}", hint=exc.hint) from exc
 
 
 def parse(data: bytes) -> StewardPolicy:
@@ -236,6 +243,25 @@ def _read(path: Path) -> bytes:
     if len(data) > MAX_SIZE:
         raise ConfigurationError(f"a policy has at most {MAX_SIZE} bytes")
     return data
+
+
+def _line(data: bytes, message: str) -> int | None:
+    """The line of the first key that a message names; of what holds it, if the key is not there."""
+    try:
+        text = data.decode()
+        tomllib.loads(text)
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError):
+        return None  # the parser's message has the line
+    index = Positions(text)
+    named = [_PART.findall(key) for key in _NAMED_KEY.findall(message)]
+    # The library says in which section, as `$.snp`, after the key.
+    within = next((parts[1:] for parts in named if parts[0] == "$"), [])
+    key = next((parts for parts in named if parts[0] != "$"), [])
+    for parts in (within + key, within, *(key[:size] for size in range(len(key), 0, -1))):
+        path = tuple(int(part) if part.isdecimal() else part for part in parts)
+        if path and path in index:
+            return index.key(path)[0]
+    return None
 
 
 def _read_ca(table: Mapping[str, Any]) -> dict[str, Any]:

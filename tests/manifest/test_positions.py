@@ -12,7 +12,7 @@ import tomli_w
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from enarx_deploy.manifest.positions import Positions
+from enarx_toml.positions import Positions
 
 DOCUMENT = '''\
 # a comment with [brackets] and "quotes"

@@ -14,6 +14,7 @@ from enarx_steward.workload import Workload
 
 CA = '[ca]\ntrust_domain = "example.org"\n'
 DIGEST = "sha256:" + "ab" * 32
+RULE_HEAD = '[[grant]]\nnames = ["a"]\n'
 NIL = '[nil]\nany_workload = true\nnames = ["localhost"]\n'
 
 
@@ -235,7 +236,31 @@ def test_a_file_that_others_can_write_is_refused(run, state):
 
 def test_a_fault_names_the_file(run, state):
     (state / "steward.toml").write_text("[ca]\n")
-    assert f"{state / 'steward.toml'}: `ca.trust_domain`" in run().stderr
+    assert f"{state / 'steward.toml'}:1: `ca.trust_domain`" in run().stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (CA + NIL + "any_workloads = true\n", 6),
+        (CA + NIL + 'lifetime = "1y"\n', 6),
+        (CA + "[nil]\nany_workload = true\n", 3),
+        (CA + NIL + "\n[nill]\n", 7),
+        (CA + NIL + "\n[packages]\n# comment\nsigners = ['x']\n", 9),
+        (CA + NIL + RULE_HEAD + 'package = "ab"\n' + RULE_HEAD + 'package = "cd"\n', 8),
+        (CA + NIL + '[snp]\nnames = ["a"]\nmeasurements = ["ab"]\n', 8),
+        (CA + NIL + '[snp]\nnames = ["a"]\nhash = ["ab"]\n', 6),
+        (CA + NIL + "[snp]\nnames = ['a']\nany_workload = true\nvmpl = ['0']\n", 9),
+    ],
+    ids=["unknown", "value", "missing", "section", "comment", "rule", "of-the-library", "enarxs", "type"],
+)
+def test_a_fault_names_the_line(tmp_path, text, line):
+    path = tmp_path / "steward.toml"
+    path.write_text(text)
+    path.chmod(0o600)
+    with pytest.raises(ConfigurationError) as caught:
+        policy.load(path)
+    assert str(caught.value).startswith(f"{path}:{line}: ")
 
 
 def test_a_policy_elsewhere(start, tmp_path, keep):

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from enarx_deploy.manifest.positions import Path
+from enarx_toml.positions import Path
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _CREDENTIALS = re.compile(r"//[^/?#\s]*@")  # of a URL; a message ends up in logs

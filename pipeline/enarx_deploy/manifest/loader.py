@@ -14,9 +14,10 @@ import tomli_w
 
 from enarx_deploy.errors import ManifestError
 from enarx_deploy.manifest import overrides as settings
-from enarx_deploy.manifest import positions, rules, shape
+from enarx_deploy.manifest import rules, shape
 from enarx_deploy.manifest.faults import Fault
 from enarx_deploy.manifest.types import Manifest
+from enarx_toml import positions
 
 FILE_NAME = "Enarx.toml"
 MAX_BYTES = 1_000_000

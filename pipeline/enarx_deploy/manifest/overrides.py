@@ -17,7 +17,7 @@ from msgspec import inspect
 from enarx_deploy.errors import ManifestError
 from enarx_deploy.manifest import shape
 from enarx_deploy.manifest.faults import dotted, nearest, shortened, shown
-from enarx_deploy.manifest.positions import KEY, Path, unquote
+from enarx_toml.positions import KEY, Path, unquote
 
 _INDEX = re.compile(r"\[([0-9]{1,6})\]")
 _EXAMPLES = "write it as in --set files[3].port=8443, --set files.web.port=8443 or --set env.A=x"

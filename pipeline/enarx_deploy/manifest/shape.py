@@ -12,8 +12,8 @@ from typing import Any
 from msgspec import inspect
 
 from enarx_deploy.manifest.faults import Fault, dotted, nearest, one_of, shown, spelled
-from enarx_deploy.manifest.positions import Path
 from enarx_deploy.manifest.types import Manifest
+from enarx_toml.positions import Path
 
 MANIFEST = inspect.type_info(Manifest)
 

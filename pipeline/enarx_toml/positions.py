@@ -21,7 +21,8 @@ _TOKEN = re.compile(rf"(?:{_STRING})|#[^\n]*|[\[\]{{}}]|[,\s]+|[^\[\]{{}},#\"'\s
 _SPACE = re.compile(r"[ \t]*")
 _BLANK = re.compile(r"(?:\s|#[^\n]*)*")
 
-# The manifest is four levels deep. What lies deeper is skipped, which bounds the work that a hostile file can cause.
+# Manifests and policies are at most five levels deep. What lies deeper is skipped, which bounds the work that a hostile
+# file can cause.
 _DEPTH = 8
 
 
