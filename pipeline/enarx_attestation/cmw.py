@@ -23,7 +23,7 @@ EVIDENCE: Final = 4
 """The indicator of evidence."""
 RESULT: Final = 8
 """The indicator of an attestation result."""
-MAX_SIZE: Final = 1 << 15
+MAX_SIZE: Final = 40 << 10
 """Most bytes of the extension's value. A TLS peer takes all certificates of a chain in one message, of which rustls
 and Go read 64 KiB."""
 

@@ -10,13 +10,16 @@ import hashlib
 import importlib.util
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509 import CertificateSigningRequestBuilder, Name
 
 from enarx_attestation import (
     PURPOSE_TLS,
@@ -30,7 +33,9 @@ from enarx_attestation import (
 from enarx_attestation.claims_extension import CertifiedEvidence
 from enarx_deploy.verification import Hardware, Report, verify
 from enarx_steward import policy
+from enarx_steward.appraisal import Appraiser
 from enarx_steward.ca import Leaf
+from enarx_steward.issuance import Steward
 
 PACKAGE = "sha256:" + "ab" * 32
 AUDIENCE = "https://steward.example.org"
@@ -68,6 +73,17 @@ def spki(key: ec.EllipticCurvePrivateKey) -> bytes:
 def commitment(key: ec.EllipticCurvePrivateKey, **changes: object) -> bytes:
     fields = {"purpose": PURPOSE_TLS, "nonce": NONCE, "spki": spki(key), "package": PACKAGE, "audience": AUDIENCE}
     return report_data(**fields | changes)
+
+
+@dataclass
+class Held:
+    """The collateral that a Steward has of its own."""
+
+    files: dict[str, bytes]
+
+    def find(self, evidence, _at, *, revocation):
+        assert revocation == "require"
+        return load_endorsements(evidence.kind, self.files, evidence)
 
 
 @pytest.fixture
@@ -171,6 +187,31 @@ def test_a_keep_in_snp_needs_no_steward(snp):
         assert part in report.where
     assert report.hardware["nonce"] == NONCE.hex()
     assert report.hardware["audience"] == AUDIENCE
+
+
+def test_what_a_steward_issued_is_appraised_again_without_it(service, look, amd):
+    text = (
+        f'[ca]\ntrust_domain = "localhost"\n[snp]\nnames = ["localhost", "127.0.0.1"]\nmeasurements = ["{MEASUREMENT}"]'
+    )
+    files = {"vcek.der": amd.vek(amd.extensions()).der, "crl.der": amd.crl()}
+    steward = Steward(
+        service.authority_of(service.root_of(NOW - timedelta(days=2)), NOW - timedelta(days=1)),
+        policy.parse(text.encode()),
+        audience=AUDIENCE,
+        clock=lambda: NOW,
+        appraiser=Appraiser(amd.anchors, Held(files)),
+    )
+    nonce = steward.challenge().nonce
+    certified = steward.certify(
+        request=CertificateSigningRequestBuilder(Name([])).sign(service.key, SHA256()).public_bytes(Encoding.DER),
+        nonce=nonce,
+        kind="snp",
+        evidence=amd.report({0x50: commitment(service.key, nonce=nonce)}),
+        package=PACKAGE,
+    )
+    report = look(certified.certificate, files, amd.anchors, {"snp": {"measurements": [MEASUREMENT]}}, root_pem="")
+    assert failed(report) == []
+    assert report.hardware["nonce"] == nonce.hex()
 
 
 def test_a_domain_in_tdx(service, certify, look, intel):

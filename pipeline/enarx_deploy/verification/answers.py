@@ -53,11 +53,12 @@ def for_how_long(leaf: Leaf, peer: Peer, at: datetime) -> str:
 def where(found: KeepClaims, peer: Peer, endpoint: str) -> str:
     """Where TLS ends, and what the host sees all the same."""
     package = f"package {found.package}" if found.package else "a package that it does not name"
+    measured = f" with measurement {found.measurement}" if found.measurement else ""
     seen = "when, how much and with whom it speaks" if found.hardware else "all that it does"
     verb = "runs" if found.hardware else "says that it runs"
     return (
-        f"TLS ends in a {found.backend} Keep that {verb} {package}, on the machine that answers for {endpoint} "
-        f"({peer.address}). That machine sees {seen}."
+        f"TLS ends in a {found.backend} Keep{measured} that {verb} {package}, on the machine that answers for "
+        f"{endpoint} ({peer.address}). That machine sees {seen}."
     )
 
 
