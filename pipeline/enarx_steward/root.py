@@ -82,10 +82,14 @@ class Root:
     def from_pem(cls, key: ec.EllipticCurvePrivateKey, root_pem: bytes, above_pem: bytes, now: datetime) -> Root:
         """A root as it was stored. Raises `ConfigurationError` if the parts do not fit, or one is not valid now."""
         certificate = _read_root(root_pem)
-        if certificate.public_key() != key.public_key():
-            raise ConfigurationError("the root certificate is not that of the key")
         require_valid("the root certificate", certificate, now)
         return cls(key, certificate, read_path(above_pem, certificate, now) if above_pem else ())
+
+    def require_own_key(self) -> None:
+        """Raise `ConfigurationError` unless the key is that of the certificate. A key in a token is not at hand for it,
+        and every signature is checked."""
+        if self.certificate.public_key() != self._key.public_key():
+            raise ConfigurationError("the root certificate is not that of the key")
 
     @property
     def pems(self) -> list[str]:

@@ -1,6 +1,7 @@
 """The directory in which a Steward keeps what must outlive it: its key, its root, its policy, and who is running.
 
 ca.key         the private key of the root, mode 0600
+ca.toml        where that key is instead, if it is in a PKCS#11 token
 root.pem       the root certificate, for clients to pin
 chain.pem      the path to another root above it, where there is one
 intermediates  for each policy a file with key and certificate, mode 0600
@@ -24,14 +25,17 @@ from pathlib import Path
 from typing import Final
 
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from .ca import Authority, policy_of
 from .errors import ConfigurationError
+from .hsm import TokenKey, read_configuration
 from .policy import StewardPolicy, for_this_machine
 from .root import Root, new_key_pem, read_key, self_signed
 
 KEY: Final = "ca.key"
+CONFIGURATION: Final = "ca.toml"
 ROOT: Final = "root.pem"
 CHAIN: Final = "chain.pem"
 INTERMEDIATES: Final = "intermediates"
@@ -89,7 +93,19 @@ def load_root(directory: Path, now: datetime) -> Root:
 
 
 def _load_root(directory: Path, now: datetime) -> Root:
-    key, root, chain = directory / KEY, directory / ROOT, directory / CHAIN
+    root, chain = directory / ROOT, directory / CHAIN
+    in_token = (directory / CONFIGURATION).exists()
+    signer = _key_in_token(directory) if in_token else _key_in_file(directory)
+    if not root.exists():
+        write(root, self_signed(signer, now).public_bytes(Encoding.PEM), 0o644)
+    found = Root.from_pem(signer, root.read_bytes(), chain.read_bytes() if chain.exists() else b"", now)
+    if not in_token:
+        found.require_own_key()
+    return found
+
+
+def _key_in_file(directory: Path) -> ec.EllipticCurvePrivateKey:
+    key, root = directory / KEY, directory / ROOT
     if not key.exists():
         if root.exists():
             raise ConfigurationError(
@@ -97,10 +113,19 @@ def _load_root(directory: Path, now: datetime) -> Root:
                 hint="bring the key back; or move the root away too, and have every client pin the new one",
             )
         write(key, new_key_pem(), 0o600)
-    signer = read_key(read_secret(key))
-    if not root.exists():
-        write(root, self_signed(signer, now).public_bytes(Encoding.PEM), 0o644)
-    return Root.from_pem(signer, root.read_bytes(), chain.read_bytes() if chain.exists() else b"", now)
+    return read_key(read_secret(key))
+
+
+def _key_in_token(directory: Path) -> TokenKey:
+    if (directory / KEY).exists():
+        raise ConfigurationError(
+            f"{directory} has both {CONFIGURATION} and {KEY}",
+            hint="one key signs: move the other away",
+        )
+    key = read_configuration(directory / CONFIGURATION)
+    if not (directory / ROOT).exists():
+        key.make()
+    return key
 
 
 def _load_intermediates(directory: Path, root: Root, now: datetime) -> list[Authority]:

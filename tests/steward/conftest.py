@@ -180,7 +180,7 @@ def make_state(directory: Path) -> Path:
     return directory
 
 
-def launch(directory: Path, http: httpx.Client, *options: str) -> Process:
+def launch(directory: Path, http: httpx.Client, *options: str, environment: dict[str, str] | None = None) -> Process:
     process = subprocess.Popen(
         [sys.executable, "-W", "error", "-m", "enarx_steward", "--state", str(directory), *options],
         stdin=subprocess.DEVNULL,
@@ -188,7 +188,8 @@ def launch(directory: Path, http: httpx.Client, *options: str) -> Process:
         stderr=subprocess.PIPE,
         text=True,
         cwd=directory.parent,
-        env={name: os.environ[name] for name in ("PATH", "PYTHONPATH", "HOME") if name in os.environ},
+        env={name: os.environ[name] for name in ("PATH", "PYTHONPATH", "HOME") if name in os.environ}
+        | (environment or {}),
     )
     line = process.stdout.readline()
     found = re.match(r"Steward at (\S+), root", line)
