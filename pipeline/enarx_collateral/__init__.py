@@ -8,6 +8,7 @@ from __future__ import annotations
 from .errors import (
     CollateralError,
     DamagedStore,
+    LostBlob,
     MissingCollateral,
     NotFound,
     RefusedArchive,
@@ -22,6 +23,7 @@ __all__ = [
     "DamagedStore",
     "Entry",
     "Item",
+    "LostBlob",
     "MissingCollateral",
     "NotFound",
     "Outcome",

@@ -19,8 +19,8 @@ from typing import IO, Annotated, Final, Literal
 import msgspec
 
 from .directory import Offer
-from .errors import RefusedArchive
-from .item import Entry
+from .errors import LostBlob, RefusedArchive
+from .item import Entry, Item
 from .store import MAX_BLOB, Store
 
 FORMAT: Final = "enarx-collateral/1"
@@ -47,13 +47,11 @@ class Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def export_archive(store: Store, file: IO[bytes]) -> int:
     """Write everything that the store holds, and return how many items.
 
-    Raises `RefusedArchive` if that is more than an archive may have, `DamagedStore`, and FileNotFoundError if an item
-    was replaced meanwhile.
+    Raises `RefusedArchive` if that is more than an archive may have, and `DamagedStore`.
     """
-    entries = [entry for item in store.items() if (entry := store.entry(item)) is not None]
-    blobs: dict[str, bytes] = {}
-    for entry in entries:
-        blobs |= zip(entry.blobs, store.read(entry), strict=False)
+    found = [_content(store, item) for item in store.items()]
+    entries = [entry for entry, _ in found if entry is not None]
+    blobs = {digest: data for _, some in found for digest, data in some.items()}
     if len(entries) > MAX_ENTRIES or sum(_padded(len(data)) + _BLOCK for data in blobs.values()) > _MOST_BLOBS:
         raise RefusedArchive(
             f"an archive has at most {MAX_ENTRIES:,} items and {MAX_ARCHIVE:,} bytes", hint="use several stores"
@@ -82,6 +80,19 @@ def read_archive(file: IO[bytes]) -> list[Offer]:
     if len({entry.item for entry in manifest.entries}) != len(manifest.entries):
         raise RefusedArchive(f"{_MANIFEST} names an item twice", hint=_HINT)
     return [_offer(entry, blobs) for entry in manifest.entries]
+
+
+def _content(store: Store, item: Item) -> tuple[Entry | None, dict[str, bytes]]:
+    """An item's entry, and its blobs by digest."""
+    try:
+        return _read_item(store, item)
+    except LostBlob:
+        return _read_item(store, item)  # it was replaced while it was read: what its entry names now is there
+
+
+def _read_item(store: Store, item: Item) -> tuple[Entry | None, dict[str, bytes]]:
+    entry = store.entry(item)
+    return entry, {} if entry is None else dict(zip(entry.blobs, store.read(entry), strict=False))
 
 
 def _offer(entry: Entry, blobs: dict[str, bytes]) -> Offer:

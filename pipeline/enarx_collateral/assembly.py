@@ -15,7 +15,7 @@ from enarx_attestation.snp_report import SnpEvidence
 from enarx_attestation.x509 import Certificate, RevocationList, read_certificate, read_crl, read_pem
 
 from .cache import Cache
-from .errors import DamagedStore, MissingCollateral
+from .errors import DamagedStore, LostBlob, MissingCollateral
 from .item import Entry, Item, command, tcb_text
 from .needs import alternatives, amd_items, lines_of, platform_items, report_of, signing_key, vcek_items
 
@@ -51,12 +51,11 @@ class Assembler:
         for _ in range(_TRIES):
             try:
                 return self._collateral(evidence, at, lists_required)
-            except FileNotFoundError as exc:  # the item was replaced between its entry and its blob: look again
+            except LostBlob as exc:  # the item was replaced between its entry and its blob: look again
                 lost = exc
             except DamagedStore as exc:
                 raise MissingCollateral((str(exc),), hint=exc.hint) from exc
-        reason = f"{lost.filename} is lost"
-        raise MissingCollateral((reason,), hint=command(_all(alternatives(evidence)))) from lost
+        raise MissingCollateral((str(lost),), hint=command(_all(alternatives(evidence)))) from lost
 
     def _collateral(self, evidence: Evidence, at: datetime, lists_required: bool) -> Collateral:
         report = report_of(evidence)

@@ -4,6 +4,7 @@ CollateralError
 ├── MissingCollateral      the store lacks what evidence needs, or what it has is stale or damaged
 ├── RefusedCollateral      an item cannot be verified, so that it does not enter the store
 ├── DamagedStore           a file of the store is not what was written, or others can write to it
+│   └── LostBlob           bytes are not there any more: an item was replaced while it was read, or a file removed
 ├── RefusedArchive         an archive is not one that `export_archive` writes
 └── SourceError            a vendor's service cannot be reached, or answers something else than was asked for
     └── NotFound           it does not have the item
@@ -34,6 +35,10 @@ class RefusedCollateral(CollateralError):
 
 class DamagedStore(CollateralError):
     """What is on disk cannot be used."""
+
+
+class LostBlob(DamagedStore):
+    """The bytes of an entry are gone; if the item was replaced meanwhile, its entry now names others."""
 
 
 class RefusedArchive(CollateralError):

@@ -34,7 +34,7 @@ from enarx_attestation import VENDOR_ANCHORS, Anchors, Collateral, Evidence
 from .admission import Admitted, admit
 from .assembly import Assembler
 from .cache import Cache
-from .errors import DamagedStore, RefusedCollateral
+from .errors import DamagedStore, LostBlob, RefusedCollateral
 from .item import Entry, Item
 
 MAX_ENTRY: Final = 1 << 14
@@ -108,7 +108,7 @@ class Store:
         return sorted(_item_at(path.relative_to(root)) for path in root.joinpath(*start).rglob("*.json"))
 
     def read(self, entry: Entry) -> tuple[bytes, bytes]:
-        """The bytes of an item, and of its issuers if it has any. Raises FileNotFoundError, `DamagedStore`."""
+        """The bytes of an item, and of its issuers if it has any. Raises `DamagedStore`, `LostBlob`."""
         chain = b"" if entry.chain_sha256 is None else self._blob(entry.chain_sha256, entry.chain_size)
         return self._blob(entry.sha256, entry.size), chain
 
@@ -116,13 +116,16 @@ class Store:
         """Whether the bytes of an item are there, whole."""
         try:
             self.read(entry)
-        except (DamagedStore, FileNotFoundError):
+        except DamagedStore:
             return False
         return True
 
     def _blob(self, sha256: str, size: int) -> bytes:
         path = self.directory / "blobs" / sha256
-        data = _read(path, min(size, MAX_BLOB))
+        try:
+            data = _read(path, min(size, MAX_BLOB))
+        except FileNotFoundError as exc:
+            raise LostBlob(f"{path} is lost", hint="fetch anew") from exc
         if hashlib.sha256(data).hexdigest() != sha256:
             raise DamagedStore(f"{path} is damaged", hint="remove it and fetch anew")
         return data
@@ -191,6 +194,8 @@ class Store:
 def _read_entry(path: Path, item: Item) -> Entry:
     try:
         entry = msgspec.json.decode(_read(path, MAX_ENTRY), type=Entry)
+    except FileNotFoundError as exc:
+        raise LostBlob(f"{path} is lost", hint="fetch anew") from exc
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
         raise DamagedStore(f"{path} is damaged: {exc}", hint="remove it and fetch anew") from exc
     if entry.item != item:
