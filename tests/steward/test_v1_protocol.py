@@ -9,6 +9,7 @@ import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from cryptography import x509
@@ -19,6 +20,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from enarx_attestation import claims_extension as claims
 from enarx_attestation import parse, report_data
+from enarx_steward.rules import RULES
 
 NIL = "1.3.6.1.4.1.58270.1.1"
 
@@ -360,3 +362,51 @@ def test_a_client_that_sends_nothing_holds_up_nobody(steward, keep):
     finally:
         for connection in silent:
             connection.close()
+
+
+def test_the_package_that_is_named_must_be_the_one_in_the_evidence(steward, keep):
+    nonce = steward.nonce()
+    body = asked(keep, nonce, steward.audience) | {"package": "sha256:" + "cd" * 32}
+    answer = steward.http.post(f"{steward.url}/v1/certificate", json=body)
+    assert failed(answer) == ["binding.report-data", "binding.package"]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"package": "ab" * 32},
+        {"endorsements": {"../vcek.der": ""}},
+        {"endorsements": {"notes.txt": ""}},
+        {"endorsements": {f"crl{number}.der": "" for number in range(9)}},
+        {"endorsements": {"vcek.der": "!"}},
+        {"endorsements": ["vcek.der"]},
+    ],
+    ids=["no-digest", "path", "unknown-file", "too-many", "no-base64", "no-object"],
+)
+def test_a_package_or_endorsements_that_are_none_are_malformed(steward, keep, more):
+    body = asked(keep, steward.nonce(), steward.audience) | more
+    answer = steward.http.post(f"{steward.url}/v1/certificate", json=body)
+    assert (answer.status_code, answer.json()["code"]) == (400, "malformed")
+
+
+def test_a_refusal_says_for_each_check_what_to_do(steward, keep):
+    answer = steward.ask(keep.request(), os.urandom(32), keep.evidence(b"n" * 32, "elsewhere"))
+    assert answer.headers["content-type"] == "application/problem+json"
+    checks = [check for check in answer.json()["appraisal"]["checks"] if check["outcome"] == "failed"]
+    assert [check["id"] for check in checks] == answer.json()["checks"]
+    assert all(check["hint"] and check["hint"] in answer.json()["hint"] for check in checks)
+
+
+def test_every_check_of_the_stewards_own_says_what_to_do_and_is_documented():
+    page = (Path(__file__).parents[2] / "docs" / "steward.md").read_text()
+    for name, rule in RULES.items():
+        assert rule.hint, name
+        assert f"`{name}`" in page, name
+
+
+def asked(keep, nonce: bytes, audience: str) -> dict:
+    """The body of a request that would be good."""
+    data = {"csr": keep.request(), "nonce": nonce}
+    body: dict = {name: base64.b64encode(value).decode() for name, value in data.items()}
+    evidence = base64.b64encode(keep.evidence(nonce, audience)).decode()
+    return body | {"evidence": {"kind": "nil", "data": evidence}}
