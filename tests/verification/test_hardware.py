@@ -20,8 +20,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509 import CertificateSigningRequestBuilder, Name
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from enarx_attestation import (
+    KINDS,
     PURPOSE_TLS,
     VENDOR_ANCHORS,
     legacy_report_data,
@@ -32,6 +35,8 @@ from enarx_attestation import (
 )
 from enarx_attestation.claims_extension import CertifiedEvidence
 from enarx_deploy.verification import Hardware, Report, verify
+from enarx_deploy.verification.certificate import read_leaf
+from enarx_deploy.verification.hardware import appraise_certified
 from enarx_steward import policy
 from enarx_steward.appraisal import Appraiser
 from enarx_steward.ca import Leaf
@@ -323,6 +328,35 @@ def test_a_certificate_that_has_ended_or_lives_too_long(snp):
 def test_evidence_that_cannot_be_read(certify, look, amd):
     report = look(certify("snp", b"\x02" * 100), {}, amd.anchors, {"snp": {"any_workload": True}})
     assert failed(report) == ["evidence.form", "claims.package"]
+
+
+NAMED = ("collateral.json", "vcek.der", "platform.pub.pem")
+REAL = {
+    "snp": "snp/milan-v3-azure/report.bin",
+    "tdx": "tdx/phala-v4-uptodate/quote.bin",
+    "sgx": "sgx/phala-nonserver-cfg-swhard/quote.bin",
+}
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "unheard-of"])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_whatever_a_certificate_holds_the_answer_is_checks(certify, kind, data):
+    real = (ATTESTATION / "vectors" / REAL.get(kind, REAL["snp"])).read_bytes()[: data.draw(st.integers(1, 8000))]
+    held = data.draw(st.just(real) | st.binary(min_size=1, max_size=200))
+    bound = data.draw(st.booleans())
+    leaf = read_leaf(certify(kind, held, nonce=NONCE if bound else None, package=PACKAGE if bound else None))
+    files = {name: (ATTESTATION / "vectors/tdx/phala-v4-uptodate/collateral.json").read_bytes() for name in NAMED}
+    tables = {name.replace("-", "_"): {"any_workload": True, "legacy_binding": True} for name in KINDS}
+    hardware = Hardware(
+        policy=load_policy(tables),
+        policy_from="",
+        endorse=lambda evidence, _at: load_endorsements(evidence.kind, files, evidence),
+        endorsed_by="",
+    )
+    appraised = appraise_certified(leaf, hardware, NOW)
+    assert not all(check.ok for check in appraised.checks)
+    assert all(check.hint for check in appraised.checks if not check.ok)
 
 
 def test_evidence_that_answered_no_challenge_needs_a_policy_that_says_so(snp, service):
