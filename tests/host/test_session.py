@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,13 +18,14 @@ from enarx_deploy.manifest import parse
 from enarx_deploy.models import Module
 from enarx_deploy.package_tree import build
 from enarx_deploy.project import Project
+from enarx_deploy.protocols import Backend
 from enarx_deploy.records import digest_of
 
 MANIFEST = b"".join(b'[[files]]\nkind = "%s"\n' % kind for kind in (b"stdin", b"stdout", b"stderr"))
 
 
 @pytest.fixture
-def session(program, tmp_path: Path, monkeypatch, request) -> Iterator[Session]:
+def make_session(program, tmp_path: Path, monkeypatch, request) -> Iterator[Callable[[Backend], Session]]:
     """A Keep that copies standard input to standard output, both pipes whose other ends are `stdin` and `stdout`."""
     cache = Path(request.config.cache.mkdir("enarx_deploy"))
     cache.chmod(0o700)
@@ -37,13 +38,36 @@ def session(program, tmp_path: Path, monkeypatch, request) -> Iterator[Session]:
     manifest = parse(MANIFEST, "Enarx.toml").manifest
     package = build(Project(tmp_path, manifest, None, MANIFEST), module)
     (stdin, to_keep), (from_keep, stdout) = os.pipe(), os.pipe()
-    made = Session(package, manifest, Nil(), Stdio(stdin=stdin, stdout=stdout, stderr=2, complaints=2))
-    made.start()
-    yield made
-    made.kill()
-    made.wait()
+    made: list[Session] = []
+
+    def make(backend: Backend) -> Session:
+        made.append(Session(package, manifest, backend, Stdio(stdin=stdin, stdout=stdout, stderr=2, complaints=2)))
+        return made[-1]
+
+    yield make
+    for session in made:
+        session.kill()
+        session.wait()
     for descriptor in (stdin, to_keep, from_keep, stdout):
         os.close(descriptor)
+
+
+@pytest.fixture
+def session(make_session: Callable[[Backend], Session]) -> Session:
+    """The same, started."""
+    started = make_session(Nil())
+    started.start()
+    return started
+
+
+@pytest.mark.parametrize("kind", ["snp", "kvm"])
+def test_a_host_that_names_another_kind_of_evidence_gets_no_keep(
+    kind: str, make_session: Callable[[Backend], Session]
+) -> None:
+    backend = Nil()
+    backend.evidence = kind
+    with pytest.raises(KeepError, match=f"cannot give evidence of kind '{kind}': it has nil"):
+        make_session(backend).start()
 
 
 def test_a_killed_keep_died_of_that_signal(session: Session) -> None:
