@@ -70,7 +70,7 @@ def read(text: bytes) -> Manifest:
     """The manifest in `text`. Raises BadManifest."""
     try:
         tables = tomllib.loads(text.removeprefix(codecs.BOM_UTF8).decode())  # as Enarx, which passes over the mark
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadManifest(f"Enarx.toml: {error}") from error
     try:
         return _manifest(tables)

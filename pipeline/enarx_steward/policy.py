@@ -176,7 +176,7 @@ def parse(data: bytes) -> StewardPolicy:
     """Read a policy. Raises `ConfigurationError` naming the key."""
     try:
         tables = tomllib.loads(data.decode())
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
+    except (ValueError, RecursionError) as exc:  # also numbers of thousands of digits, and what is nested too deeply
         raise ConfigurationError(f"not TOML: {exc}") from exc
     _refuse_unknown(tables, [*Policy.__struct_fields__, "ca", "collateral", "packages", "grant"], "")
     ca = _read_ca(_table(tables.pop("ca", None), "ca"))
@@ -250,7 +250,7 @@ def _line(data: bytes, message: str) -> int | None:
     try:
         text = data.decode()
         tomllib.loads(text)
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError):
+    except (ValueError, RecursionError):
         return None  # the parser's message has the line
     index = Positions(text)
     named = [_PART.findall(key) for key in _NAMED_KEY.findall(message)]

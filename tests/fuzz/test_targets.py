@@ -12,6 +12,19 @@ from fuzz.targets import CORPUS, TARGETS, seeds
 
 ROOT = Path(__file__).parents[2]
 RUNS = 400
+NESTED = (
+    b"[" * 16_000,
+    b'{"a":' * 3_000,
+    b'{"version":3,"tcbLevels":' + b"[" * 8_000,
+    b"a=" + b"[" * 8_000,
+    b"a=" + b"{b=" * 5_000,
+    b"a" + b".a" * 8_000 + b"=1",
+    b"\x81" * 16_000,
+    b"\xa1\x01" * 8_000,
+    b"\xc1" * 16_000,
+    b"".join(b"\x30\x82" + (16_000 - 4 * level).to_bytes(2, "big") for level in range(1, 3_900)),
+)
+"""JSON, TOML, CBOR and DER."""
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -20,6 +33,12 @@ def test_real_inputs_and_what_was_found_before(name: str) -> None:
     assert found
     for data in found:
         TARGETS[name].run(data)
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_what_is_nested_as_deeply_as_it_can_be(name: str) -> None:
+    for document in NESTED:
+        TARGETS[name].run(document)
 
 
 def test_every_folder_of_the_corpus_belongs_to_a_target() -> None:

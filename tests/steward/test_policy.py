@@ -204,9 +204,17 @@ platform_info_flags = "SME"
     assert (snp.platform_info.smt, snp.platform_info.tsme) == ("require", "forbid")
 
 
-def test_what_is_not_text_is_refused():
+@pytest.mark.parametrize(
+    "content",
+    [b"\xff\xfe", b"a = " + b"[" * 5000, b"a = " + b"9" * 5000],
+    ids=["not-text", "nested-too-deeply", "number-too-long"],
+)
+def test_what_cannot_be_read_is_refused(content, tmp_path):
     with pytest.raises(ConfigurationError, match="not TOML"):
-        policy.parse(b"\xff\xfe")
+        policy.parse(content)
+    (tmp_path / "policy.toml").write_bytes(content)
+    with pytest.raises(ConfigurationError, match=r"policy\.toml: not TOML"):
+        policy.load(tmp_path / "policy.toml")
 
 
 def test_the_policy_of_a_users_own_machine_says_aloud_that_nil_keeps_have_no_protection():
