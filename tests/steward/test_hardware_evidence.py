@@ -5,6 +5,7 @@ The clock stands still, for the real evidence is years old and its revocation li
 
 from __future__ import annotations
 
+import json
 import struct
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -22,9 +23,11 @@ from enarx_attestation import (
     Evidence,
     claims_extension,
     der,
+    legacy_report_data,
     load_endorsements,
     report_data,
 )
+from enarx_attestation.der_encoding import element, sequence
 from enarx_attestation.intel_collateral import read_collateral
 from enarx_attestation.snp import read_collateral as read_amd
 from enarx_collateral import Store
@@ -527,6 +530,34 @@ def test_a_real_request_of_a_keep_on_sgx_is_certified_where_its_status_is_accept
     assert refused(enarx_steward(advisories, at, Held(held)), request) == ("sgx.policy.advisories",)
     features = accepting + "\nenclave_product_id = 7"
     assert refused(enarx_steward(features, at, Held(held)), request) == ("sgx.policy.identity",)
+
+
+def sgx_evidence(intel: Any, keep: Any, info: dict[str, Any]) -> bytes:
+    """What a Keep of Enarx's on SGX puts into its request, with the vendor in miniature."""
+    text = json.dumps(info, separators=(",", ":")).encode()
+    answer = b'{"tcbInfo":' + text + b',"signature":"' + intel.sign(intel.signer.key, text).hex().encode() + b'"}'
+    quote = intel.quote("SGX", body=intel.enclave(report_data=legacy_report_data(keep.spki, "sgx")))
+    lists = [bytes.fromhex(intel.crl(authority)) for authority in (intel.root, intel.ca)]
+    pairs = [sequence([element(der.UTF8_STRING, b"https://host"), crl]) for crl in lists]
+    chain = sequence([intel.signer.der, intel.root.der])
+    tcb = sequence([chain, element(der.OCTET_STRING, answer)])
+    return sequence([element(der.OCTET_STRING, quote), sequence([sequence(pairs)]), tcb])
+
+
+@pytest.mark.parametrize(
+    ("issued", "accepted"), [("2026-05-31T00:00:00Z", False), ("2026-05-10T00:00:00Z", True)], ids=["newer", "older"]
+)
+def test_tcb_info_in_a_request_of_enarxs_takes_the_place_of_an_older_one_only(keep, intel, sgx, issued, accepted):
+    """It would have the platform be out of date; the identity of the quoting enclave is the store's in any case."""
+    info = intel.tcb_info("SGX", issueDate=issued)
+    worse = info | {"tcbLevels": [level | {"tcbStatus": "OutOfDate"} for level in info["tcbLevels"]]}
+    request = keep.request(oid="1.3.6.1.4.1.58270.1.2", marking=sgx_evidence(intel, keep, worse))
+    scene = make_scene(keep, sgx, "legacy_binding = true", top=TOO)
+    if accepted:
+        leaf = x509.load_der_x509_certificate(scene.steward.certify_enarx(request))
+        assert claims_of(leaf).claims.status == "UpToDate"
+    else:
+        assert refused(scene.steward, request) == ("sgx.policy.status",)
 
 
 def test_where_packages_are_allowed_by_name_a_protocol_that_names_none_is_refused():
