@@ -111,9 +111,14 @@ def _commands() -> Iterator[tuple[str, click.Command]]:
     """Every command by its words; a group is followed by its own commands."""
     for name in application.COMMANDS:
         command = import_module(f"enarx_deploy.cli.{name}").command
-        yield name, command
-        if isinstance(command, click.Group):
-            yield from ((f"{name} {word}", found) for word, found in command.commands.items())
+        yield from _below(name, command)
+
+
+def _below(name: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
+    yield name, command
+    if isinstance(command, click.Group):
+        for word, found in command.commands.items():
+            yield from _below(f"{name} {word}", found)
 
 
 PAGES: dict[str, Callable[[], str]] = {"hooks.md": hooks_page, "cli.md": cli_page}

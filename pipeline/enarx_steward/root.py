@@ -110,6 +110,20 @@ class Root:
         extensions = [(name_constraints(grants), True)]
         return self._sign(subject, key, path_length=0, until=self.ends(now), now=now, more=extensions)
 
+    def below(self, above: Sequence[x509.Certificate]) -> Root:
+        """The same root with a path above it."""
+        return Root(self._key, self.certificate, above)
+
+    def request(self) -> bytes:
+        """A certificate request (PKCS#10 in PEM) for the key, as an authority with one level below it."""
+        builder = (
+            x509.CertificateSigningRequestBuilder()
+            .subject_name(self.certificate.subject)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=1), True)
+            .add_extension(key_usage("key_cert_sign", "crl_sign"), True)
+        )
+        return builder.sign(self._key, SHA256()).public_bytes(Encoding.PEM)
+
     def certify_successor(self, successor: x509.Certificate, now: datetime) -> x509.Certificate:
         """Sign the root that takes the place of this one, for clients that still pin this one."""
         key = successor.public_key()

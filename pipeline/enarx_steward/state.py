@@ -17,9 +17,10 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -38,6 +39,8 @@ KEY: Final = "ca.key"
 CONFIGURATION: Final = "ca.toml"
 ROOT: Final = "root.pem"
 CHAIN: Final = "chain.pem"
+CHANGE: Final = "change"
+"""Where files wait that take the place of others together."""
 INTERMEDIATES: Final = "intermediates"
 POLICY: Final = "steward.toml"
 RECORD: Final = "server.json"
@@ -93,6 +96,7 @@ def load_root(directory: Path, now: datetime) -> Root:
 
 
 def _load_root(directory: Path, now: datetime) -> Root:
+    _complete_change(directory)
     root, chain = directory / ROOT, directory / CHAIN
     in_token = (directory / CONFIGURATION).exists()
     signer = _key_in_token(directory) if in_token else _key_in_file(directory)
@@ -145,6 +149,29 @@ def _load_intermediates(directory: Path, root: Root, now: datetime) -> list[Auth
 
 def _file_name(intermediate: x509.Certificate) -> str:
     return f"{policy_of(intermediate)[:16]}-{intermediate.serial_number:x}.pem"
+
+
+def put_in_place(directory: Path, files: Mapping[str, tuple[bytes, int]]) -> None:
+    """Replace several files (content and mode, by name) as one: after a crash, all are the old ones or all the new."""
+    with _only_one(directory):
+        _complete_change(directory)
+        prepared = directory / f"{CHANGE}.new"
+        shutil.rmtree(prepared, ignore_errors=True)
+        prepared.mkdir(mode=0o700)
+        for name, (data, mode) in files.items():
+            write(prepared / name, data, mode)
+        prepared.rename(directory / CHANGE)
+        _flush_directory(directory)
+        _complete_change(directory)
+
+
+def _complete_change(directory: Path) -> None:
+    change = directory / CHANGE
+    if change.is_dir():
+        for path in change.iterdir():
+            path.replace(directory / path.name)
+        change.rmdir()
+        _flush_directory(directory)
 
 
 @contextlib.contextmanager

@@ -102,7 +102,10 @@ def fault_in_group(group: click.Group, words: list[str]) -> str:
         return rest if isinstance(rest, str) else ""
     if rest[0] not in group.commands:
         return f"{group.name} has no command {rest[0]}"
-    after = take_options(group.commands[rest[0]], rest[1:], everywhere=True)
+    command = group.commands[rest[0]]
+    if isinstance(command, click.Group):
+        return fault_in_group(command, rest[1:])
+    after = take_options(command, rest[1:], everywhere=True)
     return after if isinstance(after, str) else ""
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import click
 
@@ -15,9 +15,14 @@ from enarx_deploy.errors import EnarxDeployError, StewardError, UsageError
 if TYPE_CHECKING:
     from enarx_steward.options import Options
     from enarx_steward.record import Running
+    from enarx_steward.root import Root
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
-@click.command(
+@click.group(
+    invoke_without_command=True,
     epilog="""\b
 Files in the state directory:
   ca.key        the private key of the authority (mode 0600)
@@ -65,6 +70,8 @@ def command(
     It runs until it is interrupted. `enarx-deploy up` needs none of this: where the manifest names no Steward, it
     starts one for you in the background and leaves it running; `enarx-deploy steward --stop` ends that one.
     """
+    if click.get_current_context().invoked_subcommand is not None:
+        return
     if initialise + end + anew > 1:
         raise UsageError(
             "--init, --reload and --stop exclude each other", hint="`enarx-deploy steward --help` tells what they do"
@@ -172,3 +179,120 @@ def _own_state() -> Path:
     from enarx_deploy import paths
 
     return paths.state_dir("steward")
+
+
+def _state_option(function: Callable[P, R]) -> Callable[P, R]:
+    return click.option(
+        "--state",
+        metavar="DIR",
+        type=click.Path(path_type=Path),
+        help="Where key and root are. Default: those of your own Steward.",
+    )(function)
+
+
+@command.group()
+@common_options()
+def ca(_context: Context) -> None:
+    """Look at the Steward's authority, put it below another root, or replace it.
+
+    What is changed is in force after `enarx-deploy steward --reload`.
+    """
+
+
+@ca.command()
+@_state_option
+@common_options()
+def show(context: Context, state: Path | None) -> None:
+    """Show the roots that clients may pin, with their digests."""
+    from enarx_steward import state as files
+    from enarx_steward.issuance import utc_now
+
+    with _faults_as(StewardError):
+        _show(context, files.load_root((state or _own_state()).absolute(), utc_now()))
+
+
+@ca.command()
+@_state_option
+@common_options()
+def request(context: Context, state: Path | None) -> None:
+    """Print a certificate request (PKCS#10) for the Steward's key, for a corporate authority to sign.
+
+    What it issues must be an authority's certificate with a path length of 1 or more.
+    """
+    from enarx_steward import ceremony
+    from enarx_steward.issuance import utc_now
+
+    with _faults_as(StewardError):
+        pem = ceremony.request((state or _own_state()).absolute(), utc_now()).decode()
+    context.emit(pem.rstrip(), {"request_pem": pem})
+
+
+@ca.command()
+@click.argument("chain", metavar="CHAIN.pem", type=click.Path(path_type=Path))
+@click.option("--policy", metavar="FILE", type=click.Path(path_type=Path), help="Default: steward.toml in DIR.")
+@_state_option
+@common_options()
+def install(context: Context, chain: Path, policy: Path | None, state: Path | None) -> None:
+    """Put the Steward below the root at the end of CHAIN.pem, which begins with the Steward's own certificate.
+
+    The chain is tried with every name of the policy first. Clients may pin that root from then on; the Steward's own
+    goes on being good for those that pin it, if the certificate has the name that the request had.
+    """
+    from enarx_steward import ceremony
+    from enarx_steward import policy as policies
+    from enarx_steward import state as files
+    from enarx_steward.issuance import utc_now
+
+    directory = (state or _own_state()).absolute()
+    with _faults_as(StewardError):
+        accepted = policies.load(policy or directory / files.POLICY)
+        _show(context, ceremony.install(directory, _chain(chain), accepted, utc_now()))
+
+
+@ca.command()
+@_state_option
+@common_options()
+def roll(context: Context, state: Path | None) -> None:
+    """Replace the Steward's key and root; the old root certifies the new one.
+
+    Clients that pin the old root are served until it ends or `finish`: give them the new one meanwhile.
+    """
+    from enarx_steward import ceremony
+    from enarx_steward.issuance import utc_now
+
+    with _faults_as(StewardError):
+        _show(context, ceremony.roll((state or _own_state()).absolute(), utc_now()))
+
+
+@ca.command()
+@_state_option
+@common_options()
+def finish(context: Context, state: Path | None) -> None:
+    """Take away the root above the Steward's: only clients that pin the Steward's own are served from then on."""
+    from enarx_steward import ceremony
+    from enarx_steward.issuance import utc_now
+
+    with _faults_as(StewardError):
+        _show(context, ceremony.finish((state or _own_state()).absolute(), utc_now()))
+
+
+def _chain(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from error
+
+
+def _show(context: Context, root: Root) -> None:
+    from cryptography.hazmat.primitives.hashes import SHA256
+
+    roots = [
+        {
+            "subject": certificate.subject.rfc4514_string(),
+            "sha256": certificate.fingerprint(SHA256()).hex(),
+            "not_after": f"{certificate.not_valid_after_utc:%FT%TZ}",
+        }
+        for certificate in (root.certificate, *root.above[-1:])
+    ]
+    lines = [f"root         {one['subject']}\n  sha256:{one['sha256']}, until {one['not_after']}" for one in roots]
+    context.emit("\n".join(lines), {"roots": roots, "roots_pem": root.pems})
