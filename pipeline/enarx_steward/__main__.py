@@ -37,6 +37,7 @@ def _serve(given: argparse.Namespace) -> None:
         tls_certificate=given.tls_cert and given.tls_cert.absolute(),
         tls_key=given.tls_key and given.tls_key.absolute(),
         insecure_http=given.insecure_http,
+        database=given.database,
     )
     if given.own_policy:
         state.prepare(directory)
@@ -66,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m enarx_steward",
         description="Appraise evidence of Keeps under a policy, and issue certificates on it.",
-        epilog="The state directory holds the key (ca.key), the root (root.pem) and the policy (steward.toml).",
+        epilog="The state directory holds key (ca.key), root (root.pem), policy (steward.toml) and log (issuance.db).",
     )
     parser.add_argument("--state", type=Path, required=True, metavar="DIR", help="where key, root and policy are")
     parser.add_argument("--policy", type=Path, metavar="FILE", help="the policy, if not DIR/steward.toml")
@@ -74,6 +75,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--tls-cert", type=Path, metavar="FILE", help="speak TLS with this certificate (PEM)")
     parser.add_argument("--tls-key", type=Path, metavar="FILE", help="and with this key (PEM, without a password)")
     parser.add_argument("--insecure-http", action="store_true", help="plain HTTP for other machines too")
+    parser.add_argument(
+        "--database",
+        metavar="URL",
+        default=os.environ.get("ENARX_DEPLOY_STEWARD_DATABASE", ""),
+        help="a PostgreSQL for log and challenges, without a password in the URL; default: DIR/issuance.db",
+    )
     parser.add_argument(
         "--own-policy", action="store_true", help="if there is no policy, write the one of a user's own machine"
     )

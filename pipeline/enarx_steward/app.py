@@ -8,6 +8,8 @@
     POST /v1/certificate  {"csr", "nonce", "evidence": {"kind", "data"}, "package"?, "endorsements"?: {name: bytes}}
                           -> {"chain": [leaf, …, root], "appraisal": {"ok", "kind", "status", "claims", "checks"}}
     POST /v1/renew        the same, and {"chain"} of the certificate whose place the new one takes
+    GET  /v1/log/head     {"seq", "hash", "time", "signature", "chain"}: the end of the issuance log, signed
+    GET  /v1/log          ?after=SEQ&limit=N -> {"entries": [{"seq", "time", "body", "prev", "hash"}, …], "next"}
 
 Bytes in JSON are base64, certificates and requests are DER. What goes wrong below `/v1` is answered as RFC 9457 has it,
 `application/problem+json`, with a stable `code` and, for a refusal (403), the ids of the failed checks.
@@ -34,12 +36,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from enarx_attestation.claims_extension import Digest
 
+from . import checkpoint
 from .ca import Authority, policy_of
 from .collateral import MAX_FILES
 from .csr import MAX_SIZE as MAX_CSR
 from .enarx_protocol import HANDLERS, MAX_BODY, MEDIA_TYPE_OUT
-from .errors import MalformedRequest, Overloaded, Refused, StewardFault, Unattested
-from .issuance import Steward
+from .errors import MalformedRequest, Overloaded, Refused, StewardFault, Unattested, Unavailable
+from .issuance import Steward, utc_now
+from .issuance_log import MAX_PAGE, Entry, IssuanceLog
 from .options import Transport
 from .renewal import MAX_CERTIFICATE, MAX_CHAIN
 
@@ -57,8 +61,10 @@ _PROBLEMS: Final[Mapping[type[StewardFault], tuple[int, str, str]]] = {
     MalformedRequest: (400, "malformed", "The request cannot be read"),
     Refused: (403, "refused", "The evidence was appraised and refused"),
     Overloaded: (503, "overloaded", "Too many challenges are open"),
+    Unavailable: (503, "unavailable", "The Steward's database cannot be used"),
 }
 _HTTP_PROBLEMS: Final = {
+    403: ("not-public", "The policy does not make this public"),
     404: ("not-found", "There is nothing here"),
     405: ("method", "This is not how it is asked"),
     408: ("timeout", "The body did not come in time"),
@@ -67,7 +73,12 @@ _HTTP_PROBLEMS: Final = {
     421: ("host", "This Steward is not known by that name"),
     500: ("internal", "The Steward failed"),
 }
-_ENARX_STATUS: Final[Mapping[type[StewardFault], int]] = {MalformedRequest: 400, Unattested: 401, Refused: 400}
+_ENARX_STATUS: Final[Mapping[type[StewardFault], int]] = {
+    MalformedRequest: 400,
+    Unattested: 401,
+    Refused: 400,
+    Unavailable: 503,
+}
 
 
 FileName = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9_.-]{1,64}\Z")]
@@ -98,6 +109,14 @@ class RenewalBody(CertificateBody, frozen=True, forbid_unknown_fields=True, kw_o
     chain: Annotated[tuple[ChainMember, ...], msgspec.Meta(min_length=2, max_length=MAX_CHAIN)]
 
 
+class LogPage(msgspec.Struct, frozen=True):
+    """Some entries of the log, in order."""
+
+    entries: list[Entry]
+    next: int | None
+    """What to give as `after` for the entries that follow; null at the end of the log."""
+
+
 _certificate_body = msgspec.json.Decoder(CertificateBody)
 _renewal_body = msgspec.json.Decoder(RenewalBody)
 
@@ -116,6 +135,8 @@ def make_app(
         Route("/v1/nonce", _nonce, methods=["POST"]),
         Route("/v1/certificate", _certificate, methods=["POST"]),
         Route("/v1/renew", _renew, methods=["POST"]),
+        Route("/v1/log", _log_page, methods=["GET"]),
+        Route("/v1/log/head", _log_head, methods=["GET"]),
     ]
     app = Starlette(
         routes=routes,
@@ -223,6 +244,29 @@ async def _certify(request: Request, asked: CertificateBody, renewed: tuple[byte
     return _json(certified)
 
 
+async def _log_head(request: Request) -> Response:
+    head = await run_in_threadpool(_the_log(request).head)
+    return _json(checkpoint.sign(_steward(request).authority, head, utc_now()))
+
+
+async def _log_page(request: Request) -> Response:
+    if not _steward(request).policy.log_public:
+        raise HTTPException(403)
+    after, limit = _number(request, "after", 0, 0, 2**63 - 1), _number(request, "limit", 100, 1, MAX_PAGE)
+    entries = await run_in_threadpool(_the_log(request).read, after, limit)
+    return _json(LogPage(entries, entries[-1].seq if len(entries) == limit else None))
+
+
+def _number(request: Request, name: str, default: int, least: int, most: int) -> int:
+    """A number of the query. Raises `MalformedRequest`."""
+    values = request.query_params.getlist(name) or [str(default)]
+    text = values[0] if len(values) == 1 else ""
+    number = int(text) if text.isascii() and text.isdecimal() and len(text) < 20 else -1
+    if not least <= number <= most:
+        raise MalformedRequest(f"`{name}` must be a number from {least} to {most}")
+    return number
+
+
 async def _body(request: Request) -> bytes:
     """The body, at most 2 MiB, within 30 seconds."""
     body = bytearray()
@@ -248,7 +292,9 @@ async def _fault(request: Request, exc: Exception) -> Response:
     more: dict[str, Any] = {"hint": exc.hint} if exc.hint else {}
     if isinstance(exc, Refused):
         more |= {"checks": exc.failed, "appraisal": exc.appraisal or {"ok": False, "checks": exc.checks}}
-    headers = {"Retry-After": str(int(RETRY_AFTER.total_seconds()))} if isinstance(exc, Overloaded) else {}
+    headers = (
+        {"Retry-After": str(int(RETRY_AFTER.total_seconds()))} if isinstance(exc, Overloaded | Unavailable) else {}
+    )
     return _problem(status, code, title, str(exc), more, headers)
 
 
@@ -293,6 +339,13 @@ def _json(
 def _steward(request: Request) -> Steward:
     steward: Steward = request.app.state.steward
     return steward
+
+
+def _the_log(request: Request) -> IssuanceLog:
+    log = _steward(request).log
+    if log is None:
+        raise HTTPException(404)
+    return log
 
 
 def _speaks_json(path: str) -> bool:

@@ -125,6 +125,12 @@ class Authority:
             builder = builder.add_extension(extension, critical)
         return builder.sign(self._key, SHA256()).public_bytes(Encoding.DER)
 
+    def sign(self, message: bytes) -> bytes:
+        """Sign something that is no certificate: ECDSA with SHA-256, in DER. It must not begin with a SEQUENCE."""
+        if message.startswith(b"\x30"):
+            raise AssertionError("what is signed could be taken for a certificate")
+        return self._key.sign(message, ec.ECDSA(SHA256()))
+
     def _leaf_extensions(self, leaf: Leaf) -> Iterator[tuple[x509.ExtensionType, bool]]:
         yield x509.BasicConstraints(ca=False, path_length=None), True
         yield key_usage("digital_signature"), True

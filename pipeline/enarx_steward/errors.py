@@ -5,7 +5,8 @@ StewardFault
 ├── MalformedRequest       the request is not one that can be read                       HTTP 400
 ├── Unattested             a good request without evidence (Enarx's protocol)            HTTP 401
 ├── Refused                evidence that was read, appraised and refused                 HTTP 403
-└── Overloaded             too many challenges are open                                  HTTP 503
+├── Overloaded             too many challenges are open                                  HTTP 503
+└── Unavailable            the database cannot be used, so that nothing may be issued    HTTP 503
 """
 
 from __future__ import annotations
@@ -50,3 +51,7 @@ class Refused(StewardFault):
 
 class Overloaded(StewardFault):
     """More challenges are open than the Steward remembers; they expire by themselves."""
+
+
+class Unavailable(StewardFault):
+    """The database does not do what it is asked: what cannot be logged is not issued."""

@@ -2,30 +2,36 @@
 
 Invariants: no certificate without a verdict that is ok, except the marking of a Keep without hardware under Enarx's
 protocol, where a policy asks for just that; no nonce answers twice; nothing in a certificate but its key is the
-requester's choice.
+requester's choice; with a log, no certificate and no refusal that is not in it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from enarx_attestation import Check, Evidence, MalformedEvidence, Sheet, UnknownKind, Verdict, parse
 from enarx_attestation.claims_extension import MAX_EVIDENCE, CertifiedEvidence, KeepClaims
 
-from . import collateral, csr, renewal
+from . import collateral, csr, decisions, renewal
 from .appraisal import Appraiser
 from .ca import Authority, Leaf
+from .decisions import Protocol
 from .errors import MalformedRequest, Refused, Unattested
 from .granting import give
 from .nonces import NonceStore
 from .policy import Grant, StewardPolicy
 from .rules import RULES
 from .workload import Workload, workload
+
+if TYPE_CHECKING:
+    # A database's client is a great deal to import for an authority without a log.
+    from .issuance_log import IssuanceLog
 
 Clock = Callable[[], datetime]
 
@@ -68,6 +74,7 @@ class Steward:
     """One audience, and one policy with its authority at a time. Safe to use from many threads.
 
     A request is answered under the policy that was in force when it came, also if another takes its place meanwhile.
+    Only an authority that is thrown away with the process, such as that of the issuer `selfsigned`, has no log.
     """
 
     def __init__(
@@ -79,12 +86,14 @@ class Steward:
         clock: Clock = utc_now,
         nonces: NonceStore | None = None,
         appraiser: Appraiser | None = None,
+        log: IssuanceLog | None = None,
     ) -> None:
         self.audience = audience
         self._version = PolicyVersion(authority, policy)
         self._clock = clock
         self._nonces = nonces or NonceStore()
         self._appraiser = appraiser or Appraiser()
+        self.log = log
 
     @property
     def version(self) -> PolicyVersion:
@@ -137,10 +146,26 @@ class Steward:
         4. Its report data commits to that nonce, that key, the package, this purpose and this audience.
         5. The request marks the kind of Keep that the evidence is of, where it marks one.
         6. Names and lifetime are the policy's.
+        7. The decision is in the log before it is told.
 
-        Raises `MalformedRequest`, `Refused`.
+        Raises `MalformedRequest`, `Refused`, `Unavailable`.
         """
-        version, now = self._version, self._clock()
+        version = self._version
+        with self._logged_refusal(version, "v1", kind, evidence):
+            return self._certify(version, request, nonce, kind, evidence, package, endorsements, renewed)
+
+    def _certify(
+        self,
+        version: PolicyVersion,
+        request: bytes,
+        nonce: bytes,
+        kind: str,
+        evidence: bytes,
+        package: str | None,
+        endorsements: Mapping[str, bytes],
+        renewed: Sequence[bytes] | None,
+    ) -> Certified:
+        now = self._clock()
         asked = csr.read(request)
         document = _read_evidence(evidence, kind)
         offered = collateral.read_offered(document, endorsements)
@@ -172,7 +197,8 @@ class Steward:
             raise Refused(sheet.done() + verdict.checks, appraisal)
         found = _claims(verdict, runs, version.policy.sha256, nonce_bound=True)
         shown = _certified_evidence(version.policy, document, nonce, self.audience)
-        return Certified((_issue(version, asked, found, grant, now, shown), *version.authority.issuers), appraisal)
+        leaf = self._issue("v1", version, asked, found, grant, now, shown, renewed[0] if renewed else None)
+        return Certified((leaf, *version.authority.issuers), appraisal)
 
     def certify_enarx(self, request: bytes, version: PolicyVersion | None = None) -> bytes:
         """Issue a certificate (DER) under Enarx's protocol, where the request itself carries the evidence.
@@ -181,9 +207,14 @@ class Steward:
 
         There, evidence commits to the key alone: no nonce, and no package but one that was fixed at launch. A Keep
         without hardware sends an empty marking and nothing else. The policy must accept Enarx's binding.
-        Raises `MalformedRequest`, `Unattested`, `Refused`.
+        Raises `MalformedRequest`, `Unattested`, `Refused`, `Unavailable`.
         """
-        version, now = version or self._version, self._clock()
+        version = version or self._version
+        with self._logged_refusal(version, "enarx", None, request):
+            return self._certify_enarx(version, request)
+
+    def _certify_enarx(self, version: PolicyVersion, request: bytes) -> bytes:
+        now = self._clock()
         asked = csr.read(request)
         if asked.marking is None:
             raise Unattested("the certificate request carries no evidence")
@@ -194,7 +225,7 @@ class Steward:
             grant = give(version.policy, Workload(kind="nil"), None, now, sheet)
             if grant is None:
                 raise Refused(sheet.done())
-            return _issue(version, asked, _unattested_claims(version.policy.sha256), grant, now)
+            return self._issue("enarx", version, asked, _unattested_claims(version.policy.sha256), grant, now)
         document, offered = collateral.read_enarx(asked.marking.kind, asked.marking.value)
         verdict, package = self._appraiser.enarx(
             version.policy, document, offered, spki=asked.spki, at=now, sheet=sheet
@@ -204,7 +235,35 @@ class Steward:
         if grant is None:
             raise Refused(sheet.done() + verdict.checks)
         found = _claims(verdict, runs, version.policy.sha256, nonce_bound=False)
-        return _issue(version, asked, found, grant, now, _certified_evidence(version.policy, document))
+        shown = _certified_evidence(version.policy, document)
+        return self._issue("enarx", version, asked, found, grant, now, shown)
+
+    def _issue(
+        self,
+        protocol: Protocol,
+        version: PolicyVersion,
+        asked: csr.Request,
+        found: KeepClaims,
+        grant: Grant,
+        now: datetime,
+        evidence: CertifiedEvidence | None = None,
+        renewed: bytes | None = None,
+    ) -> bytes:
+        certificate = _issue(version, asked, found, grant, now, evidence)
+        if self.log is not None:
+            self.log.append(decisions.issued(certificate, found, protocol, renewed=renewed))
+        return certificate
+
+    @contextmanager
+    def _logged_refusal(
+        self, version: PolicyVersion, protocol: Protocol, kind: str | None, evidence: bytes
+    ) -> Iterator[None]:
+        try:
+            yield
+        except Refused as why:
+            if self.log is not None:
+                self.log.append(decisions.refused(why, protocol, kind, evidence, version.policy.sha256))
+            raise
 
 
 def _read_evidence(data: bytes, kind: str) -> Evidence:

@@ -25,6 +25,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """Default: `steward.toml` in the state directory."""
     host: str = LOOPBACK
     port: int | None = None
+    database: str = ""
+    """URL of the database; default: that of the policy, and else a file in the state directory."""
     tls_certificate: Path | None = None
     """The operator's certificate for TLS (PEM), with `tls_key`."""
     tls_key: Path | None = None

@@ -9,6 +9,10 @@ A section for each kind of evidence holds the rules of `enarx_attestation.Policy
     renewal_grace = "1h"                     # how long after its end a certificate can be renewed; default: not at all
     evidence_in_certificate = true           # the default: relying parties can appraise the evidence themselves
 
+    [log]
+    database = "postgresql://steward@db.example.org/steward"  # default: a SQLite file in the state directory
+    public = true                            # whether whoever reaches the Steward may read the log; default: false
+
     [collateral]
     store = "/var/lib/enarx/collateral"      # of `enarx-deploy collateral`; default: `collateral` of the Steward
     endorsements = "store"                   # or "request-too": also lists and statements that requesters send
@@ -84,6 +88,7 @@ _CONDITIONS: Final = {
 _NAMED_KEY: Final = re.compile(r"`((?:\$|[A-Za-z0-9_-]+)[A-Za-z0-9_.\[\]-]*)`")
 _PART: Final = re.compile(r"\$|[A-Za-z0-9_-]+")
 _GRANT_KEYS: Final = ("names", "lifetime")
+_LOG_KEYS: Final = ("database", "public")
 _CA_KEYS: Final = ("trust_domain", "audience", "evidence_in_certificate", "minimum_lifetime", "renewal_grace")
 _ENDORSEMENTS: Final = {"store": False, "request-too": True}
 
@@ -141,6 +146,10 @@ class StewardPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """Whether revocation lists and statements that a requester sends may make up for the store's."""
     collateral_store: Path | None = None
     """Where the store is, if not in the state directory."""
+    database: str = ""
+    """URL of the database for log and challenges; empty for a file in the state directory."""
+    log_public: bool = False
+    """Whether the log's entries are told to whoever asks."""
     sha256: str
     """Digest of the file, in hexadecimal."""
 
@@ -178,10 +187,11 @@ def parse(data: bytes) -> StewardPolicy:
         tables = tomllib.loads(data.decode())
     except (ValueError, RecursionError) as exc:  # also numbers of thousands of digits, and what is nested too deeply
         raise ConfigurationError(f"not TOML: {exc}") from exc
-    _refuse_unknown(tables, [*Policy.__struct_fields__, "ca", "collateral", "packages", "grant"], "")
+    _refuse_unknown(tables, [*Policy.__struct_fields__, "ca", "collateral", "packages", "grant", "log"], "")
     ca = _read_ca(_table(tables.pop("ca", None), "ca"))
     requester_counts, collateral_store = _read_collateral(_table(tables.pop("collateral", {}), "collateral"))
     allowed_packages, denied_packages = _read_packages(_table(tables.pop("packages", {}), "packages"))
+    database, log_public = _read_log(_table(tables.pop("log", {}), "log"))
     granted = tables.pop("grant", [])
     if not tables:
         raise ConfigurationError("the policy accepts nothing", hint="add a section such as [nil], [snp], [sgx]")
@@ -201,6 +211,8 @@ def parse(data: bytes) -> StewardPolicy:
         **ca,
         requester_counts=requester_counts,
         collateral_store=collateral_store,
+        database=database,
+        log_public=log_public,
         sha256=hashlib.sha256(data).hexdigest(),
     )
 
@@ -213,6 +225,10 @@ def for_this_machine(*, written_by: str) -> str:
 
 [ca]
 trust_domain = "localhost"
+
+# Every decision is in a log, which programs of this machine may read.
+[log]
+public = true
 
 # A certificate issued under this section says "no hardware protection" and means it: a nil Keep is a process, the
 # operator and root of its machine can read and change all of it, and its evidence is its own word. It is good for
@@ -297,6 +313,16 @@ def _read_collateral(table: Mapping[str, Any]) -> tuple[bool, Path | None]:
             hint="a requester would send the oldest list that still holds: store has the Steward's own alone",
         )
     return _ENDORSEMENTS[named], None if store is None else Path(store)
+
+
+def _read_log(table: Mapping[str, Any]) -> tuple[str, bool]:
+    _refuse_unknown(table, _LOG_KEYS, "log.")
+    database, public = table.get("database", ""), table.get("public", False)
+    if not isinstance(database, str):
+        raise ConfigurationError("`log.database` must be the URL of a PostgreSQL database")
+    if not isinstance(public, bool):
+        raise ConfigurationError("`log.public` must be true or false")
+    return database, public
 
 
 def _read_packages(table: Mapping[str, Any]) -> tuple[frozenset[str], frozenset[str]]:

@@ -6,6 +6,7 @@ unless it is asked by name not to. Requests are logged by method, path and statu
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import socket
@@ -17,13 +18,14 @@ import uvicorn
 
 from enarx_collateral import Store
 
+from . import database, state
 from . import policy as policy_file
-from . import state
 from .app import make_app
 from .appraisal import Appraiser
 from .connections import BoundedConnection
 from .errors import ConfigurationError
 from .issuance import Steward, utc_now
+from .issuance_log import IssuanceLog
 from .options import Options, audience_of, is_loopback
 from .record import Held, Running, hold
 from .stored import StoredCollateral
@@ -63,12 +65,18 @@ def serve(options: Options, ready: Ready, *, before_serving: Callable[[], None] 
     state.prepare(options.state)
     policy = policy_file.load(options.policy_path)
     authority = state.load_authority(options.state, policy, utc_now())
-    with hold(options.state) as held, _listen(options, _ports(options, held)) as listener:
+    with (
+        hold(options.state) as held,
+        _listen(options, _ports(options, held)) as listener,
+        contextlib.closing(database.open_for(options.state, options.database or policy.database)) as opened,
+    ):
         transport = options.transport
         url = _url(listener, "https" if transport.endswith("-tls") else "http")
         source = StoredCollateral(Store(policy.collateral_store or options.state / state.COLLATERAL))
         audience = audience_of(policy, options.host, url)
-        steward = Steward(authority, policy, audience=audience, appraiser=Appraiser(source=source))
+        steward = Steward(
+            authority, policy, audience=audience, appraiser=Appraiser(source=source), log=IssuanceLog(opened)
+        )
         tls = _tls(options, audience)
         before_serving()
         running = Running(

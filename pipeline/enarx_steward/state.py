@@ -7,6 +7,7 @@ chain.pem      the path to another root above it, where there is one
 intermediates  for each policy a file with key and certificate, mode 0600
 tls.pem        key and certificate of the listener, mode 0600, where it has one under the own root
 steward.toml   the policy
+issuance.db    the issuance log, mode 0600, unless the policy names another database
 server.json    where the running Steward listens; locked as long as it runs
 collateral/    what endorses evidence, as `enarx-deploy collateral` keeps it
 steward.log    what the one in the background says
@@ -43,6 +44,7 @@ CHANGE: Final = "change"
 """Where files wait that take the place of others together."""
 INTERMEDIATES: Final = "intermediates"
 POLICY: Final = "steward.toml"
+ISSUANCE_LOG: Final = "issuance.db"
 RECORD: Final = "server.json"
 LOG: Final = "steward.log"
 COLLATERAL: Final = "collateral"

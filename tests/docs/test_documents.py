@@ -90,7 +90,9 @@ def fault_of(words: list[str]) -> str:
         command = None
     if command is None:
         return f"there is no command {rest[0]}"
-    if isinstance(command, click.Group):
+    while isinstance(command, click.Group) and len(rest) > 1 and rest[1] in command.commands:
+        command, rest = command.commands[rest[1]], rest[1:]
+    if isinstance(command, click.Group) and not command.invoke_without_command:
         return fault_in_group(command, rest[1:])
     after = take_options(command, rest[1:], everywhere=True)
     return after if isinstance(after, str) else ""
@@ -173,6 +175,7 @@ def test_never_the_bare_word(name: str) -> None:
         ("enarx-deploy up --fource", "no option --fource"),
         ("enarx-deploy collateral fetsch", "no command fetsch"),
         ("enarx-deploy collateral fetch --refesh", "no option --refesh"),
+        ("enarx-deploy steward log verify --hed FILE", "no option --hed"),
         ("$ enarx-deploy --jason keeps", "no option --jason"),
         ("enarx-deploy keeps --grace 1 | head", "no option --grace"),
         ("X=$(enarx-deploy up --jason | cat)", "no option --jason"),

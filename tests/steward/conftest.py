@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import importlib.util
+import itertools
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -129,6 +134,92 @@ class Process:
         self.process.stdout.close()
         self.process.stderr.close()
         return status
+
+
+POSTGRESQL = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
+
+
+class Cluster:
+    """A PostgreSQL of its own, reached by a Unix socket alone. It refuses to run as root, so another user runs it."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        self._as = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.geteuid() == 0 else []
+        if self._as:
+            shutil.chown(place, "postgres", "postgres")
+        self._run("initdb", "--auth=trust", "--username=steward", "--encoding=UTF8", str(place / "data"))
+        self._process: subprocess.Popen | None = None
+        self.start()
+
+    def start(self) -> None:
+        words = ["-D", str(self.place / "data"), "-k", str(self.place), "-c", "listen_addresses="]
+        deadline = time.monotonic() + 60
+        while True:
+            self._process = subprocess.Popen(
+                [*self._as, str(POSTGRESQL[-1] / "postgres"), *words],
+                cwd=self.place,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            while self._process.poll() is None and time.monotonic() < deadline:
+                if self.sql("SELECT 1", check=False).returncode == 0:
+                    return
+                time.sleep(0.05)
+            # After a kill, the memory of the dead one's children is still in use for a moment.
+            assert time.monotonic() < deadline, "PostgreSQL does not start"
+            time.sleep(0.2)
+
+    def kill(self) -> None:
+        """End it and all its processes without a word."""
+        os.kill(self._process.pid, signal.SIGSTOP)  # so that it has no more of them
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
+        for pid in [*map(int, children), self._process.pid]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._process.wait(timeout=30)
+
+    def stop(self) -> None:
+        self._process.send_signal(signal.SIGINT)
+        self._process.wait(timeout=60)
+
+    def url(self, database: str, user: str = "steward") -> str:
+        return f"postgresql://{user}@/{database}?host={self.place}"
+
+    def sql(self, *statements: str, database: str = "postgres", check: bool = True) -> subprocess.CompletedProcess:
+        """Let psql run statements as the owner; its output is the values, a row a line."""
+        words = [word for statement in statements for word in ("-c", statement)]
+        return subprocess.run(
+            ["psql", "-XAtq", "-v", "ON_ERROR_STOP=1", "-h", str(self.place), "-U", "steward", "-d", database, *words],
+            capture_output=True,
+            text=True,
+            check=check,
+        )
+
+    def _run(self, tool: str, *words: str) -> None:
+        subprocess.run([*self._as, str(POSTGRESQL[-1] / tool), *words], check=True, capture_output=True, cwd=self.place)
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    """A running PostgreSQL."""
+    if not POSTGRESQL or shutil.which("psql") is None:
+        pytest.skip("PostgreSQL is not installed")
+    with tempfile.TemporaryDirectory(prefix="pg.", ignore_cleanup_errors=True) as place:
+        running = Cluster(Path(place))
+        yield running
+        running.stop()
+
+
+@pytest.fixture
+def postgresql(cluster, request):
+    """The name of an empty database of its own."""
+    name = f"db{next(_number)}"
+    cluster.sql(f"CREATE DATABASE {name}")
+    return name
+
+
+_number = itertools.count()
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import click
 
+from enarx_deploy.cli import steward_log
 from enarx_deploy.cli.context import Context, common_options
 from enarx_deploy.errors import EnarxDeployError, StewardError, UsageError
 
@@ -29,6 +30,7 @@ Files in the state directory:
   root.pem      its root certificate: give it to clients, who pin it
   steward.toml  the policy: what is accepted, and which names and lifetimes
                 certificates get. Without a policy no Steward starts.
+  issuance.db   the issuance log, unless it is in another database
 
 \b
 The Steward speaks plain HTTP on this machine's loopback interface. For other
@@ -46,6 +48,7 @@ under its own root, for the host in the policy's
     help="Where key, root and policy are. Default: those of your own Steward, which `up` uses.",
 )
 @click.option("--policy", metavar="FILE", type=click.Path(path_type=Path), help="Default: steward.toml in DIR.")
+@click.option("--database", metavar="URL", help="A PostgreSQL for log and challenges. Default: issuance.db in DIR.")
 @click.option("--tls-cert", metavar="FILE", type=click.Path(path_type=Path), help="Speak TLS with this certificate.")
 @click.option("--tls-key", metavar="FILE", type=click.Path(path_type=Path), help="And this key, without a password.")
 @click.option("--insecure-http", is_flag=True, help="Plain HTTP for other machines: anybody on the way can answer.")
@@ -58,6 +61,7 @@ def command(
     listen: str | None,
     state: Path | None,
     policy: Path | None,
+    database: str | None,
     tls_cert: Path | None,
     tls_key: Path | None,
     insecure_http: bool,
@@ -85,8 +89,11 @@ def command(
         elif initialise:
             _initialise(context, directory)
         else:
-            options = _options(directory, policy, listen, tls_cert, tls_key, insecure_http)
+            options = _options(directory, policy, listen, database, tls_cert, tls_key, insecure_http)
             _serve(context, options, own=state is None and policy is None)
+
+
+command.add_command(steward_log.command, "log")
 
 
 def _serve(context: Context, options: Options, *, own: bool) -> None:
@@ -144,6 +151,7 @@ def _options(
     directory: Path,
     policy: Path | None,
     listen: str | None,
+    database: str | None,
     tls_cert: Path | None,
     tls_key: Path | None,
     insecure_http: bool,
@@ -157,6 +165,7 @@ def _options(
             policy=policy.absolute() if policy else None,
             host=host,
             port=port,
+            database=database or "",
             tls_certificate=tls_cert.absolute() if tls_cert else None,
             tls_key=tls_key.absolute() if tls_key else None,
             insecure_http=insecure_http,
