@@ -207,7 +207,7 @@ def _windows(authority: Authority) -> Iterator[dict[str, Any]]:
 
 
 async def _nonce(request: Request) -> Response:
-    challenge = _steward(request).challenge()
+    challenge = await run_in_threadpool(_steward(request).challenge)
     return _json({"nonce": challenge.nonce, "expires": challenge.expires})
 
 

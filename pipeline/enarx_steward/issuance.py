@@ -24,7 +24,7 @@ from .ca import Authority, Leaf
 from .decisions import Protocol
 from .errors import MalformedRequest, Refused, Unattested
 from .granting import give
-from .nonces import NonceStore
+from .nonces import Nonces, NonceStore
 from .policy import Grant, StewardPolicy
 from .rules import RULES
 from .workload import Workload, workload
@@ -84,7 +84,7 @@ class Steward:
         *,
         audience: str,
         clock: Clock = utc_now,
-        nonces: NonceStore | None = None,
+        nonces: Nonces | None = None,
         appraiser: Appraiser | None = None,
         log: IssuanceLog | None = None,
     ) -> None:

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Final
+from typing import Final, Protocol
 
 from .errors import Overloaded
 
@@ -20,6 +20,18 @@ SIZE: Final = 32
 LIFETIME: Final = timedelta(seconds=120)
 CAPACITY: Final = 65_536
 """Most nonces that are open at a time; a nonce and its entry take about 200 bytes."""
+
+
+class Nonces(Protocol):
+    """Open nonces, wherever they are."""
+
+    lifetime: timedelta
+
+    def open(self) -> bytes:
+        """A new nonce. Raises `Overloaded`, `Unavailable`."""
+
+    def close(self, nonce: bytes) -> bool:
+        """Whether `nonce` is open; it is not from now on. Raises `Unavailable`."""
 
 
 class NonceStore:

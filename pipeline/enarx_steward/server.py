@@ -28,6 +28,7 @@ from .issuance import Steward, utc_now
 from .issuance_log import IssuanceLog
 from .options import Options, audience_of, is_loopback
 from .record import Held, Running, hold
+from .shared_nonces import SharedNonces
 from .stored import StoredCollateral
 from .tls import Given, Own
 from .tls import Listener as TlsListener
@@ -75,7 +76,12 @@ def serve(options: Options, ready: Ready, *, before_serving: Callable[[], None] 
         source = StoredCollateral(Store(policy.collateral_store or options.state / state.COLLATERAL))
         audience = audience_of(policy, options.host, url)
         steward = Steward(
-            authority, policy, audience=audience, appraiser=Appraiser(source=source), log=IssuanceLog(opened)
+            authority,
+            policy,
+            audience=audience,
+            appraiser=Appraiser(source=source),
+            log=IssuanceLog(opened),
+            nonces=SharedNonces(opened) if opened.shared else None,
         )
         tls = _tls(options, audience)
         before_serving()
