@@ -23,7 +23,7 @@ from .workload import Workload
 
 MAX_CERTIFICATE: Final = 1 << 16
 """Most bytes of one certificate of a chain."""
-MAX_CHAIN: Final = 4
+MAX_CHAIN: Final = 8
 """Most certificates of a chain."""
 
 
@@ -75,7 +75,8 @@ def _issued(previous: Previous, authority: Authority) -> bool:
         previous.leaf.verify_directly_issued_by(previous.issuer)
     except (ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound):
         return False
-    roots = (authority.root.certificate, authority.root.issuing)
+    root = authority.root
+    roots = (root.certificate, *root.above)  # of which one may be the root that this one took the place of
     return not constraints.ca and any(_directly_issued(previous.issuer, root) for root in roots)
 
 

@@ -13,15 +13,18 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from enarx_attestation import Sheet
 from enarx_issuers import chain
-from enarx_steward import ceremony, policy
+from enarx_steward import ceremony, policy, renewal
 from enarx_steward import state as files
+from enarx_steward.ca import Leaf
 from enarx_steward.errors import ConfigurationError
+from enarx_steward.issuance import RULES
 from enarx_steward.record import find
 from enarx_steward.root import key_usage
 
 from .conftest import POLICY
-from .test_hierarchy import Service, openssl_says, python_says
+from .test_hierarchy import CLAIMS, Service, openssl_says, python_says
 
 NOW = datetime.now(UTC)
 ACCEPTED = policy.parse(POLICY.encode())
@@ -153,6 +156,20 @@ def test_a_running_steward_takes_a_roll_up_and_old_pins_still_hold(start, state,
     issued = [certificate.public_bytes(Encoding.DER) for certificate in running.client.certify(keep)]
     for pem in info["roots_pem"]:
         chain.check(issued, keep.request(), pem)
+
+
+def test_what_was_issued_before_a_roll_can_be_renewed_after_it(state, keep):
+    before = files.load_authority(state, ACCEPTED, NOW)
+    leaf = Leaf(key=keep.key.public_key(), claims=CLAIMS, grant=ACCEPTED.grants["nil"], trust_domain="example.org")
+    issued = renewal.read([before.issue(leaf, NOW), *before.issuers])
+    outcomes = []
+    for change in (None, ceremony.roll, ceremony.finish):
+        if change is not None:
+            change(state, NOW)
+        sheet = Sheet(RULES)
+        renewal.check_previous(issued, files.load_authority(state, ACCEPTED, NOW), ACCEPTED, NOW, sheet)
+        outcomes.append({check.id: check.ok for check in sheet.done()}["renewal.certificate"])
+    assert outcomes == [True, True, False]
 
 
 @pytest.mark.parametrize("done", [0, 1, 2, 3])
