@@ -8,6 +8,7 @@
     POST /v1/certificate  {"csr", "nonce", "evidence": {"kind", "data"}, "package"?, "endorsements"?: {name: bytes}}
                           -> {"chain": [leaf, …, root], "appraisal": {"ok", "kind", "status", "claims", "checks"}}
     POST /v1/renew        the same, and {"chain"} of the certificate whose place the new one takes
+    GET  /v1/health       {"status": "ready"}; 503 while the database does not answer
     GET  /v1/log/head     {"seq", "hash", "time", "signature", "chain"}: the end of the issuance log, signed
     GET  /v1/log          ?after=SEQ&limit=N -> {"entries": [{"seq", "time", "body", "prev", "hash"}, …], "next"}
 
@@ -135,6 +136,7 @@ def make_app(
         Route("/v1/nonce", _nonce, methods=["POST"]),
         Route("/v1/certificate", _certificate, methods=["POST"]),
         Route("/v1/renew", _renew, methods=["POST"]),
+        Route("/v1/health", _health, methods=["GET"]),
         Route("/v1/log", _log_page, methods=["GET"]),
         Route("/v1/log/head", _log_head, methods=["GET"]),
     ]
@@ -242,6 +244,12 @@ async def _certify(request: Request, asked: CertificateBody, renewed: tuple[byte
         renewed=renewed,
     )
     return _json(certified)
+
+
+async def _health(request: Request) -> Response:
+    """Ready to issue: the database answers. `GET /` says that the process lives."""
+    await run_in_threadpool(_the_log(request).head)
+    return _json({"status": "ready"})
 
 
 async def _log_head(request: Request) -> Response:

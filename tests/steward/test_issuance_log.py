@@ -481,3 +481,12 @@ def test_a_fault_of_the_database_is_one_of_the_stewards(store):
     store.tamper("DROP TABLE issuance_log")
     with pytest.raises(Unavailable, match="issuance_log"):
         log.append(DECISION)
+
+
+def test_a_steward_is_ready_while_its_database_answers(start, store):
+    client = start(*store.options[2:]).client
+    assert client.http.get(f"{client.url}/v1/health").json() == {"status": "ready"}
+    store.tamper("DROP TABLE issuance_log")
+    answer = client.http.get(f"{client.url}/v1/health")
+    assert (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+    assert client.http.get(client.url).status_code == 200
