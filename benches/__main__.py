@@ -11,7 +11,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-from benches import cold_run, echo, wasi_calls
+from benches import attestation, cold_run, echo, wasi_calls
 from benches.figures import Section, shown
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
@@ -21,6 +21,7 @@ BENCHMARKS: dict[str, Callable[[float], Section]] = {
     "echo": echo.measure_tcp,
     "tls": echo.measure_tls,
     "run": cold_run.measure,
+    "attestation": attestation.measure,
 }
 
 
