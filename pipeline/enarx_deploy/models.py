@@ -121,7 +121,11 @@ class Identity(Record, frozen=True):
 
 
 class KeepStatus(Record, frozen=True):
-    """What a target knows of one Keep. `crashed` is a Keep whose host process is gone without having said why."""
+    """What a target knows of one Keep. `crashed` is a Keep whose host process is gone without having said why.
+
+    `cause` is what ended it, and `reason` the same in words; `limits` are the limits of `[resources]` that it met.
+    `metrics` is where its host process serves metrics (HOST:PORT), if it does.
+    """
 
     id: str
     name: str
@@ -133,8 +137,11 @@ class KeepStatus(Record, frozen=True):
     created: str
     pid: int = 0
     exit_status: int | None = None
+    cause: Literal["", "exit", "trap", "limit", "jail", "signal", "error", "killed", "died"] = ""
     reason: str = ""
+    limits: list[str] = []
     certificate_not_after: str = ""
+    metrics: str = ""
 
 
 ALIVE = ("starting", "running", "stopping")

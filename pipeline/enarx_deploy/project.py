@@ -28,6 +28,7 @@ class Settings:
     minimum: str = ""  # the weakest backend that may be chosen
     target: str = ""  # a target's name
     keep_name: str = ""  # the Keep's name
+    metrics: str = ""  # HOST:PORT where the host process serves metrics
     force: bool = False  # run every stage, even where its inputs are unchanged
 
 
@@ -64,6 +65,7 @@ def load_project(
     manifest_file: Path | None = None,
     backend: str = "",
     target: str = "",
+    metrics: str = "",
     force: bool = False,
 ) -> Project:
     """Read the project in `directory`: its manifest, with `overrides` (`KEY=VALUE`) laid over it.
@@ -80,24 +82,26 @@ def load_project(
         manifest=loaded.manifest,
         manifest_file=loaded.path,
         manifest_text=loaded.text,
-        settings=_settings(loaded.manifest, backend=backend, target=target, force=force),
+        settings=_settings(loaded.manifest, Settings(backend=backend, target=target, metrics=metrics, force=force)),
         warnings=tuple(loaded.warnings),
     )
 
 
-def _settings(manifest: Manifest, *, backend: str, target: str, force: bool) -> Settings:
+def _settings(manifest: Manifest, asked: Settings) -> Settings:
+    target = asked.target
     if not manifest.deploy:
-        return Settings(backend=backend, target=target, force=force)
+        return asked
     # A target that is no table's name overrides the table's target only: its `minimum` still holds.
     name = target if target in manifest.deploy else _default_table(list(manifest.deploy))
     table = manifest.deploy[name]
     return Settings(
         deploy=name,
-        backend=backend or table.backend or "",
+        backend=asked.backend or table.backend or "",
         minimum=table.minimum or "",
         target=table.target if target in ("", name) else target,
         keep_name=table.name or "",
-        force=force,
+        metrics=asked.metrics or table.metrics or "",
+        force=asked.force,
     )
 
 

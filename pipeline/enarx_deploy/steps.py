@@ -171,6 +171,7 @@ def _deploy_inputs(work: Work) -> dict[str, Any]:
         "backend": work.backend.name,
         "target": work.target.name,
         "name": work.project.name,
+        "metrics": work.project.settings.metrics,
     }
 
 

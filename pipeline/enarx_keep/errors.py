@@ -7,6 +7,10 @@ class KeepFault(Exception):
     """Head of the tree."""
 
 
+class LimitMet(KeepFault):
+    """The workload met a limit of its manifest that it cannot go on behind."""
+
+
 class BadMessage(KeepFault):
     """The host sent something that is not of the protocol."""
 

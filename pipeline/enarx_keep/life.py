@@ -15,6 +15,7 @@ from __future__ import annotations
 import base64
 import os
 import time
+from collections.abc import Mapping
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -25,14 +26,17 @@ from enarx_keep.attester.choice import Chosen, Place, choose
 from enarx_keep.attester.machine import Machine
 from enarx_keep.binding import report_data
 from enarx_keep.channel import Message, Reader, encode, field
-from enarx_keep.errors import BadManifest, BadMessage, BadPackage, KeepFault
-from enarx_sallyport import Guest, check_wasmtime, link
+from enarx_keep.errors import BadManifest, BadMessage, BadPackage, KeepFault, LimitMet
+from enarx_sallyport import Guest, check_wasmtime, limit_time, link
 
 _UNPROTECTED = ("nil",)
 """Kinds of evidence with which the host may add to the manifest, for trying a program; elsewhere that is an attack."""
 
 _ENARX_EXTENSIONS = {"nil": ([1, 3, 6, 1, 4, 1, 58270, 1, 1], b"")}
 """By kind, the extension that Enarx's Steward looks for in the certificate request: its identifier and content."""
+
+_Exports = Mapping[str, Any]
+"""What a module exports, by name."""
 
 
 def live(block_fd: int, doorbell_fd: int, kept: module.Kept | None, began: float, place: Place) -> None:
@@ -44,6 +48,8 @@ def live(block_fd: int, doorbell_fd: int, kept: module.Kept | None, began: float
     guest = Guest(block_fd, doorbell_fd)
     try:
         outcome = _Keep(guest, kept, began).run(place)
+    except LimitMet as limit:
+        outcome = {"type": "exit", "kind": "limit", "message": str(limit)}
     except (KeepFault, wasmtime.WasmtimeError, RuntimeError) as fault:
         outcome = {"type": "exit", "kind": "error", "message": str(fault).strip()}
     except EOFError:
@@ -72,8 +78,7 @@ class _Keep:
         files = package.receive(self._reader, digest)
         own = manifest.read(_file(files, "Enarx.toml"))
         self._phase("package")
-        engine = module.engine()
-        code = module.load(engine, _file(files, "main.wasm"), self._kept)
+        engine, code = module.load(_file(files, "main.wasm"), self._kept, deadline=own.has_deadline)
         if self._kept is not None:
             os.close(self._kept.descriptor)
         self._phase("module")
@@ -81,18 +86,20 @@ class _Keep:
             self._obtain_certificate(digest)
             self._phase("identity")
         self._open(own, files)
+        if own.has_deadline:
+            limit_time(self._guest, engine, time=own.time, cpu_time=own.cpu_time)
         if place.can_be_jailed:
             lacking += self._guest.lock()
-        call = self._link(engine, code, own)
+        store, exports = self._link(engine, code, own)
+        entry = _entry(exports)
         self._tell({"type": "running", "phases": self._phases, "lacking": lacking})
-        return self._call(*call)
+        return self._call(store, entry, exports, own)
 
     def _confine(self) -> list[str]:
         """Step into the jail; answers what this machine lacks for it. What asks the kernel for more comes before."""
         check_wasmtime()
-        if self._kept is None or not self._kept.code:
-            module.warm_up()
-        module.engine()
+        module.engine()  # which sets handlers of signals
+        module.warm_up(self._kept)
         return self._guest.confine(self._kept.descriptor if self._kept else None)
 
     def _phase(self, name: str) -> None:
@@ -137,6 +144,7 @@ class _Keep:
         self._guest.install_certificate(chain, self._root)
 
     def _open(self, own: manifest.Manifest, files: package.Files) -> None:
+        self._guest.limit_descriptors(own.descriptors)
         for entry in own.files:
             self._add(entry, files)
         self._guest.limit_filesystem(own.filesystem_bytes)
@@ -218,32 +226,58 @@ class _Keep:
 
     def _link(
         self, engine: wasmtime.Engine, code: wasmtime.Module, own: manifest.Manifest
-    ) -> tuple[wasmtime.Store, wasmtime.Func]:
+    ) -> tuple[wasmtime.Store, _Exports]:
         store = wasmtime.Store(engine)
         store.set_limits(memory_size=own.memory_bytes)
+        if own.has_deadline:
+            store.set_epoch_deadline(1)
         linker = wasmtime.Linker(engine)
         link(self._guest, linker)
         try:
             instance = linker.instantiate(store, code)
+        except wasmtime.WasmtimeError as fault:
+            if "exceeds memory limits" not in str(fault):
+                raise
+            raise LimitMet(f"[resources] memory: {own.memory_bytes:,} bytes are less than the module needs") from fault
         except (wasmtime.Trap, wasmtime.ExitTrap) as trap:
+            self._check_time(own)
             raise KeepFault(f"the module's start function failed: {trap}") from trap
-        exports = instance.exports(store)
-        for name in ("", "_start"):
-            entry = exports.get(name)
-            if isinstance(entry, wasmtime.Func):
-                return store, entry
-        raise BadPackage("the module exports neither a function `_start` nor one with an empty name")
+        return store, instance.exports(store)
 
-    def _call(self, store: wasmtime.Store, entry: wasmtime.Func) -> Message:
+    def _call(self, store: wasmtime.Store, entry: wasmtime.Func, exports: _Exports, own: manifest.Manifest) -> Message:
         """Run the workload. What its function returns is not an exit code, as in Enarx."""
         try:
             entry(store)
         except (wasmtime.Trap, wasmtime.WasmtimeError) as trap:
+            self._check_time(own)
             code = self._guest.exit_code
+            if code != 0:
+                self._tell_of_memory(store, exports, own)
             if code is None:
                 return {"type": "exit", "kind": "trap", "message": str(trap).strip()}
             return {"type": "exit", "kind": "exit", "code": code}
         return {"type": "exit", "kind": "exit", "code": 0}
+
+    def _check_time(self, own: manifest.Manifest) -> None:
+        """Raise LimitMet if it is time that has ended the workload."""
+        if self._guest.expired == "time":
+            raise LimitMet(f"[resources] time: the workload has run for {own.time} s")
+        if self._guest.expired == "cpu_time":
+            raise LimitMet(f"[resources] cpu_time: the workload has taken {own.cpu_time} s of processor time")
+
+    def _tell_of_memory(self, store: wasmtime.Store, exports: _Exports, own: manifest.Manifest) -> None:
+        """A workload that gets no more memory fails in its own way; its host hears that this may be why."""
+        memory = exports.get("memory")
+        if isinstance(memory, wasmtime.Memory) and memory.data_len(store) >= own.memory_bytes - own.memory_bytes // 16:
+            self._tell({"type": "limit", "resource": "memory"})
+
+
+def _entry(exports: _Exports) -> wasmtime.Func:
+    for name in ("", "_start"):
+        entry = exports.get(name)
+        if isinstance(entry, wasmtime.Func):
+            return entry
+    raise BadPackage("the module exports neither a function `_start` nor one with an empty name")
 
 
 def _where(fault: Exception) -> str:

@@ -49,11 +49,19 @@ class Manifest:
     assets: tuple[Asset, ...] = ()
     memory_bytes: int = 4 << 30
     filesystem_bytes: int = 64 << 20
+    descriptors: int = 65536
+    time: int | None = None
+    cpu_time: int | None = None
 
     @property
     def needs_certificate(self) -> bool:
         """Whether a socket speaks TLS: one that listens serves the certificate, one that connects can show it."""
         return any(file.tls for file in self.files)
+
+    @property
+    def has_deadline(self) -> bool:
+        """Whether the workload must be stopped some time."""
+        return self.time is not None or self.cpu_time is not None
 
     def argv(self) -> list[str]:
         """The arguments, the program's name first."""
@@ -88,6 +96,9 @@ def _manifest(tables: dict[str, Any]) -> Manifest:
         assets=tuple(_asset(entry) for entry in package.get("assets", ())),
         memory_bytes=_size(resources.get("memory", "4 GiB")),
         filesystem_bytes=_size(resources.get("filesystem", "64 MiB")),
+        descriptors=int(resources.get("descriptors", 65536)),
+        time=_seconds(resources.get("time")),
+        cpu_time=_seconds(resources.get("cpu_time")),
     )
 
 
@@ -120,6 +131,10 @@ def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{value!r} is not a string")
     return value
+
+
+def _seconds(value: Any) -> int | None:
+    return None if value is None else int(value)
 
 
 def _size(value: Any) -> int:

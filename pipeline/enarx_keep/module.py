@@ -37,31 +37,30 @@ class Kept:
     code: bytes
 
 
+def engine(*, deadline: bool = False, parallel: bool = True) -> wasmtime.Engine:
+    """The engine: core modules with the features that wasm 2.0 and SIMD ask for, and without shared memory.
+
+    With a deadline, code looks at the engine's epoch in each loop and at each call.
+    """
+    return _engine(deadline, parallel)
+
+
 @functools.cache
-def engine() -> wasmtime.Engine:
-    """The engine: core modules with the features that wasm 2.0 and SIMD ask for, and without shared memory."""
-    return wasmtime.Engine(_config())
-
-
-def engine_with_deadline() -> wasmtime.Engine:
-    """The same, for code that looks at the engine's epoch in each loop and at each call."""
-    config = _config()
-    config.epoch_interruption = True
-    return wasmtime.Engine(config)
-
-
-def _config() -> wasmtime.Config:
+def _engine(deadline: bool, parallel: bool) -> wasmtime.Engine:
     config = wasmtime.Config()
+    config.epoch_interruption = deadline
+    config.parallel_compilation = parallel
     config.wasm_threads = False
     config.cranelift_opt_level = "speed"
     # A memory's first content would be a file of memory to map; a Keep in its jail can make none.
     _ffi.dll.wasmtime_config_memory_init_cow_set(config.ptr(), False)
-    return config
+    return wasmtime.Engine(config)
 
 
-def warm_up() -> None:
-    """Have the compiler start its threads, which it cannot in the jail."""
-    wasmtime.Module(engine(), _SMALLEST)
+def warm_up(kept: Kept | None) -> None:
+    """Have the compiler start its threads, which it cannot in the jail, unless there is code already."""
+    if kept is None or not kept.code:
+        wasmtime.Module(engine(), _SMALLEST)
 
 
 def find(cache: Path, sha256: str) -> Kept | None:
@@ -78,16 +77,19 @@ def find(cache: Path, sha256: str) -> Kept | None:
     return Kept(descriptor, sha256, _checked(found))
 
 
-def load(engine: wasmtime.Engine, wasm: bytes, kept: Kept | None) -> wasmtime.Module:
-    """The module, compiled now or before. Raises wasmtime.WasmtimeError if it is not valid."""
-    if kept is None or hashlib.sha256(wasm).hexdigest() != kept.sha256:
-        return wasmtime.Module(engine, wasm)
-    if kept.code:
-        with contextlib.suppress(wasmtime.WasmtimeError):  # made by another build of wasmtime: made anew
-            return wasmtime.Module.deserialize(engine, kept.code)
-    module = wasmtime.Module(engine, wasm)
-    _store(kept.descriptor, bytes(module.serialize()))
-    return module
+def load(wasm: bytes, kept: Kept | None, *, deadline: bool = False) -> tuple[wasmtime.Engine, wasmtime.Module]:
+    """The module, compiled now or before, and its engine. Raises wasmtime.WasmtimeError if it is not valid."""
+    mine = engine(deadline=deadline)
+    is_promised = kept is not None and hashlib.sha256(wasm).hexdigest() == kept.sha256
+    if kept is not None and kept.code:
+        if is_promised:
+            with contextlib.suppress(wasmtime.WasmtimeError):  # made by another wasmtime, or without the deadline
+                return mine, wasmtime.Module.deserialize(mine, kept.code)
+        mine = engine(deadline=deadline, parallel=False)  # the compiler's threads were not started
+    module = wasmtime.Module(mine, wasm)
+    if kept is not None and is_promised:
+        _store(kept.descriptor, bytes(module.serialize()))
+    return mine, module
 
 
 def _key(sha256: str) -> str:

@@ -12,7 +12,16 @@ from enarx_sallyport._native import Guest, Host, end_with_parent
 if TYPE_CHECKING:
     import wasmtime
 
-__all__ = ["WASMTIME_MINOR", "Guest", "Host", "WrongWasmtime", "check_wasmtime", "end_with_parent", "link"]
+__all__ = [
+    "WASMTIME_MINOR",
+    "Guest",
+    "Host",
+    "WrongWasmtime",
+    "check_wasmtime",
+    "end_with_parent",
+    "limit_time",
+    "link",
+]
 
 WASMTIME_MINOR = "50.0"
 """The minor version of the PyPI package wasmtime whose C API the guest half is written for."""
@@ -34,17 +43,31 @@ def check_wasmtime() -> None:
         )
 
 
+def limit_time(guest: Guest, engine: wasmtime.Engine, *, time: float | None, cpu_time: float | None) -> None:
+    """Let what runs in `engine` run for so many seconds from now, of time and of processor time.
+
+    The engine must have been made with epoch interruption. Once per process, and before the jail is locked.
+    """
+    from wasmtime import _ffi
+
+    guest.limit_time(_address(engine), _ffi.dll._name, time=time, cpu_time=cpu_time)
+
+
 def link(guest: Guest, linker: wasmtime.Linker) -> None:
     """Define all functions of `wasi_snapshot_preview1` in `linker`, served natively by `guest`.
 
     From then on `guest` belongs to the linker while a workload runs: do not call its methods meanwhile.
     Call `check_wasmtime` once before.
     """
-    import ctypes
-
     from wasmtime import _ffi
 
-    address = ctypes.cast(linker.ptr(), ctypes.c_void_p).value
+    guest.link(_address(linker), _ffi.dll._name)
+
+
+def _address(of: wasmtime.Linker | wasmtime.Engine) -> int:
+    import ctypes
+
+    address = ctypes.cast(of.ptr(), ctypes.c_void_p).value
     if address is None:
-        raise ValueError("the linker is closed")
-    guest.link(address, _ffi.dll._name)
+        raise ValueError("it is closed")
+    return address

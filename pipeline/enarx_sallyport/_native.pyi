@@ -43,7 +43,8 @@ class Host:
     def counters(self) -> dict[str, int]:
         """`accepted` and `open` connections, `bytes_in` and `bytes_out` of the Keep.
 
-        `handshakes_done` and `handshakes_failed` are the Keep's own word.
+        `full` is 1 if there was no room for another connection at some time. `handshakes_done` and
+        `handshakes_failed` are the Keep's own word.
         """
 
 class Guest:
@@ -68,6 +69,13 @@ class Guest:
         """
     def limit_filesystem(self, bytes: int) -> None:
         """Give the workload an empty file system of at most this many bytes. Before `insert_*`."""
+    def limit_descriptors(self, most: int) -> None:
+        """Let the workload have so many descriptors open. Before `add_*`."""
+    def limit_time(self, engine: int, library: str, *, time: float | None, cpu_time: float | None) -> None:
+        """See `enarx_sallyport.limit_time`."""
+    @property
+    def expired(self) -> str | None:
+        """The time that has run out, `time` or `cpu_time`, if one has."""
     def set_program(self, args: list[bytes], env: list[bytes]) -> None:
         """Arguments, the program's name first, and the environment as NAME=value."""
     def add_null(self) -> int:

@@ -146,6 +146,7 @@ def _lay_out(project: Project, package: Package, backend: Backend) -> tuple[Path
         package=package.digest,
         package_root=kept.root,
         created=datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        metrics=project.settings.metrics,
     )
     state.write_spec(directory, spec)
     return directory, spec

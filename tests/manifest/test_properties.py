@@ -84,7 +84,14 @@ def near_manifests(draw: st.DrawFn) -> dict[str, object]:
             deploy=st.dictionaries(
                 TEXTS, table(target=LINES, backend=LINES, minimum=LINES, name=st.just("a")), max_size=2
             ),
-            resources=table(memory=SIZES, filesystem=SIZES, connections=st.integers(1, 16384)),
+            resources=table(
+                memory=SIZES,
+                filesystem=SIZES,
+                connections=st.integers(1, 16384),
+                descriptors=st.integers(1, 65536),
+                time=st.integers(1, 1 << 31),
+                cpu_time=st.integers(1, 1 << 31),
+            ),
         )
     )
 
@@ -166,6 +173,8 @@ def test_the_keep_reads_what_the_loader_takes_and_reads_the_same(table):
         ours.resources.memory_bytes,
         ours.resources.filesystem_bytes,
     )
+    limits = ("descriptors", "time", "cpu_time")
+    assert [getattr(theirs, name) for name in limits] == [getattr(ours.resources, name) for name in limits]
     assert [(asset.guest, asset.writable) for asset in theirs.assets] == [
         (asset.guest, asset.writable) for asset in ours.package.assets
     ]

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Extra = Literal["manifest", "backend", "target", "force"]
+Extra = Literal["manifest", "backend", "target", "metrics", "force"]
 
 
 @dataclass
@@ -45,6 +45,7 @@ class Context:
     manifest_file: Path | None = None
     backend: str = ""
     target: str = ""
+    metrics: str = ""
     force: bool = False
     trace_hooks: bool = False
     given_before: dict[str, str] = field(default_factory=dict)  # field -> option, given before the command's name
@@ -71,6 +72,7 @@ class Context:
             manifest_file=self.manifest_file,
             backend=self.backend,
             target=self.target,
+            metrics=self.metrics,
             force=self.force,
         )
         for line in project.warnings:
@@ -172,6 +174,15 @@ _EXTRA: dict[Extra, tuple[_Option, ...]] = {
             "The target, such as local; in a project also a [deploy.NAME] table.",
             ("ENARX_DEPLOY_TARGET",),
             {"metavar": "NAME"},
+        ),
+    ),
+    "metrics": (
+        _Option(
+            "metrics",
+            ("--metrics",),
+            "Serve metrics and health of the Keep here, such as 127.0.0.1:9464.",
+            ("ENARX_DEPLOY_METRICS",),
+            {"metavar": "HOST:PORT"},
         ),
     ),
     "force": (

@@ -9,7 +9,7 @@ from enarx_deploy.cli.run_stages import run_stages
 
 
 @click.command()
-@common_options("manifest", "backend", "target", "force")
+@common_options("manifest", "backend", "target", "metrics", "force")
 def command(context: Context) -> None:
     """Compile, package and attest, and start a Keep, which then waits for its certificate.
 

@@ -7,8 +7,9 @@ import os
 import signal
 import sys
 import tempfile
+import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 import click
 
@@ -24,7 +25,7 @@ _LAST_STANDARD_STREAM = 2
 
 
 @click.command()
-@common_options("manifest", "backend")
+@common_options("manifest", "backend", "metrics")
 @click.option("--env", "env", multiple=True, metavar="NAME=VALUE", help="Add to the workload's environment.")
 @click.option(
     "--dir", "directories", multiple=True, metavar="HOST::GUEST", help="Copy a directory into the Keep's file system."
@@ -43,7 +44,8 @@ def command(
     """Run PROGRAM in a Keep: a .wasm file, a project, a package's directory, or a package in a registry.
 
     The workload has this command's standard input and output, and its exit status becomes this command's. A module
-    without --manifest gets standard input, output and error, and nothing else.
+    without --manifest gets standard input, output and error, and nothing else. Where the Keep ended otherwise: 124 if
+    its time had run out, 159 if its jail refused a system call, 128 and the number if a signal ended it, else 1.
 
     \b
     Examples:
@@ -61,12 +63,13 @@ def command(
     note = context.note if context.verbosity else _say_nothing
     changes = bool(context.overrides or context.manifest_file)
     _fill_standard_streams()
-    signal.signal(signal.SIGTERM, _end)
+    ending = _Ending()
+    signal.signal(signal.SIGTERM, ending.take)
     with try_out.Program(program, project, context.plugins, changes=changes) as made:
         with reporter(context) as shown:
             made.prepare(shown)
-        outcome, session = try_out.run(made, project, context.plugins, grants, note)
-    return _answer(context, outcome, session)
+        outcome, session = try_out.run(made, project, context.plugins, grants, note, ending.drain_instead)
+    return ending.status or _answer(context, outcome, session)
 
 
 def _fill_standard_streams() -> None:
@@ -76,9 +79,26 @@ def _fill_standard_streams() -> None:
     os.close(descriptor)
 
 
-def _end(number: int, _: object) -> NoReturn:
-    """End with the Keep ended and temporary files removed; the status is what shells make of the signal."""
-    sys.exit(128 + number)
+class _Ending:
+    """What a signal to end does: before a Keep serves, and the second time, everything ends at once; else the Keep
+    accepts no more, and open connections have a while. The status is what shells make of the signal."""
+
+    def __init__(self) -> None:
+        self.status = 0
+        self._session: Session | None = None
+
+    def drain_instead(self, session: Session) -> None:
+        """From now on there may be connections."""
+        self._session = session
+
+    def take(self, number: int, _: object) -> None:
+        """The signal's handler."""
+        from enarx_deploy.host.session import DEFAULT_GRACE
+
+        again, self.status = self.status, 128 + number
+        if self._session is None or again:
+            sys.exit(self.status)
+        threading.Thread(target=self._session.stop, args=(DEFAULT_GRACE,), name="drain", daemon=True).start()
 
 
 def _project(context: Context, program: str) -> Project:
@@ -114,8 +134,15 @@ def _say_nothing(line: str) -> None:
 def _answer(context: Context, outcome: Outcome, session: Session) -> int:
     """The workload has standard output to itself, so what there is to say goes to standard error."""
     if context.json:
-        record = {"outcome": outcome.kind, "code": outcome.code, "message": outcome.message, "phases": session.phases}
+        record = {
+            "outcome": outcome.kind,
+            "code": outcome.code,
+            "message": outcome.message,
+            "limits": session.limits,
+            "phases": session.phases,
+        }
         click.echo(json.dumps(record), err=True)
-    elif outcome.explanation:
-        click.echo(f"enarx-deploy: {outcome.explanation}", err=True)
+        return outcome.exit_status
+    for line in filter(None, [outcome.explanation, *session.limits]):
+        click.echo(f"enarx-deploy: {line}", err=True)
     return outcome.exit_status

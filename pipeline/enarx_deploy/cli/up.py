@@ -18,7 +18,7 @@ _COLUMNS = 100
 
 
 @click.command()
-@common_options("manifest", "backend", "target", "force")
+@common_options("manifest", "backend", "target", "metrics", "force")
 def command(context: Context) -> None:
     """Compile, package, attest, deploy, and provision TLS: the project ends as a running service.
 

@@ -19,7 +19,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,12 +46,25 @@ DELIVERY_LIMIT = 30.0
 KILLED_DELIVERY_LIMIT = 1.0
 """The same where the Keep was ended by us: who does not read must not hold up its end."""
 
+DEFAULT_GRACE = 5.0
+"""Seconds that open connections have when the host process is asked to end by a signal."""
+
 ENDORSEMENTS_LIMIT = 8
 """Most endorsements that a Keep may send; the control protocol bounds their size."""
 
 _ENDORSEMENT = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 _LARGEST_STATUS = 255
 _SIGNALLED = 128
+_TIMED_OUT = 124
+_LOOK_EVERY = 2.0
+
+_LIMITS = {
+    "memory": "it stood at this limit, or near, when it ended",
+    "filesystem": "its file system is full",
+    "descriptors": "it has that many open",
+    "connections": "all were in use; more wait until one ends",
+}
+"""What is said of a limit of `[resources]` that the workload met."""
 
 
 @dataclass(frozen=True)
@@ -77,8 +90,8 @@ class Grants:
 class Outcome:
     """How a Keep ended.
 
-    `exit` with the workload's code, `trap`, `error` before it ran, `jail` after a system call that it may not make,
-    `signal` with its number as code, `killed` by its host, or `died` without a word.
+    `exit` with the workload's code, `trap`, `limit` of time or memory, `error` before it ran, `jail` after a
+    system call that it may not make, `signal` with its number as code, `killed` by its host, `died` without a word.
     """
 
     kind: str
@@ -88,9 +101,11 @@ class Outcome:
     @property
     def exit_status(self) -> int:
         """The status for our own process: the workload's where a process can return it, what shells make of the
-        signal that ended the Keep (a violation of the jail is SIGSYS), else 1."""
+        signal that ended the Keep (a violation of the jail is SIGSYS), 124 as of timeout(1) for a limit, else 1."""
         if self.kind == "exit" and 0 <= self.code <= _LARGEST_STATUS:
             return self.code
+        if self.kind == "limit":
+            return _TIMED_OUT
         return _SIGNALLED + self.code if self.kind in ("signal", "jail") else 1
 
     @property
@@ -133,6 +148,11 @@ class Session:
         self.endpoints: list[Endpoint] = []
         self.needs_certificate = False
         self.phases: dict[str, float] = {}
+        self.limits: list[str] = []
+        """Limits of `[resources]` that the workload met, in lines."""
+        self.on_limit: Callable[[str], None] = _ignore
+        """Called with each of these lines, from a thread of the session."""
+        self._limits_met: set[str] = set()
         self.lacking: list[str] = []
         """What the machine lacks for the Keep's jail, in lines."""
 
@@ -176,8 +196,10 @@ class Session:
         self._await("running")
 
     def wait(self) -> Outcome:
-        """How the Keep ended; waits for it."""
-        self._ended.wait()
+        """How the Keep ended; waits for it, and looks now and then whether connections have to wait."""
+        while not self._ended.wait(_LOOK_EVERY):
+            if self.counters()["full"]:
+                self._limit_met("connections")
         return self._outcome
 
     def stop(self, grace: float) -> None:
@@ -199,6 +221,11 @@ class Session:
     def counters(self) -> dict[str, int]:
         """Connections and bytes so far."""
         return self._host.counters()
+
+    @property
+    def keep_pid(self) -> int:
+        """The Keep's process; 0 while there is none."""
+        return self._process.pid if self._process else 0
 
     def _is_alive(self) -> bool:
         return self._process is not None and self._process.poll() is None
@@ -293,17 +320,29 @@ class Session:
         if message["type"] == "exit":
             self._outcome = _outcome(message)
             return
+        if message["type"] == "limit":
+            self._limit_met(str(message.get("resource")))
+            return
         if message["type"] == "running":
             self.phases |= {str(name): float(at) for name, at in message.get("phases", {}).items()}
             self.lacking = [str(line) for line in message.get("lacking", [])]
         self._answers.put(message)
+
+    def _limit_met(self, resource: str) -> None:
+        """Say once that the workload met this limit."""
+        if resource not in _LIMITS or resource in self._limits_met:
+            return
+        self._limits_met.add(resource)
+        line = f"[resources] {resource} = {getattr(self._manifest.resources, resource)}: {_LIMITS[resource]}"
+        self.limits.append(line)
+        self.on_limit(line)
 
     def _await(self, *kinds: str) -> Message:
         """The next message, which must be of one of these kinds. The end of a Keep that ran is for `wait`."""
         message = self._answers.get()
         if message["type"] in kinds:
             return message
-        ran = message["type"] == "end" and self._outcome.kind in ("exit", "trap")
+        ran = message["type"] == "end" and self._outcome.kind in ("exit", "trap", "limit")
         if ran and "running" in kinds:
             return message
         self.kill()
@@ -316,7 +355,7 @@ def _outcome(message: Message) -> Outcome:
     """What an `exit` message says, believing only its types."""
     code, text = message.get("code", 0), message.get("message", "")
     kind = str(message.get("kind"))
-    known = kind in ("exit", "trap", "error")
+    known = kind in ("exit", "trap", "limit", "error")
     return Outcome(
         kind if known else "error", code if isinstance(code, int) else 1, text if isinstance(text, str) else ""
     )
@@ -328,6 +367,10 @@ def _endorsements(request: Message) -> dict[str, bytes]:
     if not isinstance(found, dict) or len(found) > ENDORSEMENTS_LIMIT or not all(map(_ENDORSEMENT.fullmatch, found)):
         raise KeepError("the Keep sent endorsements that cannot be files of one directory")
     return {name: base64.b64decode(content) for name, content in found.items()}
+
+
+def _ignore(_: str) -> None:
+    """For those who look afterwards."""
 
 
 def _signal(number: int) -> str:

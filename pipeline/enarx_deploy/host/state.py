@@ -34,6 +34,7 @@ class KeepSpec(Record, frozen=True):
     package: str
     package_root: str
     created: str
+    metrics: str = ""
 
 
 def keeps_dir() -> Path:

@@ -16,12 +16,9 @@ import msgspec
 
 from enarx_deploy.errors import EnarxDeployError
 from enarx_deploy.host import requests, state
-from enarx_deploy.host.session import Outcome, Session, Stdio
+from enarx_deploy.host.session import DEFAULT_GRACE, Outcome, Session, Stdio
 from enarx_deploy.models import KeepStatus
 from enarx_deploy.protocols import Challenge
-
-DEFAULT_GRACE = 5.0
-"""Seconds that open connections have when the process is asked to end by a signal."""
 
 
 def supervise(directory: Path, ready_fd: int) -> None:
@@ -69,6 +66,8 @@ class _Supervisor:
         """Start the Keep and begin to take requests. Raises EnarxDeployError."""
         self.note("starting")
         self._session = session = self._make_session()
+        session.on_limit = self._limit_met
+        self._serve_metrics(session)
         session.start()
         self._listener = requests.bind(self._directory)
         threading.Thread(target=self._serve, name="requests", daemon=True).start()
@@ -86,6 +85,15 @@ class _Supervisor:
         self._note_end(outcome)
         self._ended.set()
         self._close_requests()
+
+    def _serve_metrics(self, session: Session) -> None:
+        """Raises UsageError, KeepError."""
+        if not self._spec.metrics:
+            return
+        from enarx_deploy.host.metrics import Endpoint, Seen
+
+        seen = Seen(lambda: self._status, session.counters, lambda: session.keep_pid)
+        self.note("starting", metrics=Endpoint(self._spec.metrics, seen).address)
 
     def _say_what_is_lacking(self) -> None:
         for line in self._the_session().lacking:
@@ -128,8 +136,16 @@ class _Supervisor:
         ended_well = outcome.kind in ("exit", "killed")
         status = outcome.code if outcome.kind == "exit" else None
         self.note(
-            "exited" if ended_well else "failed", pid=0, exit_status=status, reason=outcome.explanation or outcome.kind
+            "exited" if ended_well else "failed",
+            pid=0,
+            exit_status=status,
+            cause=outcome.kind,
+            reason=outcome.explanation or outcome.kind,
         )
+
+    def _limit_met(self, line: str) -> None:
+        self.note(self._status.state, limits=[*self._status.limits, line])
+        self._say(line)
 
     def _serve(self) -> None:
         while True:

@@ -7,11 +7,13 @@ from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from enarx_deploy import choice, package_tree, records
 from enarx_deploy.errors import UsageError
 from enarx_deploy.host.session import Grants, Outcome, Session, Stdio
 from enarx_deploy.manifest import parse
-from enarx_deploy.models import Module, Package
+from enarx_deploy.models import KeepStatus, Module, Package
 from enarx_deploy.project import MANIFEST_NAME, Project
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ class Program(AbstractContextManager["Program"]):
     manifest: Manifest
 
     def __init__(self, named: str, project: Project, plugins: PluginManager, *, changes: bool = False) -> None:
-        self._named = named
+        self.named = named
         self._changes = changes
         self._project = project
         self._plugins = plugins
@@ -49,17 +51,17 @@ class Program(AbstractContextManager["Program"]):
         """Make the package, or fetch it. Raises EnarxDeployError."""
         self.package = self._package(reporter)
         text = (Path(self.package.root) / package_tree.MANIFEST).read_bytes()
-        self.manifest = parse(text, f"{self._named}/{package_tree.MANIFEST}").manifest
+        self.manifest = parse(text, f"{self.named}/{package_tree.MANIFEST}").manifest
 
     def _package(self, reporter: Reporter) -> Package:
-        path = Path(self._named)
+        path = Path(self.named)
         if path.is_file():
             return self._of_module(path)
         if path.is_dir() and not package_tree.is_package(path):
             return self._of_project(reporter)
         if self._changes:
             raise UsageError(
-                f"{self._named} is a package, whose manifest is part of what its digest names",
+                f"{self.named} is a package, whose manifest is part of what its digest names",
                 hint="leave out --set and --manifest, or run the project or the module that it was made of",
             )
         return package_tree.copy(path, self._folder()) if path.is_dir() else self._fetched()
@@ -97,26 +99,47 @@ class Program(AbstractContextManager["Program"]):
 
     def _fetched(self) -> Package:
         for registry in self._plugins.all("registry"):
-            if self._named.startswith(tuple(registry.schemes)):
-                return registry.fetch(self._named, self._folder())
+            if self.named.startswith(tuple(registry.schemes)):
+                return registry.fetch(self.named, self._folder())
         raise UsageError(
-            f"{self._named}: no such file or directory, and no registry knows it",
+            f"{self.named}: no such file or directory, and no registry knows it",
             hint=f"name a .wasm file, a directory with an {MANIFEST_NAME}, or a package such as dir:DIR@sha256:DIGEST",
         )
 
 
 def run(
-    program: Program, project: Project, plugins: PluginManager, grants: Grants, note: Callable[[str], None]
+    program: Program,
+    project: Project,
+    plugins: PluginManager,
+    grants: Grants,
+    note: Callable[[str], None],
+    serves: Callable[[Session], None],
 ) -> tuple[Outcome, Session]:
-    """Run a program to its end. Raises EnarxDeployError where it does not start."""
+    """Run a program to its end; `serves` is called when it runs. Raises EnarxDeployError where it does not start."""
     backend, why = choice.backend(project, plugins)
     note(why)
     stdio = Stdio(stdin=0, stdout=1, stderr=2, complaints=2)
     session = Session(program.package, program.manifest, backend, stdio, grants=grants, delivery_limit=PATIENCE)
+    status = KeepStatus(
+        id="run",
+        name=Path(program.named).stem,
+        state="starting",
+        backend=backend.name,
+        target="",
+        package=program.package.digest,
+        endpoints=[],
+        created="",
+    )
+    if project.settings.metrics:
+        from enarx_deploy.host.metrics import Endpoint, Seen
+
+        seen = Seen(lambda: status, session.counters, lambda: session.keep_pid)
+        note(f"metrics on {Endpoint(project.settings.metrics, seen).address}")
     try:
         session.start()
-        if session.needs_certificate:
-            _certify(session, program, plugins, note)
+        not_after = _certify(session, program, plugins, note) if session.needs_certificate else ""
+        status = msgspec.structs.replace(status, state="running", certificate_not_after=not_after)
+        serves(session)
         for line in session.lacking:
             note(f"this machine lacks a part of the jail: {line}")
         for endpoint in session.endpoints:
@@ -127,8 +150,11 @@ def run(
         raise
 
 
-def _certify(session: Session, program: Program, plugins: PluginManager, note: Callable[[str], None]) -> None:
-    """Through the manifest's Steward if it names one, else by a throw-away CA that nobody vouches for."""
+def _certify(session: Session, program: Program, plugins: PluginManager, note: Callable[[str], None]) -> str:
+    """Through the manifest's Steward if it names one, else by a throw-away CA that nobody vouches for.
+
+    Answers when the certificate ends.
+    """
     from cryptography import x509
     from cryptography.hazmat.primitives.serialization import Encoding
 
@@ -141,3 +167,5 @@ def _certify(session: Session, program: Program, plugins: PluginManager, note: C
     root = x509.load_pem_x509_certificate(location.root_pem.encode())
     session.install(issued.chain, root.public_bytes(Encoding.DER))
     note(f"certificate issued by {name} {location.url}".rstrip())
+    leaf = x509.load_der_x509_certificate(issued.chain[0])
+    return leaf.not_valid_after_utc.isoformat().replace("+00:00", "Z")

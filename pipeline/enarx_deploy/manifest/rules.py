@@ -130,6 +130,14 @@ def _resources(manifest: Manifest) -> Iterator[Fault]:
             'write it as in filesystem = "64 MiB"',
         )
 
+    needed = len(manifest.files) + len(manifest.package.assets)
+    if manifest.resources.descriptors < needed:
+        yield Fault(
+            ("resources", "descriptors"),
+            f"`resources.descriptors` is too small: `files` and `package.assets` take {needed}",
+            "leave room for the connections and files that the workload opens",
+        )
+
 
 def _sockets(files: tuple[File, ...]) -> dict[str, Socket]:
     return {file.name: file for file in files if isinstance(file, Socket)}

@@ -43,7 +43,15 @@ SocketName = Annotated[
     ),
 ]
 Host = Annotated[str, Meta(pattern=r"^[^\u0000-\u0020\u007f]+(?!\n)$", extra=_expected("a host name or an IP address"))]
+Seconds = Annotated[int, Meta(ge=1, le=1 << 31)]
 Port = Annotated[int, Meta(ge=0, le=65535)]
+LoopbackAddress = Annotated[
+    str,
+    Meta(
+        pattern=r"^(localhost|127(\.[0-9]{1,3}){3}|\[::1\]):[0-9]{1,5}(?!\n)$",
+        extra=_expected("a port of a loopback address, such as 127.0.0.1:9464"),
+    ),
+]
 Prot = Literal["tls", "tcp"]
 Url = Annotated[
     str,
@@ -237,6 +245,10 @@ class Deploy(Table, frozen=True, kw_only=True):
         Word | None, Meta(description="The weakest backend that will do, by name; a weaker one is refused.")
     ] = None
     name: Annotated[KeepName | None, Meta(description="The Keep's name. Default: the project's folder.")] = None
+    metrics: Annotated[
+        LoopbackAddress | None,
+        Meta(description="Where its host process serves metrics and health. Default: nowhere."),
+    ] = None
 
 
 class Resources(Table, frozen=True, kw_only=True):
@@ -245,6 +257,13 @@ class Resources(Table, frozen=True, kw_only=True):
     memory: Annotated[Size, Meta(description="Linear memory of the module: 64 KiB to 4 GiB.")] = "4 GiB"
     filesystem: Annotated[Size, Meta(description="Its private file system, held in memory: up to 64 GiB.")] = "64 MiB"
     connections: Annotated[int, Meta(ge=1, le=16384, description="Connections open at the same time.")] = 1024
+    descriptors: Annotated[
+        int, Meta(ge=1, le=65536, description="File descriptors open at the same time, those of `files` included.")
+    ] = 65536
+    time: Annotated[Seconds | None, Meta(description="Seconds that it may run. Default: for ever.")] = None
+    cpu_time: Annotated[
+        Seconds | None, Meta(description="Seconds of processor time that it may take. Default: any.")
+    ] = None
 
     @property
     def memory_bytes(self) -> int:

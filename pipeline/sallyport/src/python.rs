@@ -108,6 +108,7 @@ impl Host {
         dict.set_item("open", counters.open.load(Relaxed))?;
         dict.set_item("bytes_in", counters.bytes_in.load(Relaxed))?;
         dict.set_item("bytes_out", counters.bytes_out.load(Relaxed))?;
+        dict.set_item("full", u64::from(counters.full.load(Relaxed)))?;
         let (done, failed) = self.0.report().handshakes();
         dict.set_item("handshakes_done", done)?;
         dict.set_item("handshakes_failed", failed)?;

@@ -103,3 +103,37 @@ fn output_goes_to_a_pipe_and_its_end_is_told() {
     workload.close(0);
     assert!(taker.join().unwrap() == expected);
 }
+
+/// A terminal: what reads it, and what programs have as their output.
+fn terminal() -> (OwnedFd, OwnedFd) {
+    use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
+
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY;
+    let reader = openpt(flags).unwrap();
+    grantpt(&reader).unwrap();
+    unlockpt(&reader).unwrap();
+    let output = ioctl_tiocgptpeer(&reader, flags).unwrap();
+    (reader, output)
+}
+
+#[test]
+fn a_terminal_that_nobody_reads_holds_up_no_other_stream() {
+    let (reader, output) = terminal();
+    let (mut pipe, pipe_writer) = std::io::pipe().unwrap();
+    let host = Host::new(2, 0, 65536).unwrap();
+    host.attach_sink(0, output).unwrap();
+    host.attach_sink(1, pipe_writer.into()).unwrap();
+    host.start().unwrap();
+    let mut guest = guest_of(&host);
+    guest.add_file(FileKind::Stdio).unwrap();
+    guest.add_file(FileKind::Stdio).unwrap();
+    guest.open_for_business();
+    let mut workload = workload(guest);
+    // More than a terminal holds, so that it has room for a little and then for nothing.
+    assert_eq!(workload.write(0, &pattern(60_000, 4)).unwrap(), 60_000);
+    assert_eq!(workload.write(1, b"still served").unwrap(), 12);
+    let mut got = [0; 12];
+    pipe.read_exact(&mut got).unwrap();
+    assert_eq!(&got, b"still served");
+    drop(reader);
+}

@@ -233,6 +233,9 @@ impl EventLoop {
     fn open_connection(&mut self, socket: OwnedFd, file: u32) {
         let _ = sockopt::set_tcp_nodelay(&socket, true);
         let Some(slot) = self.free.pop() else { return };
+        if self.free.is_empty() {
+            self.counters.full.store(true, Ordering::Relaxed);
+        }
         let opened = Ends::socket(socket).and_then(|ends| self.open(slot, file, ends));
         if opened.is_err() {
             self.free.push(slot);

@@ -29,6 +29,8 @@ pub struct Counters {
     pub accepted: AtomicU64,
     /// Accepted connections that are open now.
     pub open: AtomicU64,
+    /// Whether all slots for connections were ever in use.
+    pub full: AtomicBool,
     /// Bytes moved into the Keep.
     pub bytes_in: AtomicU64,
     /// Bytes moved out of the Keep.

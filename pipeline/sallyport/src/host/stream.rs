@@ -1,10 +1,10 @@
 //! One open slot, as the host half sees it: descriptors on one side, a pair of rings on the other.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{OFlags, fcntl_getfl};
+use rustix::fs::{FileType, Mode, OFlags, fcntl_getfl, fstat, makedev, open};
 use rustix::io::Errno;
 use rustix::net::sockopt::set_socket_linger;
 use rustix::net::{Shutdown, shutdown};
@@ -24,8 +24,8 @@ const TURN: u64 = 256 * 1024;
 pub struct Ends {
     pub(super) input: Option<OwnedFd>,
     pub(super) output: Option<OwnedFd>,
-    /// The descriptors belong to others too (a terminal, a pipe of the shell), so their flags stay as they are and
-    /// readiness is asked before each call.
+    /// The descriptors belong to others too (a terminal, a pipe of the shell) and could not be opened anew, so their
+    /// flags stay as they are and readiness is asked before each call.
     may_block: bool,
     is_socket: bool,
 }
@@ -45,6 +45,7 @@ impl Ends {
 
     /// A descriptor to read from.
     pub fn source(fd: OwnedFd) -> Result<Self, Errno> {
+        let fd = opened_anew(&fd, OFlags::RDONLY).unwrap_or(fd);
         let may_block = !fcntl_getfl(&fd)?.contains(OFlags::NONBLOCK);
         Ok(Self {
             input: Some(fd),
@@ -56,6 +57,7 @@ impl Ends {
 
     /// A descriptor to write to.
     pub fn sink(fd: OwnedFd) -> Result<Self, Errno> {
+        let fd = opened_anew(&fd, OFlags::WRONLY).unwrap_or(fd);
         let may_block = !fcntl_getfl(&fd)?.contains(OFlags::NONBLOCK);
         Ok(Self {
             input: None,
@@ -353,6 +355,21 @@ impl Stream {
             (true, true) => Served::Done,
         }
     }
+}
+
+/// A pipe or a terminal once more, with flags of our own: it never blocks us, and nobody else notices. A terminal that
+/// polls as writable may have room for a byte only, and a blocking write of more would wait for whoever stopped it.
+fn opened_anew(fd: &OwnedFd, access: OFlags) -> Option<OwnedFd> {
+    let status = fstat(fd).ok()?;
+    let kind = FileType::from_raw_mode(status.st_mode);
+    // The multiplexer, opened once more, would be another terminal.
+    let is_multiplexer = kind == FileType::CharacterDevice && status.st_rdev == makedev(5, 2);
+    if is_multiplexer || !matches!(kind, FileType::CharacterDevice | FileType::Fifo) {
+        return None;
+    }
+    let place = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    let flags = access | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    open(place, flags, Mode::empty()).ok()
 }
 
 /// Whether a descriptor that may block would not, right now.

@@ -82,6 +82,11 @@ pub fn confined(doorbell: RawFd, code: Option<RawFd>) -> Result<BpfProgram, Back
         rules.when(libc::SYS_pwrite64, &[(0, Eq, fd as u64)])?;
         rules.when(libc::SYS_ftruncate, &[(0, Eq, fd as u64)])?;
     }
+    // wasmtime's logger, when another engine is made, asks whether it would write to a terminal.
+    rules.when(
+        libc::SYS_ioctl,
+        &[(0, Eq, libc::STDERR_FILENO as u64), (1, Eq, libc::TCGETS)],
+    )?;
     rules.when(libc::SYS_prctl, &[(0, Eq, libc::PR_SET_NO_NEW_PRIVS as u64)])?;
     rules.when(libc::SYS_prctl, &[(0, Eq, libc::PR_SET_NAME as u64)])?;
     rules.when(libc::SYS_seccomp, &[(0, Eq, u64::from(libc::SECCOMP_SET_MODE_FILTER))])?;
