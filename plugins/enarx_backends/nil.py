@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 
 from enarx_deploy import paths
 from enarx_deploy.errors import KeepError
@@ -53,15 +54,24 @@ class Nil:
     """What the interpreter runs: the Keep's own program."""
 
     def probe(self) -> Probe:
-        """Needs memfd_create, which every Linux since 3.17 has."""
-        supported = hasattr(os, "memfd_create")
-        check = ProbeCheck(
-            name="memfd",
-            ok=supported,
-            detail="memfd_create is there" if supported else "this system has no memfd_create",
-            hint="" if supported else "a Keep needs Linux",
-        )
-        return Probe(backend=self.name, available=supported, hardware=False, checks=[check])
+        """Needs memfd_create, which every Linux since 3.17 has, and seccomp filters for its jail."""
+        memfd = hasattr(os, "memfd_create")
+        seccomp = _has_seccomp()
+        checks = [
+            ProbeCheck(
+                name="memfd",
+                ok=memfd,
+                detail="memfd_create is there" if memfd else "this system has no memfd_create",
+                hint="" if memfd else "a Keep needs Linux",
+            ),
+            ProbeCheck(
+                name="seccomp",
+                ok=seccomp,
+                detail="seccomp filters are there" if seccomp else "this kernel has no seccomp filters",
+                hint="" if seccomp else "a Keep is jailed by them: use a kernel with CONFIG_SECCOMP_FILTER",
+            ),
+        ]
+        return Probe(backend=self.name, available=memfd and seccomp, hardware=False, checks=checks)
 
     def measure(self, package: Package) -> ReferenceValues:
         """Nothing is measured; the package's digest is the Keep's own word."""
@@ -100,6 +110,14 @@ class Nil:
         except OSError as error:
             raise KeepError(f"cannot start the Keep's process: {error.strerror}") from error
         return NilProcess(process)
+
+
+def _has_seccomp() -> bool:
+    """Whether a filter can stop a system call and have it reported."""
+    try:
+        return "trap" in Path("/proc/sys/kernel/seccomp/actions_avail").read_text().split()
+    except OSError:
+        return False
 
 
 def _isolation() -> list[str]:

@@ -63,8 +63,11 @@ def test_keeps_as_json_hold_everything(enarx_deploy, keeps):
         "created": "2026-01-01T00:00:00Z",
         "pid": 0,
         "exit_status": None,
+        "cause": "",
         "reason": "",
+        "limits": [],
         "certificate_not_after": "",
+        "metrics": "",
     }
 
 

@@ -5,6 +5,7 @@ What the jail refuses is tried call by call in `pipeline/sallyport/tests/jail.rs
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -111,3 +112,19 @@ def test_an_abort_and_a_fault_of_the_keep_are_not_taken_for_violations(cli, esca
     assert (aborted.returncode, "SIGABRT" in aborted.stderr) == (128 + 6, True)
     failed = cli("run", "--backend", "fails", module)
     assert (failed.returncode, "IndexError: no such thing" in failed.stderr) == (1, True)
+
+
+def test_compiled_code_that_cannot_be_used_is_made_anew_inside_the_jail(cli, program, tmp_path: Path) -> None:
+    """The compiler starts its threads beforehand only where there is no code, and here there was some."""
+    module = str(program("hello_wasi_snapshot1"))
+    cache = {"ENARX_DEPLOY_CACHE_DIR": str(tmp_path / "cache")}
+    assert cli("run", module, env=cache).returncode == 0
+    (kept,) = (tmp_path / "cache" / "modules").glob("*.cwasm")
+    good = kept.read_bytes()
+    garbage = b"\x7fELF" + bytes(1000)
+    kept.write_bytes(hashlib.sha256(garbage).digest() + garbage)
+    ran = cli("run", module, env=cache)
+    assert (ran.returncode, ran.stdout) == (0, "Hello, world!\n"), ran.stderr
+    assert kept.read_bytes() == good
+    limited = cli("run", module, "--set", "resources.time=60", env=cache)
+    assert (limited.returncode, limited.stdout) == (0, "Hello, world!\n"), limited.stderr

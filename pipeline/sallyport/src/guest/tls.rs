@@ -7,6 +7,7 @@ use rustls::client::ClientConfig;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::{NoServerSessionStorage, ServerConfig};
+use rustls::sign::SingleCertAndKey;
 use rustls::version::TLS13;
 use rustls::{ClientConnection, Connection, RootCertStore, ServerConnection};
 
@@ -30,13 +31,11 @@ fn provider() -> Arc<CryptoProvider> {
 /// How a listening socket answers: TLS 1.3 only, no client certificate asked for, and no session resumption, since
 /// a resumed handshake would skip the look at the certificate.
 pub fn server_config(identity: &Identity, chain: Vec<Vec<u8>>) -> Result<Arc<ServerConfig>, String> {
-    let chain = chain.into_iter().map(CertificateDer::from).collect();
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13])
         .map_err(|fault| format!("TLS: {fault}"))?
         .with_no_client_auth()
-        .with_single_cert(chain, identity.private_key())
-        .map_err(|fault| format!("certificate: {fault}"))?;
+        .with_cert_resolver(shown(identity, chain)?);
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     Ok(Arc::new(config))
@@ -54,15 +53,19 @@ pub fn client_config(
         .with_root_certificates(roots);
     let mut config = match identity {
         None => builder.with_no_client_auth(),
-        Some((identity, chain)) => builder
-            .with_client_auth_cert(
-                chain.into_iter().map(CertificateDer::from).collect(),
-                identity.private_key(),
-            )
-            .map_err(|fault| format!("certificate: {fault}"))?,
+        Some((identity, chain)) => builder.with_client_cert_resolver(shown(identity, chain)?),
     };
     config.resumption = rustls::client::Resumption::disabled();
     Ok(Arc::new(config))
+}
+
+/// The Keep's key and certificate, whoever the peer is.
+fn shown(identity: &Identity, chain: Vec<Vec<u8>>) -> Result<Arc<SingleCertAndKey>, String> {
+    let chain = chain.into_iter().map(CertificateDer::from).collect();
+    let certified = identity
+        .certified(chain)
+        .map_err(|fault| format!("certificate: {fault}"))?;
+    Ok(Arc::new(SingleCertAndKey::from(certified)))
 }
 
 /// The roots that browsers trust, as compiled in.
