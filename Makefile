@@ -5,12 +5,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SECONDS ?= 60
+FUZZ_BUILD ?= $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/enarx-deploy/fuzz
 RUST := $(shell find pipeline/sallyport/src -name '*.rs') pipeline/sallyport/Cargo.toml pipeline/sallyport/Cargo.lock
 
-.PHONY: demo test lint format bench fuzz clean help
+.PHONY: demo test lint format bench fuzz fuzz-sallyport clean help
 
 help:  ## Say what can be made.
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
 
 demo: $(VENV)/demo  ## From a template to an attested TLS service, and a client's view of it.
 	$(BIN)/python docs/demo.py
@@ -36,6 +37,13 @@ bench: $(VENV)/test  ## Measure on this machine, side by side with others.
 
 fuzz: $(VENV)/test  ## Fuzz every parser for SECONDS each (60), or those named in TARGETS.
 	$(BIN)/python -m fuzz $(TARGETS) --seconds $(SECONDS)
+
+fuzz-sallyport:  ## Fuzz both halves of the sallyport for SECONDS each (60). Needs nightly Rust and cargo-fuzz.
+	cd pipeline/sallyport && for target in $$(cargo +nightly fuzz list); do \
+	  mkdir -p $(FUZZ_BUILD)/corpus/$$target; \
+	  cargo +nightly fuzz run --target-dir $(FUZZ_BUILD)/target $$target $(FUZZ_BUILD)/corpus/$$target fuzz/corpus/$$target -- \
+	    -max_total_time=$(SECONDS) -rss_limit_mb=1500 -timeout=20 -verbosity=0 -print_final_stats=1 || exit 1; \
+	done
 
 $(VENV)/python: 
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
