@@ -125,6 +125,7 @@ class KeepStatus(Record, frozen=True):
 
     `cause` is what ended it, and `reason` the same in words; `limits` are the limits of `[resources]` that it met.
     `metrics` is where its host process serves metrics (HOST:PORT), if it does.
+    `renewal_failure` says why the last attempt to renew its certificate failed; empty where it did not.
     """
 
     id: str
@@ -142,6 +143,7 @@ class KeepStatus(Record, frozen=True):
     limits: list[str] = []
     certificate_not_after: str = ""
     metrics: str = ""
+    renewal_failure: str = ""
 
 
 ALIVE = ("starting", "running", "stopping")

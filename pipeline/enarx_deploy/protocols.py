@@ -141,10 +141,12 @@ class Issuer(Protocol):
     """A source of certificates.
 
     An issuance has two steps, because the evidence must answer the issuer's own challenge: `challenge`, which the
-    Keep answers with a `CertificateRequest`, then `issue`.
+    Keep answers with a `CertificateRequest`, then `issue`. `renews` says whether it can be asked again for a Keep that
+    runs, by another process and under the same root.
     """
 
     name: str
+    renews: bool
 
     def locate(self, project: Project) -> IssuerLocation:
         """Where the certificates will come from; starts an embedded service when the manifest names none."""
@@ -195,6 +197,9 @@ class Target(Protocol):
 
     def install_certificate(self, deployment: Deployment, location: IssuerLocation, issued: Issued) -> None:
         """Hand the Keep its certificate; returns when the workload is running. Raises KeepError."""
+
+    def renew_certificate(self, keep: str) -> KeepStatus:
+        """Have a Keep that runs certified anew; returns when new connections see it. Raises KeepError, StewardError."""
 
     def keeps(self) -> list[KeepStatus]:
         """Every Keep this target knows, running or not."""

@@ -1,4 +1,4 @@
-"""The control stream: how host and Keep talk before and after the workload runs.
+"""The control stream: how host and Keep talk, before the workload runs, beside it and at its end.
 
 A message is a JSON object behind its length (4 bytes, big-endian). A message with a `size` is followed by that many
 raw bytes. Both ends use this module; what the Keep receives is hostile and bounded here.
@@ -29,6 +29,17 @@ def encode(message: Message) -> bytes:
     return len(text).to_bytes(4, "big") + text
 
 
+def decode(text: bytes) -> Message:
+    """A message without its length. Raises BadMessage."""
+    try:
+        message = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise BadMessage("a message is not JSON") from error
+    if not isinstance(message, dict) or not isinstance(message.get("type"), str):
+        raise BadMessage("a message is not an object with a type")
+    return message
+
+
 class Reader:
     """Takes messages from a function that answers at most as many bytes as asked for, and none at the end."""
 
@@ -40,13 +51,7 @@ class Reader:
         length = int.from_bytes(self.payload(4), "big")
         if length > MESSAGE_LIMIT:
             raise BadMessage(f"a message of {length:,} bytes is too long")
-        try:
-            message = json.loads(self.payload(length))
-        except (ValueError, RecursionError) as error:
-            raise BadMessage("a message is not JSON") from error
-        if not isinstance(message, dict) or not isinstance(message.get("type"), str):
-            raise BadMessage("a message is not an object with a type")
-        return message
+        return decode(self.payload(length))
 
     def payload(self, size: int) -> bytes:
         """Exactly `size` raw bytes. Raises BadMessage, EOFError."""

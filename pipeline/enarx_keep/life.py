@@ -4,10 +4,11 @@
 2. The host names a kind of evidence, which must be the one that is found, and a package, which it sends; the package
    is checked against its digest.
 3. The module is compiled, or taken from the cache.
-4. If the workload serves TLS: make the key, answer the challenge, check the certificate and install it.
+4. If the workload speaks TLS: answer the challenge with a key's evidence, check the certificate and install it.
 5. Open what the manifest lists.
 6. The second step of the jail; then link the module, and tell the host that the workload runs.
-7. Run it, deliver its last words, and tell the host how it ended.
+7. Run it, renew the certificate whenever the host brings a challenge, deliver its last words, and tell the host how
+   it ended.
 """
 
 from __future__ import annotations
@@ -17,23 +18,20 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, TypedDict
 
 import wasmtime
 
 from enarx_keep import manifest, module, package
 from enarx_keep.attester.choice import Chosen, Place, choose
 from enarx_keep.attester.machine import Machine
-from enarx_keep.binding import report_data
 from enarx_keep.channel import Message, Reader, encode, field
 from enarx_keep.errors import BadManifest, BadMessage, BadPackage, KeepFault, LimitMet
+from enarx_keep.identity import Identity
 from enarx_sallyport import Guest, check_wasmtime, limit_time, link
 
 _UNPROTECTED = ("nil",)
 """Kinds of evidence with which the host may add to the manifest, for trying a program; elsewhere that is an attack."""
-
-_ENARX_EXTENSIONS = {"nil": ([1, 3, 6, 1, 4, 1, 58270, 1, 1], b"")}
-"""By kind, the extension that Enarx's Steward looks for in the certificate request: its identifier and content."""
 
 _Exports = Mapping[str, Any]
 """What a module exports, by name."""
@@ -58,6 +56,14 @@ def live(block_fd: int, doorbell_fd: int, kept: module.Kept | None, began: float
         outcome = {"type": "exit", "kind": "error", "message": f"a fault of the Keep's own program: {_where(fault)}"}
     guest.control_write(encode(outcome))
     guest.finish(orderly=outcome["kind"] == "exit")
+
+
+class _HowTls(TypedDict):
+    system_roots: bool
+    roots: list[bytes]
+    peers: list[str]
+    alpn: list[bytes]
+    timeout: float
 
 
 class _Keep:
@@ -116,32 +122,11 @@ class _Keep:
         self._guest.control_write(encode(message))
 
     def _obtain_certificate(self, digest: str) -> None:
-        kind = self._attester.kind
-        public_key = self._guest.generate_identity()
-        extensions = [_ENARX_EXTENSIONS[kind]] if kind in _ENARX_EXTENSIONS else []
-        request = self._guest.certificate_request(extensions)
+        identity = Identity(self._guest.credentials, digest, self._attester)
         self._tell({"type": "ready"})
-        challenge = self._expect("challenge")
-        data = report_data(
-            nonce=_bytes(challenge, "nonce"),
-            public_key=public_key,
-            package=digest,
-            audience=field(challenge, "audience", str),
-        )
-        evidence = self._attester.source.evidence(digest, data)
-        message: Message = {
-            "type": "request",
-            "csr": _text(request),
-            "kind": kind,
-            "evidence": _text(evidence.document),
-        }
-        if evidence.endorsements:
-            message["endorsements"] = {name: _text(content) for name, content in evidence.endorsements.items()}
-        self._tell(message)
-        certificate = self._expect("certificate")
-        chain = [_decoded(one, certificate, "chain") for one in field(certificate, "chain", list)]
-        self._root = _bytes(certificate, "root")
-        self._guest.install_certificate(chain, self._root)
+        self._tell(identity.request(self._expect("challenge")))
+        identity.install(self._expect("certificate"))
+        self._guest.serve_control(identity.answer)
 
     def _open(self, own: manifest.Manifest, files: package.Files) -> None:
         self._guest.limit_descriptors(own.descriptors)
@@ -167,28 +152,52 @@ class _Keep:
 
     def _add(self, entry: manifest.File, files: package.Files) -> None:
         guest = self._guest
-        timeout = float(entry.handshake_timeout)
         if entry.kind == "null":
             guest.add_null()
         elif entry.kind == "listen":
-            guest.add_listener(timeout if entry.tls else None)
+            self._listen(entry, files)
         elif entry.kind != "connect":
             guest.add_stdio()
-        elif not entry.tls:
-            guest.add_connection()
         else:
-            system = "system" in entry.roots
-            roots = self._roots(entry, files)
-            guest.add_tls_connection(entry.host, system_roots=system, roots=roots, timeout=timeout)
+            self._connect(entry, files)
 
-    def _roots(self, entry: manifest.File, files: package.Files) -> list[bytes]:
+    def _listen(self, entry: manifest.File, files: package.Files) -> None:
+        if entry.tls is None:
+            self._guest.add_listener()
+            return
+        how = self._how(entry.tls, entry.roots, files)
+        self._guest.add_tls_listener(client_auth=entry.tls.client_auth, **how)
+
+    def _connect(self, entry: manifest.File, files: package.Files) -> None:
+        if entry.tls is None:
+            self._guest.add_connection()
+            return
+        how = self._how(entry.tls, entry.roots, files)
+        self._guest.add_tls_connection(entry.tls.server_name or entry.host, **how)
+
+    def _how(self, tls: manifest.Tls, roots: tuple[str, ...], files: package.Files) -> _HowTls:
+        return {
+            "system_roots": "system" in roots,
+            "roots": self._roots(roots, files),
+            "peers": list(tls.peers),
+            "alpn": [protocol.encode() for protocol in tls.alpn],
+            "timeout": float(tls.handshake_timeout),
+        }
+
+    def _roots(self, names: tuple[str, ...], files: package.Files) -> list[bytes]:
         roots = []
-        for root in entry.roots:
+        for root in names:
             if root == "steward":
-                roots.append(self._root)
+                roots.append(self._stewards_root())
             elif root != "system":
                 roots += _certificates(_file(files, f"roots/{PurePosixPath(root).name}"), root)
         return roots
+
+    def _stewards_root(self) -> bytes:
+        root = self._guest.credentials.root
+        if root is None:
+            raise KeepFault("no certificate was issued, so there is no Steward's root")
+        return root
 
     def _mount_asset(self, asset: manifest.Asset, files: package.Files) -> str:
         """Put the asset where the workload finds it; answers the directory to preopen."""
@@ -294,21 +303,6 @@ def _file(files: package.Files, path: str) -> bytes:
         return files[path]
     except KeyError:
         raise BadPackage(f"the package holds no {path}") from None
-
-
-def _bytes(message: Message, name: str) -> bytes:
-    return _decoded(field(message, name, str), message, name)
-
-
-def _decoded(text: Any, message: Message, name: str) -> bytes:
-    try:
-        return base64.b64decode(text, validate=True)
-    except (TypeError, ValueError) as error:
-        raise BadMessage(f"message {message['type']!r}: {name} is not base64") from error
-
-
-def _text(data: bytes) -> str:
-    return base64.b64encode(data).decode()
 
 
 def _certificates(pem: bytes, name: str) -> list[bytes]:

@@ -19,16 +19,37 @@ _STDIO = ("stdin", "stdout", "stderr")
 _KINDS = ("null", *_STDIO, "listen", "connect")
 
 
+_CLIENT_AUTH = ("none", "request", "require")
+_TLS_KEYS = {"roots", "client_auth", "peers", "server_name", "alpn", "handshake_timeout"}
+
+
+@dataclass(frozen=True)
+class Tls:
+    """What `[tls.NAME]` says of a socket."""
+
+    roots: tuple[str, ...] = ()
+    client_auth: str = "none"
+    peers: tuple[str, ...] = ()
+    server_name: str = ""
+    alpn: tuple[str, ...] = ()
+    handshake_timeout: int = 10
+
+
 @dataclass(frozen=True)
 class File:
-    """An entry of `files`; its index is its descriptor."""
+    """An entry of `files`; its index is its descriptor. `tls` is None where it speaks in clear."""
 
     kind: str
     name: str
-    tls: bool = False
+    tls: Tls | None = None
     host: str = ""
-    roots: tuple[str, ...] = ("system",)
-    handshake_timeout: int = 10
+
+    @property
+    def roots(self) -> tuple[str, ...]:
+        """Whom it trusts, by TLS."""
+        if self.tls is None or (self.kind == "listen" and self.tls.client_auth == "none"):
+            return ()
+        return self.tls.roots or (("steward",) if self.kind == "listen" else ("system",))
 
 
 @dataclass(frozen=True)
@@ -56,7 +77,7 @@ class Manifest:
     @property
     def needs_certificate(self) -> bool:
         """Whether a socket speaks TLS: one that listens serves the certificate, one that connects can show it."""
-        return any(file.tls for file in self.files)
+        return any(file.tls is not None for file in self.files)
 
     @property
     def has_deadline(self) -> bool:
@@ -112,15 +133,37 @@ def _file(entry: dict[str, Any], tls: dict[str, Any]) -> File:
         raise BadManifest(f"Enarx.toml: no protocol {entry['prot']!r}")
     host = _text(entry["host"]) if kind == "connect" else ""
     name = _text(entry["name"] if kind == "listen" else entry.get("name", host))
-    table = tls.get(name, {})
-    return File(
-        kind=kind,
-        name=name,
-        tls=entry["prot"] == "tls",
-        host=host,
-        roots=tuple(_text(root) for root in table.get("roots", ("system",))),
+    return File(kind=kind, name=name, host=host, tls=_tls(tls.get(name, {})) if entry["prot"] == "tls" else None)
+
+
+def _tls(table: dict[str, Any]) -> Tls:
+    if not table.keys() <= _TLS_KEYS:
+        raise BadManifest(f"Enarx.toml: [tls] has a key that this Keep does not know: {', '.join(table)}")
+    client_auth = table.get("client_auth", "none")
+    if client_auth not in _CLIENT_AUTH:
+        raise BadManifest(f"Enarx.toml: no client_auth {client_auth!r}")
+    return Tls(
+        roots=_words(table, "roots"),
+        client_auth=client_auth,
+        peers=_words(table, "peers"),
+        server_name=_text(table.get("server_name", "")),
+        alpn=_words(table, "alpn"),
         handshake_timeout=int(table.get("handshake_timeout", 10)),
     )
+
+
+def _words(table: dict[str, Any], key: str) -> tuple[str, ...]:
+    """An array of strings; one that is there and empty would grant all where it was meant to grant nothing."""
+    words = tuple(_text(word) for word in _array(table.get(key, ())))
+    if key in table and not words:
+        raise BadManifest(f"Enarx.toml: {key} is empty")
+    return words
+
+
+def _array(value: Any) -> Any:
+    if isinstance(value, str):
+        raise TypeError(f"{value!r} is not an array")
+    return value
 
 
 def _asset(entry: dict[str, Any]) -> Asset:

@@ -1,19 +1,21 @@
 """The sallyport's typed Python face: the host half, the guest half, and nothing else.
 
-The compiled module is private to this package. `Host` is used by the host process of a Keep, `Guest` inside the Keep.
+The compiled module is private to this package. `Host` is used by the host process of a Keep, `Guest` and
+`Credentials` inside the Keep.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from enarx_sallyport._native import Guest, Host, end_with_parent
+from enarx_sallyport._native import Credentials, Guest, Host, end_with_parent
 
 if TYPE_CHECKING:
     import wasmtime
 
 __all__ = [
     "WASMTIME_MINOR",
+    "Credentials",
     "Guest",
     "Host",
     "WrongWasmtime",

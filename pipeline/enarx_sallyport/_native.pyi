@@ -1,5 +1,7 @@
 """What `pipeline/sallyport/src/python.rs` exports. Descriptors are numbers that stay the caller's unless said."""
 
+from collections.abc import Callable
+
 class Host:
     """The host half of one Keep: a block, and a thread that moves bytes between it and descriptors.
 
@@ -47,6 +49,23 @@ class Host:
         `handshakes_failed` are the Keep's own word.
         """
 
+class Credentials:
+    """The key and certificate that a Keep shows in handshakes. It may be used while the workload runs."""
+
+    def generate(self) -> bytes:
+        """Make an ECDSA P-256 key that waits for its certificate; answers its SubjectPublicKeyInfo (DER)."""
+    def certificate_request(self, extensions: list[tuple[list[int], bytes]]) -> bytes:
+        """A PKCS#10 request (DER) by that key: empty subject, the given extensions (object identifier, content)."""
+    def install(self, chain: list[bytes], root: bytes) -> None:
+        """Show this chain (DER, leaf first) from the next handshake on.
+
+        Raises RuntimeError, and changes nothing, unless it is of the key that waits, leads to `root` (DER), which is
+        that of the first certificate, is valid now and is for TLS servers.
+        """
+    @property
+    def root(self) -> bytes | None:
+        """The root (DER) of the certificate, if there is one."""
+
 class Guest:
     """The guest half: a workload's descriptors over the block, its file system, and its TLS.
 
@@ -58,14 +77,13 @@ class Guest:
         """Wait for at least one and at most `most` bytes from the host's `control_fd`; empty at its end."""
     def control_write(self, data: bytes) -> None:
         """Send bytes to the host's `control_fd`."""
-    def generate_identity(self) -> bytes:
-        """Make an ECDSA P-256 key inside; answers its SubjectPublicKeyInfo (DER)."""
-    def certificate_request(self, extensions: list[tuple[list[int], bytes]]) -> bytes:
-        """A PKCS#10 request (DER) by that key: empty subject, the given extensions (object identifier, content)."""
-    def install_certificate(self, chain: list[bytes], root: bytes) -> None:
-        """Serve and present this chain (DER, leaf first).
+    @property
+    def credentials(self) -> Credentials:
+        """Its key and certificate."""
+    def serve_control(self, answer: Callable[[bytes], bytes]) -> None:
+        """Have `answer` take each message of the host (without its length) whenever the workload waits or accepts.
 
-        Raises RuntimeError unless it is of the key, leads to `root` (DER), is valid now and is for TLS servers.
+        What it answers is sent as it is. It runs within a call of the workload and must not use this object.
         """
     def limit_filesystem(self, bytes: int) -> None:
         """Give the workload an empty file system of at most this many bytes. Before `insert_*`."""
@@ -82,14 +100,39 @@ class Guest:
         """The next entry of `files` reads nothing and swallows everything. Answers its descriptor."""
     def add_stdio(self) -> int:
         """The next entry of `files` is standard input, output or error."""
-    def add_listener(self, handshake_timeout: float | None) -> int:
-        """The next entry of `files` listens: by TLS with a limit in seconds for handshakes, or in clear with None."""
+    def add_listener(self) -> int:
+        """The next entry of `files` listens in clear."""
+    def add_tls_listener(
+        self,
+        *,
+        client_auth: str,
+        system_roots: bool,
+        roots: list[bytes],
+        peers: list[str],
+        alpn: list[bytes],
+        timeout: float,
+    ) -> int:
+        """The next entry of `files` listens by TLS, with a limit in seconds for handshakes.
+
+        `client_auth` is `none`, `request` or `require`; a client's certificate must lead to the compiled-in roots or
+        `roots` (DER), and bear one of `peers` if there are any. Raises RuntimeError.
+        """
     def add_connection(self) -> int:
         """The next entry of `files` is connected in clear."""
-    def add_tls_connection(self, server_name: str, *, system_roots: bool, roots: list[bytes], timeout: float) -> int:
+    def add_tls_connection(
+        self,
+        server_name: str,
+        *,
+        system_roots: bool,
+        roots: list[bytes],
+        peers: list[str],
+        alpn: list[bytes],
+        timeout: float,
+    ) -> int:
         """The next entry of `files` is connected by TLS, and the handshake is made now.
 
-        The peer must prove to be `server_name` under the compiled-in roots, or `roots` (DER). Raises RuntimeError.
+        The peer must prove to be `server_name` under the compiled-in roots, or `roots` (DER), bear one of `peers`
+        if there are any, and choose one of `alpn` if there are any. Raises RuntimeError.
         """
     def insert_file(self, path: bytes, content: bytes, *, writable: bool) -> None:
         """Put a file into the private file system. Raises RuntimeError."""

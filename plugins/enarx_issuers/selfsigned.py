@@ -41,6 +41,7 @@ class SelfSigned:
     """Makes an authority at `locate`, and forgets its key once it has issued."""
 
     name = "selfsigned"
+    renews = False
 
     def __init__(self) -> None:
         self._stewards: dict[str, Steward] = {}  # by root certificate

@@ -25,6 +25,7 @@ class Steward:
     """
 
     name = "steward"
+    renews = True
 
     def locate(self, project: Project) -> IssuerLocation:
         from enarx_issuers import pinned_roots

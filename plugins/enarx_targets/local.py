@@ -96,9 +96,15 @@ class Local:
                 "do": "install",
                 "chain": [base64.b64encode(one).decode() for one in issued.chain],
                 "root": base64.b64encode(root.public_bytes(Encoding.DER)).decode(),
+                "not_before": leaf.not_valid_before_utc.isoformat().replace("+00:00", "Z"),
                 "not_after": leaf.not_valid_after_utc.isoformat().replace("+00:00", "Z"),
             },
         )
+
+    def renew_certificate(self, keep: str) -> KeepStatus:
+        """Ask the host process, which asks the issuer."""
+        requests.ask(_directory(keep), {"do": "renew"})
+        return _status(keep)
 
     def keeps(self) -> list[KeepStatus]:
         """Every Keep of this user on this machine."""

@@ -68,6 +68,7 @@ def test_keeps_as_json_hold_everything(enarx_deploy, keeps):
         "limits": [],
         "certificate_not_after": "",
         "metrics": "",
+        "renewal_failure": "",
     }
 
 
@@ -157,7 +158,7 @@ class Deaf:
     name = "deaf"
     def keeps(self):
         raise RuntimeError("who is there?")
-    check = start = request_certificate = install_certificate = logs = stop = keeps
+    check = start = request_certificate = install_certificate = renew_certificate = logs = stop = keeps
 
 @hookimpl
 def register_targets():

@@ -55,7 +55,7 @@ def test_host_and_keep_read_a_manifest_alike(path: Path) -> None:
     assert [(file.kind, file.name) for file in keep.files] == [
         (type(file).__name__.lower(), file.name) for file in host.files
     ]
-    assert [file.tls for file in keep.files] == [getattr(file, "prot", "") == "tls" for file in host.files]
+    assert [file.tls is not None for file in keep.files] == [getattr(file, "prot", "") == "tls" for file in host.files]
     assert (keep.memory_bytes, keep.filesystem_bytes) == (host.resources.memory_bytes, host.resources.filesystem_bytes)
 
 
@@ -84,3 +84,24 @@ def test_an_attested_keep_takes_nothing_beside_its_manifest(kind: str, name: str
 def test_roots_that_are_none(pem: bytes) -> None:
     with pytest.raises(BadManifest, match=r"ca\.pem"):
         life._certificates(pem, "ca.pem")
+
+
+@pytest.mark.parametrize(
+    "tls",
+    [
+        "roots = []",
+        "peers = []",
+        "alpn = []",
+        'peers = "a.example"',
+        "peers = [1]",
+        'client_auth = "maybe"',
+        "client_auth = true",
+        'handshake_timeout = "x"',
+        'client_atuh = "require"',
+    ],
+)
+def test_tls_that_is_not_understood_is_never_passed_over(tls: str) -> None:
+    """The host has checked it too, but it is the host."""
+    text = f'[[files]]\nkind = "listen"\nname = "web"\nprot = "tls"\n[tls.web]\n{tls}\n'
+    with pytest.raises(BadManifest):
+        manifest.read(text.encode())

@@ -62,6 +62,10 @@ def near_manifests(draw: st.DrawFn) -> dict[str, object]:
     )
     tls = table(
         roots=st.lists(st.sampled_from(["system", "steward", "ca.pem"]), min_size=1),
+        client_auth=st.sampled_from(["none", "request", "require"]),
+        peers=st.lists(st.sampled_from(["spiffe://a/b", "a.example"]), min_size=1),
+        server_name=st.sampled_from(["a.example", "::1"]),
+        alpn=st.lists(st.sampled_from(["h2", "http/1.1"]), min_size=1),
         handshake_timeout=st.integers(1, 300),
     )
     asset = table(
@@ -181,9 +185,17 @@ def test_the_keep_reads_what_the_loader_takes_and_reads_the_same(table):
     for one, other in zip(theirs.files, ours.files, strict=True):
         tls = ours.tls.get(other.name, Tls())
         prot = getattr(other, "prot", "")
-        assert (one.kind, one.tls) == (msgspec.to_builtins(other)["kind"], prot == "tls")
+        assert (one.kind, one.tls is not None) == (msgspec.to_builtins(other)["kind"], prot == "tls")
         assert one.host == getattr(other, "host", "")
-        assert not prot or (one.roots, one.handshake_timeout) == (tls.roots, tls.handshake_timeout)
+        if one.tls is not None:
+            assert msgspec.structs.astuple(tls) == (
+                one.tls.roots,
+                one.tls.client_auth,
+                one.tls.peers,
+                one.tls.server_name or None,
+                one.tls.alpn,
+                one.tls.handshake_timeout,
+            )
 
 
 def test_the_keep_passes_over_a_byte_order_mark_too():

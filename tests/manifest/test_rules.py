@@ -33,7 +33,33 @@ REFUSED = {
     "tls of stdin": ('files = [{ kind = "stdin" }]\ntls.stdin = {}\n', "Enarx.toml:2:5: `tls.stdin` is no socket"),
     "roots where clients are not asked": (
         LISTEN + '[tls.web]\nroots = ["steward"]\n',
-        "Enarx.toml:6:1: `tls.web.roots` is for a socket that connects, and this one listens (remove it",
+        "Enarx.toml:6:1: `tls.web.roots` has no meaning: clients are not asked for certificates (remove it, or add",
+    ),
+    "peers where clients are not asked": (
+        LISTEN + '[tls.web]\nclient_auth = "none"\npeers = ["a.example"]\n',
+        "Enarx.toml:7:1: `tls.web.peers` has no meaning: clients are not asked for certificates",
+    ),
+    "a server's name where clients come": (
+        LISTEN + '[tls.web]\nserver_name = "a.example"\n',
+        "Enarx.toml:6:1: `tls.web.server_name` has no meaning: this one listens",
+    ),
+    "asking the server as a client": (
+        CONNECT + '[tls."db.example"]\nclient_auth = "require"\n',
+        'Enarx.toml:6:1: `tls."db.example".client_auth` has no meaning: this one connects',
+    ),
+    "another way to ask": (
+        LISTEN + '[tls.web]\nclient_auth = "required"\n',
+        'must be "none", "request" or "require", not "required" (did you mean "require"?)',
+    ),
+    "no peers at all": (CONNECT + '[tls."db.example"]\npeers = []\n', "must be an array of strings that is not empty"),
+    "a peer that is a pattern": (
+        CONNECT + '[tls."db.example"]\npeers = ["*.example"]\n',
+        "must be a name of a certificate",
+    ),
+    "a protocol without a name": (LISTEN + '[tls.web]\nalpn = [""]\n', "must be the name of a protocol"),
+    "a server's name with a space": (
+        CONNECT + '[tls."db.example"]\nserver_name = "a b"\n',
+        "must be a DNS name or an IP address",
     ),
     "no roots at all": (
         CONNECT + '[tls."db.example"]\nroots = []\n',
@@ -151,6 +177,13 @@ WARNED = {
         "Enarx.toml:1:5: `tls.web` does nothing: `prot` of that socket is tcp",
     ),
 }
+
+
+def test_clients_of_any_name_are_warned_of():
+    text = f'{LISTEN}[tls.web]\nclient_auth = "request"\n'
+    (warning,) = parse(text.encode(), "Enarx.toml").warnings
+    assert warning.startswith("Enarx.toml:6:15: `tls.web` has no `peers`: every client with a certificate under its")
+    assert parse(f'{text}peers = ["a.example"]\n'.encode(), "Enarx.toml").warnings == []
 
 
 @pytest.mark.parametrize("name", WARNED)

@@ -24,7 +24,7 @@ from enarx_deploy.models import Endpoint, KeepStatus
 class Shore:
     name = "shore"
     def check(self, project, package, backend): raise NotImplementedError
-    start = request_certificate = install_certificate = logs = stop = check
+    start = request_certificate = install_certificate = renew_certificate = logs = stop = check
     def keeps(self):
         return [
             KeepStatus(id=f"k{n}", name="oak", state=state, backend="nil", target="shore", package=package,

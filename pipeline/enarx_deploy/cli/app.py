@@ -30,6 +30,7 @@ COMMANDS = {
     "collateral": "Fetch, carry and show what vendors say about their hardware.",
     "keeps": "List the Keeps.",
     "logs": "Show what a Keep wrote.",
+    "renew": "Give running Keeps new certificates; connections stay up.",
     "stop": "Stop Keeps.",
     "steward": "Run the Steward: it appraises evidence and issues certificates.",
     "plugins": "List the plugins, what they bring, and why one failed to load.",

@@ -43,6 +43,8 @@ RING_BYTES = 64 * 1024
 DELIVERY_LIMIT = 30.0
 """Seconds that what a Keep wrote before its end has to reach those it was written to."""
 
+ANSWER_LIMIT = 30.0
+"""Seconds that a Keep whose workload runs has to answer."""
 KILLED_DELIVERY_LIMIT = 1.0
 """The same where the Keep was ended by us: who does not read must not hold up its end."""
 
@@ -144,6 +146,8 @@ class Session:
         self._process: KeepProcess | None = None
         self._fault = ""
         self._stopping = False
+        self._running = False
+        self._asked = 0
         self._outcome = Outcome("died")
         self.endpoints: list[Endpoint] = []
         self.needs_certificate = False
@@ -176,24 +180,27 @@ class Session:
     def certify(self, challenge: Challenge) -> CertificateRequest:
         """The Keep's answer to a challenge. Raises KeepError."""
         nonce = base64.b64encode(challenge.nonce).decode()
-        self._send(encode({"type": "challenge", "nonce": nonce, "audience": challenge.audience}))
-        answer = self._await("request")
-        return CertificateRequest(
-            csr=base64.b64decode(answer["csr"]),
-            evidence_kind=answer["kind"],
-            evidence=base64.b64decode(answer["evidence"]),
-            endorsements=_endorsements(answer),
-            package=self._package.digest,
-        )
+        answer = self._ask({"type": "challenge", "nonce": nonce, "audience": challenge.audience}, "request")
+        try:
+            return CertificateRequest(
+                csr=base64.b64decode(answer["csr"]),
+                evidence_kind=str(answer["kind"]),
+                evidence=base64.b64decode(answer["evidence"]),
+                endorsements=_endorsements(answer),
+                package=self._package.digest,
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise KeepError("the Keep sent a certificate request that cannot be read") from error
 
     def install(self, chain: Sequence[bytes], root: bytes) -> None:
-        """Hand the Keep its certificate (DER, leaf first) and the root it leads to; returns when the workload runs.
+        """Hand the Keep its certificate (DER, leaf first) and the root it leads to.
 
-        Raises KeepError, also if the Keep refuses the certificate.
+        The first one lets the workload run, and a Keep that refuses it has ended. A later one counts from the next
+        handshake on; a Keep that refuses it goes on with what it has. Raises KeepError.
         """
         encoded = [base64.b64encode(one).decode() for one in chain]
-        self._send(encode({"type": "certificate", "chain": encoded, "root": base64.b64encode(root).decode()}))
-        self._await("running")
+        message = {"type": "certificate", "chain": encoded, "root": base64.b64encode(root).decode()}
+        self._ask(message, "installed" if self._running else "running")
 
     def wait(self) -> Outcome:
         """How the Keep ended; waits for it, and looks now and then whether connections have to wait."""
@@ -272,6 +279,32 @@ class Session:
         (digest,) = (file.sha256 for file in self._package.files if file.path == "main.wasm")
         return digest.removeprefix("sha256:")
 
+    def _ask(self, message: Message, kind: str) -> Message:
+        """Send a message, and take the answer of that kind. Raises KeepError."""
+        self._asked += 1
+        running = self._running
+        self._send(encode({**message, "id": self._asked}))
+        return self._answer_to(self._asked, kind) if running else self._await(kind)
+
+    def _answer_to(self, number: int, kind: str) -> Message:
+        """What a running Keep answers; what it has to say to an earlier message comes too late. Raises KeepError."""
+        until = time.monotonic() + ANSWER_LIMIT
+        while True:
+            try:
+                answer = self._answers.get(timeout=max(0.0, until - time.monotonic()))
+            except queue.Empty:
+                raise KeepError(
+                    f"the Keep has not answered in {ANSWER_LIMIT:.0f} seconds",
+                    hint="it answers when its workload waits for something or accepts a connection",
+                ) from None
+            if answer["type"] == "end":
+                self._answers.put(answer)
+                raise KeepError("the Keep has ended")
+            if answer.get("id") == number:
+                if answer["type"] != kind:
+                    raise KeepError(f"the Keep refuses: {answer.get('message')}")
+                return answer
+
     def _send(self, data: bytes) -> None:
         # A Keep that has gone is told by the messages that it left behind.
         with contextlib.suppress(OSError):
@@ -326,6 +359,7 @@ class Session:
         if message["type"] == "running":
             self.phases |= {str(name): float(at) for name, at in message.get("phases", {}).items()}
             self.lacking = [str(line) for line in message.get("lacking", [])]
+            self._running = True
         self._answers.put(message)
 
     def _limit_met(self, resource: str) -> None:

@@ -10,15 +10,20 @@ import socket
 import sys
 import threading
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from enarx_deploy.errors import EnarxDeployError
+from enarx_deploy.errors import EnarxDeployError, KeepError
 from enarx_deploy.host import requests, state
+from enarx_deploy.host.renewal import Renewal, Validity
 from enarx_deploy.host.session import DEFAULT_GRACE, Outcome, Session, Stdio
 from enarx_deploy.models import KeepStatus
+from enarx_deploy.project import Project
 from enarx_deploy.protocols import Challenge
+
+if TYPE_CHECKING:
+    from enarx_deploy.protocols import Issuer
 
 
 def supervise(directory: Path, ready_fd: int) -> None:
@@ -60,6 +65,8 @@ class _Supervisor:
         self._session: Session | None = None
         self._noting = threading.Lock()
         self._certifying = threading.Lock()
+        self._root = b""
+        self._renewal = Renewal(self._renew, self._note_failed_renewal)
         self._ended = threading.Event()
 
     def start(self) -> None:
@@ -80,7 +87,9 @@ class _Supervisor:
     def run(self) -> None:
         """Wait for the Keep's end and write it down."""
         session = self._the_session()
+        self._renewal.start()
         outcome = session.wait()
+        self._renewal.end()
         self._say(f"the Keep has ended: {outcome.kind} {outcome.code} {outcome.message}".rstrip())
         self._note_end(outcome)
         self._ended.set()
@@ -100,11 +109,14 @@ class _Supervisor:
             self._say(f"this machine lacks a part of the jail: {line}")
 
     def note(self, keep_state: str, **changes: Any) -> None:
-        """Change what is known of the Keep."""
-        with self._noting:
-            self._status = msgspec.structs.replace(self._status, state=keep_state, **changes)
-            state.write_status(self._directory, self._status)
+        """Change what is known of the Keep, and say so."""
+        self._change(state=keep_state, **changes)
         self._say(f"{keep_state} {changes.get('reason', '')}".rstrip())
+
+    def _change(self, **changes: Any) -> None:
+        with self._noting:
+            self._status = msgspec.structs.replace(self._status, **changes)
+            state.write_status(self._directory, self._status)
 
     def _say(self, line: str) -> None:
         print(line, file=sys.stderr, flush=True)
@@ -115,11 +127,12 @@ class _Supervisor:
         from enarx_deploy.plugin_manager import PluginManager
 
         spec = self._spec
-        package = package_tree.read(Path(spec.package_root), spec.package)
+        self._package = package = package_tree.read(Path(spec.package_root), spec.package)
         text = (Path(package.root) / package_tree.MANIFEST).read_bytes()
-        manifest = parse(text, package_tree.MANIFEST).manifest
-        backend = PluginManager().get("backend", spec.backend)
-        return Session(package, manifest, backend, self._stdio())
+        self._manifest = parse(text, package_tree.MANIFEST).manifest
+        self._plugins = PluginManager()
+        backend = self._plugins.get("backend", spec.backend)
+        return Session(package, self._manifest, backend, self._stdio())
 
     def _stdio(self) -> Stdio:
         """Nothing to read; what the workload writes goes to its logs."""
@@ -185,6 +198,9 @@ class _Supervisor:
                 return self._certify(request)
             case "install":
                 return self._install(request)
+            case "renew":
+                self._renewal.installed(self._renew())
+                return {}
             case "stop":
                 self._stop(float(request["grace"]))
                 self._ended.wait()
@@ -207,11 +223,47 @@ class _Supervisor:
 
     def _install(self, request: requests.Request) -> requests.Request:
         chain = [base64.b64decode(one) for one in request["chain"]]
+        root = base64.b64decode(request["root"])
+        not_after = str(request["not_after"])
+        validity = Validity.read(str(request["not_before"]), not_after)
         with self._certifying:
-            self._the_session().install(chain, base64.b64decode(request["root"]))
-            self.note("running", certificate_not_after=str(request["not_after"]))
+            self._the_session().install(chain, root)
+            self._root = root
+            self.note("running", certificate_not_after=not_after)
             self._say_what_is_lacking()
+        if self._issuer().renews:
+            self._renewal.installed(validity)
         return {}
+
+    def _renew(self) -> Validity:
+        """Have the running Keep certified anew. Where that fails, what it has stays. Raises EnarxDeployError."""
+        from enarx_deploy.host import certification
+
+        issuer = self._issuer()
+        with self._certifying:
+            if not self._root:
+                raise KeepError("this Keep has no certificate", hint="its manifest has no socket that speaks TLS")
+            if not issuer.renews:
+                raise KeepError(
+                    f"the issuer {issuer.name!r} does not renew", hint="deploy anew: `enarx-deploy up --force`"
+                )
+            renewed = certification.certify(self._the_session(), issuer, self._project(), self._root)
+        self._change(certificate_not_after=renewed.not_after, renewal_failure="")
+        self._say(f"the certificate was renewed, and is valid until {renewed.not_after}")
+        return Validity.read(renewed.not_before, renewed.not_after)
+
+    def _note_failed_renewal(self, reason: str) -> None:
+        self._change(renewal_failure=reason)
+        self._say(reason)
+
+    def _issuer(self) -> Issuer:
+        from enarx_deploy import choice
+
+        return choice.issuer(self._project(), self._plugins)
+
+    def _project(self) -> Project:
+        """The package as a project, for its manifest; it has no folder for products."""
+        return Project(Path(self._package.root), self._manifest, None, b"")
 
     def _stop(self, grace: float) -> None:
         self.note("stopping")

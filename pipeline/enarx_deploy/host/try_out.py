@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from enarx_deploy.manifest import Manifest
     from enarx_deploy.plugin_manager import PluginManager
-    from enarx_deploy.protocols import Issuer
     from enarx_deploy.runner import Reporter
 
 PATIENCE = 86_400.0
@@ -155,17 +154,10 @@ def _certify(session: Session, program: Program, plugins: PluginManager, note: C
 
     Answers when the certificate ends.
     """
-    from cryptography import x509
-    from cryptography.hazmat.primitives.serialization import Encoding
+    from enarx_deploy.host import certification
 
     project = Project(Path(program.package.root), program.manifest, None, b"")
     name = program.manifest.attest.issuer if program.manifest.steward else "selfsigned"
-    issuer: Issuer = plugins.get("issuer", name)
-    location = issuer.locate(project)
-    challenge = issuer.challenge(location)
-    issued = issuer.issue(location, challenge, session.certify(challenge))
-    root = x509.load_pem_x509_certificate(location.root_pem.encode())
-    session.install(issued.chain, root.public_bytes(Encoding.DER))
-    note(f"certificate issued by {name} {location.url}".rstrip())
-    leaf = x509.load_der_x509_certificate(issued.chain[0])
-    return leaf.not_valid_after_utc.isoformat().replace("+00:00", "Z")
+    certified = certification.certify(session, plugins.get("issuer", name), project)
+    note(f"certificate issued by {name} {certified.url}".rstrip())
+    return certified.not_after

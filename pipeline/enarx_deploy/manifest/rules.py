@@ -11,7 +11,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from enarx_deploy.manifest.faults import Fault, dotted, nearest, shown
-from enarx_deploy.manifest.types import File, Listen, Manifest, Socket
+from enarx_deploy.manifest.types import Connect, File, Listen, Manifest, Socket
+from enarx_toml.positions import Path
 
 
 def faults(manifest: Manifest, table: dict[str, Any]) -> Iterator[Fault]:
@@ -37,6 +38,11 @@ def warnings(manifest: Manifest, table: dict[str, Any]) -> Iterator[Fault]:
     for name, socket in _sockets(manifest.files).items():
         if name in manifest.tls and socket.prot == "tcp":
             yield Fault(("tls", name), f"`{dotted(('tls', name))}` does nothing: `prot` of that socket is tcp", "")
+    for name, tls in manifest.tls.items():
+        if tls.client_auth != "none" and not tls.peers:
+            path = ("tls", name)
+            message = f"`{dotted(path)}` has no `peers`: every client with a certificate under its roots is let in"
+            yield Fault((*path, "client_auth"), message, "")
 
 
 def _env_warnings(key: str) -> Iterator[Fault]:
@@ -102,9 +108,23 @@ def _tls(manifest: Manifest, table: dict[str, Any]) -> Iterator[Fault]:
             known = ", ".join(shown(known) for known in sockets) or "there are none"
             hint = f"did you mean {shown(near)}?" if near else f"sockets in `files`: {known}"
             yield Fault(path, f"`{dotted(path)}` is no socket of `files`", hint, on_key=True)
-        elif isinstance(sockets[name], Listen) and "roots" in table["tls"][name]:
-            message = f"`{dotted((*path, 'roots'))}` is for a socket that connects, and this one listens"
-            yield Fault((*path, "roots"), message, "remove it: clients are not asked for certificates", on_key=True)
+        else:
+            yield from _misplaced(path, sockets[name], table["tls"][name])
+
+
+def _misplaced(path: Path, socket: Socket, table: dict[str, Any]) -> Iterator[Fault]:
+    """Keys of [tls.NAME] that say nothing about a socket of this kind."""
+    meaningless: dict[str, tuple[str, str]] = {}
+    if isinstance(socket, Connect):
+        meaningless["client_auth"] = ("this one connects", "remove it: it is the server who asks for certificates")
+    else:
+        meaningless["server_name"] = ("this one listens", "remove it: the Steward's policy decides on names")
+        if table.get("client_auth", "none") == "none":
+            unasked = ("clients are not asked for certificates", 'remove it, or add client_auth = "require"')
+            meaningless |= {"roots": unasked, "peers": unasked}
+    for key, (why, hint) in meaningless.items():
+        if key in table:
+            yield Fault((*path, key), f"`{dotted((*path, key))}` has no meaning: {why}", hint, on_key=True)
 
 
 def _assets(manifest: Manifest) -> Iterator[Fault]:

@@ -85,6 +85,27 @@ Roots = Annotated[
         extra=_expected('"system", "steward", or the path of a PEM file inside the project (such as "ca.pem")'),
     ),
 ]
+Peer = Annotated[
+    str,
+    Meta(
+        pattern=r"^([a-z][a-z0-9+.-]*://[^\u0000-\u0020\u007f]+|[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?)(?!\n)$",
+        extra=_expected('a name of a certificate, such as "spiffe://TRUST-DOMAIN/package/sha256/HEX" or a DNS name'),
+    ),
+]
+ServerName = Annotated[
+    str,
+    Meta(
+        pattern=r"^([A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?|[0-9a-fA-F:]*:[0-9a-fA-F:.]*)(?!\n)$",
+        extra=_expected("a DNS name or an IP address"),
+    ),
+]
+Alpn = Annotated[
+    str,
+    Meta(
+        pattern=r"^[\u0021-\u007e]{1,255}(?!\n)$",
+        extra=_expected('the name of a protocol, such as "http/1.1" or "h2"'),
+    ),
+]
 KeepName = Annotated[
     str,
     Meta(
@@ -219,16 +240,48 @@ class Attest(Table, frozen=True, kw_only=True):
 
 
 class Tls(Table, frozen=True, kw_only=True):
-    """The TLS of one socket."""
+    """The TLS of one socket: version 1.3 and no session resumption, whatever is said here."""
 
     roots: Annotated[
         tuple[Roots, ...],
         Meta(
-            description="Whom a `connect` socket trusts: `system` (the compiled-in Mozilla set), `steward` (the root "
-            "that issued this Keep's certificate), or PEM files of the project, which are packaged.",
+            description="Whom the socket trusts: `system` (the compiled-in Mozilla set), `steward` (the root "
+            "that issued this Keep's certificate), or PEM files of the project, which are packaged. Default: `system` "
+            "for one that connects, `steward` for one that asks its clients for certificates.",
             min_length=1,
         ),
-    ] = ("system",)
+    ] = msgspec.field(default_factory=tuple)
+    client_auth: Annotated[
+        Literal["none", "request", "require"],
+        Meta(
+            description="Whether a `listen` socket asks its clients for certificates: `request` serves those that "
+            "show none, too; one that is shown must be good."
+        ),
+    ] = "none"
+    peers: Annotated[
+        tuple[Peer, ...],
+        Meta(
+            description="Names of which the other side's certificate must bear one: a URI such as "
+            "`spiffe://TRUST-DOMAIN/package/sha256/HEX`, or a DNS name. Default: any certificate under `roots` will "
+            "do.",
+            min_length=1,
+        ),
+    ] = msgspec.field(default_factory=tuple)
+    server_name: Annotated[
+        ServerName | None,
+        Meta(
+            description="The name that a `connect` socket asks for (SNI), and that the server's certificate must "
+            "bear. Default: `host`."
+        ),
+    ] = None
+    alpn: Annotated[
+        tuple[Alpn, ...],
+        Meta(
+            description="The application protocols that the socket speaks, the preferred one first (ALPN). "
+            "Default: it says nothing of them.",
+            min_length=1,
+        ),
+    ] = msgspec.field(default_factory=tuple)
     handshake_timeout: Annotated[
         int, Meta(ge=1, le=300, description="Seconds after which an unfinished handshake is dropped.")
     ] = 10

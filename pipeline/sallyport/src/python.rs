@@ -1,4 +1,4 @@
-//! The face towards Python: two classes, `Host` and `Guest`. `enarx_sallyport` documents them.
+//! The face towards Python: three classes, `Host`, `Guest` and `Credentials`. `enarx_sallyport` documents them.
 
 use std::os::fd::RawFd;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::block::{Block, BlockError};
 use crate::deadline::Deadline;
 use crate::fs::Access;
 use crate::guest::port::Port;
-use crate::guest::{ConnectTls, FileKind};
+use crate::guest::{ClientAuth, ConnectTls, FileKind, ListenTls, Trust};
 use crate::report::Report;
 use crate::shared;
 use crate::{deadline, engine, guest, host, jail};
@@ -116,6 +116,39 @@ impl Host {
     }
 }
 
+/// The guest's key and certificate. Not the guest: it may be used while the workload runs.
+#[pyclass(frozen)]
+struct Credentials(guest::credentials::Credentials);
+
+#[pymethods]
+impl Credentials {
+    fn generate<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let public = self.0.generate().map_err(PyRuntimeError::new_err)?;
+        Ok(PyBytes::new(py, &public))
+    }
+
+    fn certificate_request<'py>(
+        &self,
+        py: Python<'py>,
+        extensions: Vec<(Vec<u64>, Vec<u8>)>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let request = self
+            .0
+            .certificate_request(&extensions)
+            .map_err(PyRuntimeError::new_err)?;
+        Ok(PyBytes::new(py, &request))
+    }
+
+    fn install(&self, chain: Vec<Vec<u8>>, root: &[u8]) -> PyResult<()> {
+        self.0.install(chain, root).map_err(PyRuntimeError::new_err)
+    }
+
+    #[getter]
+    fn root<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
+        self.0.root().map(|root| PyBytes::new(py, &root))
+    }
+}
+
 /// Owned by a raw pointer, because the linker's callbacks use it while Python waits for the workload; it lives
 /// until the process ends.
 #[pyclass(unsendable)]
@@ -149,27 +182,22 @@ impl Guest {
             .map_err(|fault| PyRuntimeError::new_err(format!("control stream: {fault}")))
     }
 
-    fn generate_identity<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
-        let public = self.half.generate_identity().map_err(PyRuntimeError::new_err)?;
-        Ok(PyBytes::new(py, &public))
+    #[getter]
+    fn credentials(&self) -> Credentials {
+        Credentials(self.half.credentials().clone())
     }
 
-    fn certificate_request<'py>(
-        &self,
-        py: Python<'py>,
-        extensions: Vec<(Vec<u64>, Vec<u8>)>,
-    ) -> PyResult<Bound<'py, PyBytes>> {
-        let request = self
-            .half
-            .certificate_request(&extensions)
-            .map_err(PyRuntimeError::new_err)?;
-        Ok(PyBytes::new(py, &request))
-    }
-
-    fn install_certificate(&mut self, chain: Vec<Vec<u8>>, root: &[u8]) -> PyResult<()> {
-        self.half
-            .install_certificate(chain, root)
-            .map_err(PyRuntimeError::new_err)
+    fn serve_control(&mut self, answer: Py<PyAny>) {
+        self.half.serve_control(Box::new(move |message| {
+            Python::attach(|py| {
+                let answered = answer.call1(py, (PyBytes::new(py, message),));
+                answered.and_then(|bytes| bytes.extract(py)).unwrap_or_else(|fault| {
+                    // Its text alone: for a traceback Python would open files, which the jail forbids.
+                    eprintln!("sallyport: a message of the host was not answered: {fault}");
+                    Vec::new()
+                })
+            })
+        }));
     }
 
     fn limit_filesystem(&mut self, bytes: u64) -> PyResult<()> {
@@ -216,28 +244,57 @@ impl Guest {
         self.add(FileKind::Stdio)
     }
 
-    fn add_listener(&mut self, handshake_timeout: Option<f64>) -> PyResult<u32> {
-        let limit = handshake_timeout.map(seconds).transpose()?;
-        self.add(FileKind::Listen(limit))
+    fn add_listener(&mut self) -> PyResult<u32> {
+        self.add(FileKind::Listen(None))
+    }
+
+    #[pyo3(signature = (*, client_auth, system_roots, roots, peers, alpn, timeout))]
+    fn add_tls_listener(
+        &mut self,
+        client_auth: &str,
+        system_roots: bool,
+        roots: Vec<Vec<u8>>,
+        peers: Vec<String>,
+        alpn: Vec<Vec<u8>>,
+        timeout: f64,
+    ) -> PyResult<u32> {
+        let trust = Trust {
+            system_roots,
+            roots,
+            peers,
+        };
+        self.add(FileKind::Listen(Some(ListenTls {
+            client_auth: parse_client_auth(client_auth)?,
+            trust,
+            alpn,
+            timeout: seconds(timeout)?,
+        })))
     }
 
     fn add_connection(&mut self) -> PyResult<u32> {
         self.add(FileKind::ConnectTcp)
     }
 
-    #[pyo3(signature = (server_name, *, system_roots, roots, timeout))]
+    #[pyo3(signature = (server_name, *, system_roots, roots, peers, alpn, timeout))]
     fn add_tls_connection(
         &mut self,
         server_name: String,
         system_roots: bool,
         roots: Vec<Vec<u8>>,
+        peers: Vec<String>,
+        alpn: Vec<Vec<u8>>,
         timeout: f64,
     ) -> PyResult<u32> {
+        let trust = Trust {
+            system_roots,
+            roots,
+            peers,
+        };
         let timeout = seconds(timeout)?;
         self.add(FileKind::ConnectTls(ConnectTls {
             server_name,
-            system_roots,
-            roots,
+            trust,
+            alpn,
             timeout,
         }))
     }
@@ -296,6 +353,17 @@ impl Guest {
     }
 }
 
+fn parse_client_auth(text: &str) -> PyResult<ClientAuth> {
+    match text {
+        "none" => Ok(ClientAuth::None),
+        "request" => Ok(ClientAuth::Request),
+        "require" => Ok(ClientAuth::Require),
+        _ => Err(PyValueError::new_err(format!(
+            "{text:?}: not a way to ask for certificates"
+        ))),
+    }
+}
+
 fn access(writable: bool) -> Access {
     if writable {
         Access::CopyOnWrite
@@ -318,6 +386,7 @@ fn end_with_parent() -> PyResult<()> {
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Host>()?;
     module.add_class::<Guest>()?;
+    module.add_class::<Credentials>()?;
     module.add_function(wrap_pyfunction!(end_with_parent, module)?)?;
     Ok(())
 }

@@ -11,12 +11,13 @@ use std::time::{Duration, Instant};
 
 use common::{PATIENCE, Workload, guest_of, pattern, workload};
 use rcgen::{
-    BasicConstraints, CertificateParams, CustomExtension, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, PublicKeyData,
+    BasicConstraints, Certificate, CertificateParams, CustomExtension, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    PublicKeyData, SanType,
 };
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{PrivatePkcs8KeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use sallyport::errno::Errno;
-use sallyport::guest::FileKind;
+use sallyport::guest::{ClientAuth, ConnectTls, FileKind, ListenTls, Trust};
 use sallyport::host::Host;
 use sallyport::shared::duplicate;
 
@@ -38,49 +39,99 @@ impl PublicKeyData for PublicKey {
     }
 }
 
+/// A certificate authority, as a Steward is one.
+struct Authority {
+    root: Certificate,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let mut params = CertificateParams::default();
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        let root = params.self_signed(&key).unwrap();
+        Self {
+            root,
+            issuer: Issuer::new(params, key),
+        }
+    }
+
+    /// A certificate for a DNS name and a URI, to serve and to ask with.
+    fn certify(&self, key: &impl PublicKeyData, name: &str, uri: &str) -> Vec<u8> {
+        self.certify_with_evidence(key, name, uri, 0)
+    }
+
+    /// The same, with so many bytes of evidence in it.
+    fn certify_with_evidence(&self, key: &impl PublicKeyData, name: &str, uri: &str, evidence: usize) -> Vec<u8> {
+        let mut leaf = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        leaf.subject_alt_names.push(SanType::URI(uri.try_into().unwrap()));
+        leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        leaf.custom_extensions = vec![CustomExtension::from_oid_content(ID_PE_CMW, vec![0x5a; evidence])];
+        leaf.signed_by(key, &self.issuer).unwrap().der().to_vec()
+    }
+
+    /// How a client trusts this root, showing a certificate for a package if it has one.
+    fn client(&self, package: Option<&str>) -> ClientConfig {
+        let mut roots = RootCertStore::empty();
+        roots.add(self.root.der().clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots);
+        let Some(package) = package else {
+            return builder.with_no_client_auth();
+        };
+        let key = KeyPair::generate().unwrap();
+        let chain = vec![self.certify(&key, "client.test", package).into()];
+        let key = PrivatePkcs8KeyDer::from(key.serialize_der()).into();
+        builder.with_client_auth_cert(chain, key).unwrap()
+    }
+}
+
 struct Server {
     _host: Host,
     workload: Workload,
     listener: TcpListener,
+    authority: Authority,
     trust: Arc<ClientConfig>,
 }
 
 /// A Keep with a TLS listener as entry 0. Its certificate holds `evidence` bytes of evidence.
 fn server(connections: u32, ring: u32, handshake: Duration, evidence: usize) -> Server {
+    server_that(connections, ring, evidence, |_| listen(handshake))
+}
+
+fn listen(timeout: Duration) -> ListenTls {
+    ListenTls {
+        client_auth: ClientAuth::None,
+        trust: Trust::default(),
+        alpn: Vec::new(),
+        timeout,
+    }
+}
+
+/// The same, with TLS options that may depend on the authority.
+fn server_that(connections: u32, ring: u32, evidence: usize, how: impl FnOnce(&Authority) -> ListenTls) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let host = Host::new(1, connections, ring).unwrap();
     host.attach_listener(0, duplicate(listener.as_raw_fd()).unwrap())
         .unwrap();
     host.start().unwrap();
     let mut guest = guest_of(&host);
-    let key = PublicKey(guest.generate_identity().unwrap());
-
-    let mut authority = CertificateParams::default();
-    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority_key = KeyPair::generate().unwrap();
-    let root = authority.self_signed(&authority_key).unwrap();
-    let issuer = Issuer::new(authority, authority_key);
-    let mut leaf = CertificateParams::new(vec!["keep.test".to_owned()]).unwrap();
-    leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-    leaf.custom_extensions = vec![CustomExtension::from_oid_content(ID_PE_CMW, vec![0x5a; evidence])];
-    let chain = vec![leaf.signed_by(&key, &issuer).unwrap().der().to_vec()];
-    guest.install_certificate(chain, root.der()).unwrap();
-    guest.add_file(FileKind::Listen(Some(handshake))).unwrap();
+    let authority = Authority::new();
+    let key = PublicKey(guest.credentials().generate().unwrap());
+    let chain = vec![authority.certify_with_evidence(&key, "keep.test", "spiffe://td.test/keep", evidence)];
+    guest.credentials().install(chain, authority.root.der()).unwrap();
+    guest.add_file(FileKind::Listen(Some(how(&authority)))).unwrap();
     guest.open_for_business();
-
-    let mut roots = RootCertStore::empty();
-    roots.add(root.der().clone()).unwrap();
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let trust = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
     Server {
         _host: host,
         workload: workload(guest),
         listener,
-        trust: Arc::new(trust),
+        trust: Arc::new(authority.client(None)),
+        authority,
     }
 }
 
@@ -240,4 +291,344 @@ fn a_client_of_another_root_is_not_served() {
     let client = one.client(|mut client| client.write_all(b"x").unwrap_err().kind());
     one.workload.poll(&[300_000_000], &[(0, 1)]);
     assert_eq!(client.join().unwrap(), ErrorKind::InvalidData);
+}
+
+const PEEK: u64 = 1;
+const WAITALL: u64 = 2;
+
+#[test]
+fn bytes_that_are_peeked_at_stay() {
+    let mut server = server(2, 4096, PATIENCE, 0);
+    let sent = pattern(30_000, 3);
+    let expected = sent.clone();
+    let (told, said) = std::sync::mpsc::channel();
+    let client = server.client(move |mut client| {
+        client.write_all(&sent[..5]).unwrap();
+        client.flush().unwrap();
+        said.recv().unwrap();
+        client.write_all(&sent[5..]).unwrap();
+        client.conn.send_close_notify();
+        client.flush().unwrap();
+        client
+    });
+    let fd = server.workload.accept(0).unwrap();
+    assert_eq!(server.workload.receive(fd, 100, PEEK).unwrap(), expected[..5]);
+    assert_eq!(server.workload.receive(fd, 3, PEEK).unwrap(), expected[..3]);
+    let readable = server.workload.poll(&[], &[(fd, 1)]);
+    assert_eq!((readable[0].1, readable[0].3), (0, 5));
+    told.send(()).unwrap();
+    assert_eq!(
+        server.workload.receive(fd, 20_000, PEEK | WAITALL).unwrap(),
+        expected[..20_000]
+    );
+    assert_eq!(server.workload.read(fd, 2).unwrap(), expected[..2]);
+    assert_eq!(
+        server.workload.receive(fd, 25_000, WAITALL).unwrap(),
+        expected[2..25_002]
+    );
+    // More than there will ever be: the end is waited for, and what came is there.
+    assert_eq!(
+        server.workload.receive(fd, 50_000, PEEK | WAITALL).unwrap(),
+        expected[25_002..]
+    );
+    assert_eq!(
+        server.workload.receive(fd, 50_000, WAITALL).unwrap(),
+        expected[25_002..]
+    );
+    assert_eq!(server.workload.receive(fd, 9, PEEK).unwrap(), b"");
+    drop(client.join().unwrap());
+}
+
+#[test]
+fn peeking_at_nothing_does_not_wait_where_it_must_not() {
+    let mut server = server(2, 4096, PATIENCE, 0);
+    let client = server.client(|mut client| {
+        client.write_all(b"ab").unwrap();
+        client
+    });
+    let fd = server.workload.accept(0).unwrap();
+    assert_eq!(server.workload.read(fd, 2).unwrap(), b"ab");
+    server.workload.set_nonblocking(fd);
+    assert_eq!(server.workload.receive(fd, 9, PEEK), Err(Errno::AGAIN));
+    assert_eq!(server.workload.receive(fd, 9, PEEK | WAITALL), Err(Errno::AGAIN));
+    drop(client.join().unwrap());
+}
+
+#[test]
+fn after_the_peer_has_closed_its_side_the_workload_still_writes() {
+    let mut server = server(2, 4096, PATIENCE, 0);
+    let client = server.client(|mut client| {
+        client.write_all(b"last").unwrap();
+        client.conn.send_close_notify();
+        client.flush().unwrap();
+        let mut got = Vec::new();
+        client.read_to_end(&mut got).unwrap();
+        got
+    });
+    let fd = server.workload.accept(0).unwrap();
+    assert_eq!(server.workload.receive(fd, 4, WAITALL).unwrap(), b"last");
+    assert_eq!(server.workload.read(fd, 1).unwrap(), b"");
+    let bytes = pattern(50_000, 4);
+    server.workload.write(fd, &bytes).unwrap();
+    server.workload.close(fd);
+    assert!(client.join().unwrap() == bytes);
+}
+
+const ALLOWED: &str = "spiffe://td.test/package/sha256/aa";
+const OTHER: &str = "spiffe://td.test/package/sha256/ab";
+
+fn asks_for(auth: ClientAuth, peers: &[&str]) -> impl FnOnce(&Authority) -> ListenTls {
+    let peers = peers.iter().map(|&peer| peer.to_owned()).collect();
+    move |authority| ListenTls {
+        client_auth: auth,
+        trust: Trust {
+            roots: vec![authority.root.der().to_vec()],
+            peers,
+            ..Trust::default()
+        },
+        ..listen(PATIENCE)
+    }
+}
+
+/// Whether a client with this trust and certificate is served: in TLS 1.3 it hears of a refusal when it reads.
+fn is_served(server: &mut Server, config: ClientConfig) -> bool {
+    server.trust = Arc::new(config);
+    let client = server.client(|mut client| {
+        let asked = client.write_all(b"?").and_then(|()| client.read_exact(&mut [0; 1]));
+        asked.is_ok()
+    });
+    while !client.is_finished() {
+        server.workload.poll(&[20_000_000], &[(0, 1)]);
+        server.workload.set_nonblocking(0);
+        if let Ok(fd) = server.workload.accept(0) {
+            server.workload.write(fd, b"!").unwrap();
+            server.workload.close(fd);
+        }
+    }
+    client.join().unwrap()
+}
+
+#[test]
+fn only_clients_with_a_name_that_is_listed_are_served() {
+    for (allowed, package) in [(ALLOWED, ALLOWED), ("CLIENT.test", OTHER)] {
+        let mut server = server_that(
+            2,
+            4096,
+            0,
+            asks_for(ClientAuth::Require, &["spiffe://td.test/x", allowed]),
+        );
+        let (good, stranger) = (server.authority.client(Some(package)), Authority::new());
+        assert!(is_served(&mut server, good), "{allowed}");
+        // The right name under another root.
+        let mut config = server.authority.client(None);
+        config.client_auth_cert_resolver = stranger.client(Some(package)).client_auth_cert_resolver;
+        assert!(!is_served(&mut server, config), "{allowed} under another root");
+    }
+    let mut server = server_that(2, 4096, 0, asks_for(ClientAuth::Require, &[ALLOWED]));
+    for (package, served) in [(Some(ALLOWED), true), (Some(OTHER), false), (None, false)] {
+        let config = server.authority.client(package);
+        assert_eq!(is_served(&mut server, config), served, "{package:?}");
+    }
+}
+
+#[test]
+fn a_name_counts_only_whole_and_in_its_own_kind() {
+    for peer in [
+        "spiffe://td.test/package/sha256/a",
+        "spiffe://td.test/package/sha256/AA",
+        "spiffe://td.test",
+        "client",
+        "test",
+        "*.test",
+    ] {
+        let mut server = server_that(2, 4096, 0, asks_for(ClientAuth::Require, &[peer]));
+        let config = server.authority.client(Some(ALLOWED));
+        assert!(!is_served(&mut server, config), "{peer}");
+    }
+}
+
+#[test]
+fn a_certificate_that_is_requested_may_be_left_out_but_not_be_bad() {
+    let mut server = server_that(2, 4096, 0, asks_for(ClientAuth::Request, &[ALLOWED]));
+    for (package, served) in [(None, true), (Some(ALLOWED), true), (Some(OTHER), false)] {
+        let config = server.authority.client(package);
+        assert_eq!(is_served(&mut server, config), served, "{package:?}");
+    }
+}
+
+#[test]
+fn asking_for_certificates_without_roots_is_refused_at_the_start() {
+    let (host, _workload, _listener) = common::listening(1, 4096);
+    let mut guest = guest_of(&host);
+    let how = ListenTls {
+        client_auth: ClientAuth::Require,
+        ..listen(PATIENCE)
+    };
+    assert!(guest.add_file(FileKind::Listen(Some(how))).is_err());
+}
+
+#[test]
+fn the_first_protocol_in_common_is_spoken_and_none_in_common_is_refused() {
+    let speaks = |_: &Authority| ListenTls {
+        alpn: vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+        ..listen(PATIENCE)
+    };
+    let mut server = server_that(2, 4096, 0, speaks);
+    for (offered, served) in [
+        (vec![], true),
+        (vec!["http/1.1"], true),
+        (vec!["http/1.1", "h2"], true),
+        (vec!["spdy/3"], false),
+    ] {
+        let mut config = server.authority.client(None);
+        config.alpn_protocols = offered.iter().map(|name| name.as_bytes().to_vec()).collect();
+        assert_eq!(is_served(&mut server, config), served, "{offered:?}");
+    }
+}
+
+#[test]
+fn a_new_certificate_counts_from_the_next_handshake_and_connections_stay_up() {
+    let mut server = server(4, 4096, PATIENCE, 0);
+    let leaf = |client: &Client| client.conn.peer_certificates().unwrap()[0].to_vec();
+    let mut clients = Vec::new();
+    let mut leaves = Vec::new();
+    for round in 0..3u8 {
+        let (told, said) = std::sync::mpsc::channel::<()>();
+        let client = server.client(move |mut client| {
+            client.write_all(b"a").unwrap();
+            client.read_exact(&mut [0; 1]).unwrap();
+            let shown = leaf(&client);
+            said.recv().unwrap();
+            client.write_all(b"b").unwrap();
+            client.read_exact(&mut [0; 1]).unwrap();
+            shown
+        });
+        let fd = server.workload.accept(0).unwrap();
+        assert_eq!(server.workload.read(fd, 1).unwrap(), b"a");
+        server.workload.write(fd, b"A").unwrap();
+        clients.push((fd, told, client));
+
+        let credentials = server.workload.guest.credentials();
+        let key = PublicKey(credentials.generate().unwrap());
+        let chain = vec![
+            server
+                .authority
+                .certify(&key, "keep.test", &format!("spiffe://td.test/{round}")),
+        ];
+        credentials.install(chain, server.authority.root.der()).unwrap();
+    }
+    for (fd, told, client) in clients {
+        told.send(()).unwrap();
+        assert_eq!(server.workload.read(fd, 1).unwrap(), b"b");
+        server.workload.write(fd, b"B").unwrap();
+        leaves.push(client.join().unwrap());
+    }
+    leaves.dedup();
+    assert_eq!(leaves.len(), 3);
+}
+
+#[test]
+fn a_certificate_that_is_refused_leaves_the_old_one_in_place() {
+    let mut server = server(4, 4096, PATIENCE, 0);
+    let credentials = server.workload.guest.credentials().clone();
+    let (authority, stranger) = (&server.authority, Authority::new());
+    let key = PublicKey(credentials.generate().unwrap());
+    let others = KeyPair::generate().unwrap();
+    let root = authority.root.der();
+    for (defect, chain, root) in [
+        ("of another key", authority.certify(&others, "keep.test", ALLOWED), root),
+        ("of another root", stranger.certify(&key, "keep.test", ALLOWED), root),
+        (
+            "of another root that is named",
+            stranger.certify(&key, "keep.test", ALLOWED),
+            stranger.root.der(),
+        ),
+        ("no certificate", b"x".to_vec(), root),
+    ] {
+        assert!(credentials.install(vec![chain], root).is_err(), "{defect}");
+    }
+    assert!(credentials.install(vec![], root).is_err());
+    let honest = server.authority.client(None);
+    assert!(is_served(&mut server, honest));
+    // The key still waits, and a good certificate for it is taken.
+    let good = server.authority.certify(&key, "keep.test", ALLOWED);
+    credentials
+        .install(vec![good.clone()], server.authority.root.der())
+        .unwrap();
+    // Once: the key is in use, and no other waits.
+    assert!(credentials.install(vec![good], server.authority.root.der()).is_err());
+}
+
+/// A TLS server of an authority on a socket; answers what its client ended with.
+fn answer_as(authority: &Authority, name: &str, package: &str, alpn: &[&str]) -> (TcpListener, JoinHandle<()>) {
+    let key = KeyPair::generate().unwrap();
+    let chain = vec![authority.certify(&key, name, package).into()];
+    let key = PrivatePkcs8KeyDer::from(key.serialize_der()).into();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain, key)
+        .unwrap();
+    config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let accepting = listener.try_clone().unwrap();
+    let thread = std::thread::spawn(move || {
+        let (socket, _) = accepting.accept().unwrap();
+        let connection = rustls::ServerConnection::new(Arc::new(config)).unwrap();
+        let mut stream = StreamOwned::new(connection, socket);
+        let _ = stream.write_all(b"hello");
+        let _ = stream.flush();
+        let _ = stream.read(&mut [0; 1]);
+    });
+    (listener, thread)
+}
+
+/// What a Keep's `connect` entry makes of a server under the same authority.
+fn connects(peers: &[&str], server_name: &str, offers: &[&str], speaks: &[&str]) -> Result<(), String> {
+    let authority = Authority::new();
+    let (listener, thread) = answer_as(&authority, "keep.test", ALLOWED, speaks);
+    let host = Host::new(1, 0, 4096).unwrap();
+    let socket = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    host.attach_socket(0, socket.into()).unwrap();
+    host.start().unwrap();
+    let mut guest = guest_of(&host);
+    let added = guest.add_file(FileKind::ConnectTls(ConnectTls {
+        server_name: server_name.into(),
+        trust: Trust {
+            roots: vec![authority.root.der().to_vec()],
+            peers: peers.iter().map(|&peer| peer.to_owned()).collect(),
+            ..Trust::default()
+        },
+        alpn: offers.iter().map(|name| name.as_bytes().to_vec()).collect(),
+        timeout: PATIENCE,
+    }));
+    if added.is_ok() {
+        let mut workload = workload(guest);
+        assert_eq!(workload.receive(0, 5, WAITALL).unwrap(), b"hello");
+        workload.close(0);
+    } else {
+        drop(guest);
+    }
+    drop(host);
+    thread.join().unwrap();
+    added.map(drop)
+}
+
+#[test]
+fn a_server_must_have_the_name_and_be_a_listed_peer_and_speak_the_protocol() {
+    assert_eq!(connects(&[], "keep.test", &[], &[]), Ok(()));
+    assert_eq!(connects(&[ALLOWED], "keep.test", &[], &[]), Ok(()));
+    assert_eq!(connects(&["keep.test"], "keep.test", &["h2"], &["h2"]), Ok(()));
+    for (peers, name, offers, speaks) in [
+        (&[OTHER][..], "keep.test", &[][..], &[][..]),
+        (&[ALLOWED], "other.test", &[], &[]),
+        (&[], "other.test", &[], &[]),
+        (&[], "keep.test", &["h2"], &[]),
+        (&[], "keep.test", &["h2"], &["http/1.1"]),
+    ] {
+        let refused = connects(peers, name, offers, speaks).unwrap_err();
+        assert!(refused.starts_with("TLS with"), "{refused}");
+    }
 }

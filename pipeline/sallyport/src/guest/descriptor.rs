@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::port::Port;
-use super::tls::Session;
+use super::tls::{self, Session};
 use crate::errno::Errno;
 use crate::fs::Opened;
 use crate::fs::rights::{self, Rights};
@@ -160,17 +160,31 @@ impl Stream {
         }
     }
 
-    /// Look at plain bytes that stay; `NOTSUP` over TLS.
+    /// Look at bytes that stay: 0 at the end, `AGAIN` if none are there.
     pub fn peek(&mut self, port: &mut Port, into: &mut [u8]) -> Result<usize, Errno> {
-        if self.session.is_some() {
-            return Err(Errno::NOTSUP);
-        }
-        if self.read_shut {
+        if self.read_shut || into.is_empty() {
             return Ok(0);
         }
+        if let Some(session) = &mut self.session {
+            return session.peek(port, into);
+        }
         match port.peek_bytes(self.slot, into) {
-            0 if !into.is_empty() => self.end_or_again(port),
+            0 => self.end_or_again(port),
             read => Ok(read),
+        }
+    }
+
+    /// Most bytes that can be looked at, with rings of `ring` bytes.
+    pub fn peek_limit(&self, ring: usize) -> usize {
+        self.session.as_ref().map_or(ring, |_| tls::PEEK_LIMIT)
+    }
+
+    /// Whether no more bytes will come than those that can be looked at now.
+    pub fn has_ended(&mut self, port: &mut Port) -> bool {
+        match &mut self.session {
+            _ if self.read_shut => true,
+            Some(session) => session.has_ended(port),
+            None => port.has_ended(self.slot),
         }
     }
 

@@ -1,15 +1,18 @@
 //! What waits to be accepted.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use rustls::server::ServerConfig;
 
 use super::descriptor::Stream;
 use super::tls::Session;
 
 /// A listening entry of the manifest.
 pub struct Listener {
-    /// How long a TLS handshake may take; `None` for plain TCP.
-    pub handshake_timeout: Option<Duration>,
+    /// How to answer, and how long a handshake may take; `None` for plain TCP.
+    pub tls: Option<(Arc<ServerConfig>, Duration)>,
     /// Connections that are ready: for TLS, those whose handshake is done.
     pub accepted: VecDeque<Stream>,
 }

@@ -4,6 +4,8 @@
 //! connects and says nothing holds up nobody.
 
 mod chain;
+mod control;
+pub mod credentials;
 pub mod descriptor;
 pub mod identity;
 mod limits;
@@ -11,21 +13,21 @@ mod listener;
 pub mod port;
 mod setup;
 pub mod tls;
+mod trust;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-use rustls::server::ServerConfig;
 
 use crate::errno::Errno;
 use crate::fs::{Limits, Tree};
 use crate::layout;
+use control::Control;
+use credentials::Credentials;
 use descriptor::{Descriptor, Stream, Table};
-use identity::Identity;
 use listener::{Handshake, Listener};
 use port::{News, Port};
-pub use setup::{ConnectTls, FileKind};
+pub use setup::{ConnectTls, FileKind, ListenTls};
+pub use trust::{ClientAuth, Trust};
 
 /// How long what a workload wrote before its end may take to leave the Keep's own buffers.
 const LAST_WORDS: Duration = Duration::from_secs(10);
@@ -51,9 +53,8 @@ pub struct Guest {
     handshakes: BTreeMap<u32, Handshake>,
     /// No handshake is to be given up before this.
     next_expiry: Option<Instant>,
-    identity: Option<Identity>,
-    chain: Vec<Vec<u8>>,
-    server: Option<Arc<ServerConfig>>,
+    credentials: Credentials,
+    control: Control,
     news: Vec<News>,
     limits: limits::Told,
     /// Streams that were opened before the descriptors were made ready: slot and entry. `None` once they are.
@@ -80,9 +81,8 @@ impl Guest {
             listeners: BTreeMap::new(),
             handshakes: BTreeMap::new(),
             next_expiry: None,
-            identity: None,
-            chain: Vec::new(),
-            server: None,
+            credentials: Credentials::default(),
+            control: Control::default(),
             news: Vec::new(),
             limits: limits::Told::default(),
             early: Some(Vec::new()),
@@ -125,6 +125,7 @@ impl Guest {
             self.stream_opened(slot, file);
             self.stream_changed(slot);
         }
+        self.control.turn(&mut self.port);
     }
 
     /// Streams of the manifest's entries are there from the start; others are connections of a listener.
@@ -140,11 +141,11 @@ impl Guest {
             self.port.release(slot);
             return;
         };
-        match (&self.server, listener.handshake_timeout) {
-            (_, None) => listener.accepted.push_back(Stream::plain(slot)),
-            (Some(config), Some(limit)) => match tls::Session::server(slot, config.clone()) {
+        match &listener.tls {
+            None => listener.accepted.push_back(Stream::plain(slot)),
+            Some((config, limit)) => match tls::Session::server(slot, config.clone()) {
                 Ok(session) => {
-                    let deadline = Instant::now() + limit;
+                    let deadline = Instant::now() + *limit;
                     self.next_expiry = earlier(self.next_expiry, Some(deadline));
                     self.handshakes.insert(
                         slot,
@@ -157,12 +158,15 @@ impl Guest {
                 }
                 Err(_) => self.port.release(slot),
             },
-            (None, Some(_)) => self.port.release(slot),
         }
     }
 
     fn stream_changed(&mut self, slot: u32) {
         self.port.has_room(slot);
+        if slot == layout::CONTROL {
+            self.control.turn(&mut self.port);
+            return;
+        }
         if let Some(mut handshake) = self.handshakes.remove(&slot) {
             match handshake.session.handshake(&mut self.port) {
                 Ok(()) => self.handshake_done(handshake),
@@ -255,8 +259,7 @@ impl Guest {
     pub fn forget_keys(&mut self) {
         self.handshakes.clear();
         self.listeners.clear();
-        self.server = None;
-        self.identity = None;
+        self.credentials.forget();
     }
 }
 

@@ -187,9 +187,14 @@ impl<M: Memory, D: Doorbell> Port<M, D> {
 
     /// Whether nothing more will come and all that came was read.
     pub fn is_at_end(&mut self, slot: u32) -> bool {
+        self.has_ended(slot) && self.streams[slot as usize].incoming.filled() == 0
+    }
+
+    /// Whether nothing more will come than what is in the ring.
+    pub fn has_ended(&mut self, slot: u32) -> bool {
         self.look(slot);
         let stream = &self.streams[slot as usize];
-        (stream.ended || stream.error != 0) && stream.incoming.filled() == 0
+        stream.ended || stream.error != 0
     }
 
     /// The fault that ended the stream, if one did. Bytes that came before it can still be read.

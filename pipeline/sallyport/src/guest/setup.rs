@@ -1,17 +1,18 @@
 //! Making a guest ready before its workload starts: descriptors, certificate, connections, and the control stream.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
+use rustls::server::ServerConfig;
 
 use super::Guest;
-use super::chain;
+use super::control::Answer;
+use super::credentials::Credentials;
 use super::descriptor::{Descriptor, Stream};
-use super::identity::Identity;
 use super::listener::Listener;
 use super::tls::{self, Session};
+use super::trust::{ClientAuth, Trust};
 use crate::errno::Errno;
 use crate::fs::{Limits, Tree, rights};
 use crate::layout;
@@ -27,22 +28,34 @@ pub enum FileKind {
     Null,
     /// `stdin`, `stdout` or `stderr`.
     Stdio,
-    /// `listen`; with a limit for the handshake where it is TLS.
-    Listen(Option<Duration>),
+    /// `listen`; in clear with `None`.
+    Listen(Option<ListenTls>),
     /// `connect` in clear.
     ConnectTcp,
     /// `connect` by TLS.
     ConnectTls(ConnectTls),
 }
 
-/// How a `connect` entry with TLS checks its peer.
+/// How a `listen` entry speaks TLS.
+pub struct ListenTls {
+    /// Whether clients are asked for certificates.
+    pub client_auth: ClientAuth,
+    /// Which of them are believed.
+    pub trust: Trust,
+    /// The protocols that it speaks (RFC 7301), the preferred one first. None: it does not say.
+    pub alpn: Vec<Vec<u8>>,
+    /// How long a handshake may take.
+    pub timeout: Duration,
+}
+
+/// How a `connect` entry speaks TLS.
 pub struct ConnectTls {
-    /// The name that the peer's certificate must bear.
+    /// The name that is asked for (SNI), and that the peer's certificate must bear.
     pub server_name: String,
-    /// Whether the compiled-in roots count.
-    pub system_roots: bool,
-    /// More roots, as DER certificates.
-    pub roots: Vec<Vec<u8>>,
+    /// Whom it believes.
+    pub trust: Trust,
+    /// The protocols that it offers (RFC 7301), of which the peer must choose one. None: it offers none.
+    pub alpn: Vec<Vec<u8>>,
     /// How long the handshake may take.
     pub timeout: Duration,
 }
@@ -62,29 +75,14 @@ impl Guest {
         Ok(())
     }
 
-    /// Make the key. Answers the public key, as DER SubjectPublicKeyInfo.
-    pub fn generate_identity(&mut self) -> Result<Vec<u8>, String> {
-        let identity = Identity::generate()?;
-        let public = identity.public_key();
-        self.identity = Some(identity);
-        Ok(public)
+    /// The key and certificate that handshakes show. The handle may be used while the workload runs.
+    pub fn credentials(&self) -> &Credentials {
+        &self.credentials
     }
 
-    /// A PKCS#10 request for the key; see [`Identity::certificate_request`].
-    pub fn certificate_request(&self, extensions: &[(Vec<u64>, Vec<u8>)]) -> Result<Vec<u8>, String> {
-        self.identity
-            .as_ref()
-            .ok_or("no key was made")?
-            .certificate_request(extensions)
-    }
-
-    /// Use this chain (DER, leaf first) for connections from now on, if it is of the key and leads to `root` (DER).
-    pub fn install_certificate(&mut self, chain: Vec<Vec<u8>>, root: &[u8]) -> Result<(), String> {
-        let identity = self.identity.as_ref().ok_or("no key was made")?;
-        chain::check(&chain, root)?;
-        self.server = Some(tls::server_config(identity, chain.clone())?);
-        self.chain = chain;
-        Ok(())
+    /// Have `answer` take the host's messages from now on, whenever the workload waits or accepts.
+    pub fn serve_control(&mut self, answer: Answer) {
+        self.control.serve(answer);
     }
 
     /// Add the next entry of `files`; its index is also its descriptor.
@@ -96,11 +94,11 @@ impl Guest {
             FileKind::Stdio => Descriptor::Stream(Stream::stdio(self.opened(slot)?)),
             FileKind::ConnectTcp => Descriptor::Stream(Stream::plain(self.opened(slot)?)),
             FileKind::ConnectTls(how) => Descriptor::Stream(self.connect(slot, how)?),
-            FileKind::Listen(handshake_timeout) => {
+            FileKind::Listen(how) => {
                 self.listeners.insert(
                     file,
                     Listener {
-                        handshake_timeout,
+                        tls: how.map(|how| self.answering(how)).transpose()?,
                         accepted: VecDeque::new(),
                     },
                 );
@@ -133,10 +131,14 @@ impl Guest {
         Err(format!("files[{}]: the host has not opened it", slot - 1))
     }
 
+    fn answering(&self, how: ListenTls) -> Result<(Arc<ServerConfig>, Duration), String> {
+        let config = tls::server_config(&self.credentials, how.client_auth, &how.trust, how.alpn)?;
+        Ok((config, how.timeout))
+    }
+
     fn connect(&mut self, slot: u32, how: ConnectTls) -> Result<Stream, String> {
         let slot = self.opened(slot)?;
-        let identity = self.identity.as_ref().filter(|_| !self.chain.is_empty());
-        let config = tls::client_config(roots(&how)?, identity.map(|identity| (identity, self.chain.clone())))?;
+        let config = tls::client_config(&self.credentials, &how.trust, how.alpn)?;
         let mut session = Session::client(slot, config, &how.server_name)?;
         let deadline = Instant::now() + how.timeout;
         loop {
@@ -164,33 +166,19 @@ impl Guest {
     }
 
     /// Put all of `bytes` into the control stream. Waits for room.
-    pub fn control_write(&mut self, mut bytes: &[u8]) -> Result<(), Errno> {
-        while !bytes.is_empty() {
+    pub fn control_write(&mut self, bytes: &[u8]) -> Result<(), Errno> {
+        self.control.put(bytes);
+        while self.control.has_unsent() {
             self.pump();
             if let Some(fault) = self.port.fault(layout::CONTROL) {
                 return Err(fault);
             }
-            let written = self.port.write(layout::CONTROL, bytes);
-            bytes = &bytes[written..];
-            if written == 0 {
+            self.control.send(&mut self.port);
+            if self.control.has_unsent() {
                 self.wait_for_room(layout::CONTROL, None);
             }
         }
         self.port.tell_host();
         Ok(())
     }
-}
-
-fn roots(how: &ConnectTls) -> Result<RootCertStore, String> {
-    let mut store = if how.system_roots {
-        tls::system_roots()
-    } else {
-        RootCertStore::empty()
-    };
-    for root in &how.roots {
-        store
-            .add(CertificateDer::from(root.as_slice()))
-            .map_err(|fault| format!("root certificate: {fault}"))?;
-    }
-    Ok(store)
 }

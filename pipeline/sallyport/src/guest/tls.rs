@@ -1,18 +1,19 @@
 //! TLS 1.3 on top of a slot's rings. Nothing here waits: what cannot go on answers `EAGAIN`.
 
+use std::collections::VecDeque;
 use std::io::{self, IoSlice, Read, Write};
 use std::sync::Arc;
 
 use rustls::client::ClientConfig;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::ServerName;
 use rustls::server::{NoServerSessionStorage, ServerConfig};
-use rustls::sign::SingleCertAndKey;
 use rustls::version::TLS13;
-use rustls::{ClientConnection, Connection, RootCertStore, ServerConnection};
+use rustls::{ClientConnection, Connection, ServerConnection};
 
-use super::identity::Identity;
+use super::credentials::Credentials;
 use super::port::Port;
+use super::trust::{ClientAuth, Trust};
 use crate::errno::Errno;
 
 /// Bytes of one record beside its plaintext: header 5, content type 1, tag 16 (RFC 8446, section 5.2).
@@ -23,54 +24,48 @@ const RECORD_PLAINTEXT: usize = 16_384;
 const ALERT_RESERVE: usize = 64;
 /// Most plaintext given to rustls at once; the rings' room is the real limit.
 const BUFFER_LIMIT: usize = 1 << 20;
+/// Most plaintext that can be looked at before it is taken.
+pub const PEEK_LIMIT: usize = 64 << 10;
 
 fn provider() -> Arc<CryptoProvider> {
     Arc::new(aws_lc_rs::default_provider())
 }
 
-/// How a listening socket answers: TLS 1.3 only, no client certificate asked for, and no session resumption, since
-/// a resumed handshake would skip the look at the certificate.
-pub fn server_config(identity: &Identity, chain: Vec<Vec<u8>>) -> Result<Arc<ServerConfig>, String> {
+/// How a listening socket answers: TLS 1.3 only, and no session resumption, since a resumed handshake would skip the
+/// look at certificates. `alpn` are the protocols it speaks; a client that offers others alone is refused.
+pub fn server_config(
+    credentials: &Credentials,
+    auth: ClientAuth,
+    trust: &Trust,
+    alpn: Vec<Vec<u8>>,
+) -> Result<Arc<ServerConfig>, String> {
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13])
         .map_err(|fault| format!("TLS: {fault}"))?
-        .with_no_client_auth()
-        .with_cert_resolver(shown(identity, chain)?);
+        .with_client_cert_verifier(trust.of_clients(auth, provider())?)
+        .with_cert_resolver(Arc::new(credentials.clone()));
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
+    config.alpn_protocols = alpn;
     Ok(Arc::new(config))
 }
 
-/// How a connecting socket asks: TLS 1.3 only; the peer must chain to one of `roots`; the Keep's certificate is
-/// shown if the peer asks for one and the Keep has one.
+/// How a connecting socket asks: TLS 1.3 only, no session resumption; the Keep's certificate is shown if the peer
+/// asks for one and the Keep has one. `alpn` are the protocols it offers.
 pub fn client_config(
-    roots: RootCertStore,
-    identity: Option<(&Identity, Vec<Vec<u8>>)>,
+    credentials: &Credentials,
+    trust: &Trust,
+    alpn: Vec<Vec<u8>>,
 ) -> Result<Arc<ClientConfig>, String> {
-    let builder = ClientConfig::builder_with_provider(provider())
+    let mut config = ClientConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13])
         .map_err(|fault| format!("TLS: {fault}"))?
-        .with_root_certificates(roots);
-    let mut config = match identity {
-        None => builder.with_no_client_auth(),
-        Some((identity, chain)) => builder.with_client_cert_resolver(shown(identity, chain)?),
-    };
+        .dangerous()
+        .with_custom_certificate_verifier(trust.of_servers(provider())?)
+        .with_client_cert_resolver(Arc::new(credentials.clone()));
     config.resumption = rustls::client::Resumption::disabled();
+    config.alpn_protocols = alpn;
     Ok(Arc::new(config))
-}
-
-/// The Keep's key and certificate, whoever the peer is.
-fn shown(identity: &Identity, chain: Vec<Vec<u8>>) -> Result<Arc<SingleCertAndKey>, String> {
-    let chain = chain.into_iter().map(CertificateDer::from).collect();
-    let certified = identity
-        .certified(chain)
-        .map_err(|fault| format!("certificate: {fault}"))?;
-    Ok(Arc::new(SingleCertAndKey::from(certified)))
-}
-
-/// The roots that browsers trust, as compiled in.
-pub fn system_roots() -> RootCertStore {
-    RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned())
 }
 
 /// One TLS session on one slot.
@@ -82,6 +77,10 @@ pub struct Session {
     reason: Option<rustls::Error>,
     told_end: bool,
     closed: bool,
+    /// Plaintext that was looked at and not taken.
+    peeked: VecDeque<u8>,
+    /// A peer that chooses none of the protocols that were offered is refused.
+    needs_alpn: bool,
 }
 
 impl Session {
@@ -94,8 +93,11 @@ impl Session {
     /// Ask a server that must prove to be `name`.
     pub fn client(slot: u32, config: Arc<ClientConfig>, name: &str) -> Result<Self, String> {
         let name = ServerName::try_from(name.to_owned()).map_err(|_| format!("{name:?} is not a server name"))?;
+        let needs_alpn = !config.alpn_protocols.is_empty();
         let connection = ClientConnection::new(config, name).map_err(|fault| format!("TLS: {fault}"))?;
-        Ok(Self::new(slot, connection.into()))
+        let mut session = Self::new(slot, connection.into());
+        session.needs_alpn = needs_alpn;
+        Ok(session)
     }
 
     fn new(slot: u32, mut connection: Connection) -> Self {
@@ -107,6 +109,8 @@ impl Session {
             reason: None,
             told_end: false,
             closed: false,
+            peeked: VecDeque::new(),
+            needs_alpn: false,
         }
     }
 
@@ -120,10 +124,19 @@ impl Session {
         self.pump(port);
         match self.fault {
             Some(fault) => Err(fault),
-            None if !self.connection.is_handshaking() && !self.has_unsent() => Ok(()),
+            None if !self.connection.is_handshaking() && !self.has_unsent() => self.require_alpn(),
             None if self.told_end => Err(Errno::CONNRESET),
             None => Err(Errno::AGAIN),
         }
+    }
+
+    fn require_alpn(&mut self) -> Result<(), Errno> {
+        if self.needs_alpn && self.connection.alpn_protocol().is_none() {
+            self.fault = Some(Errno::PROTO);
+            self.reason = Some(rustls::Error::General("the peer chose no protocol (ALPN)".into()));
+            return Err(Errno::PROTO);
+        }
+        Ok(())
     }
 
     /// Take in what has come, and send what is ready.
@@ -183,6 +196,34 @@ impl Session {
     /// Take plaintext: 0 at the end, which the peer has told with close_notify; an end without it is a fault,
     /// because it may be an attacker's.
     pub fn read(&mut self, port: &mut Port, into: &mut [u8]) -> Result<usize, Errno> {
+        let peeked = self.peeked.len().min(into.len());
+        for (place, byte) in into.iter_mut().zip(self.peeked.drain(..peeked)) {
+            *place = byte;
+        }
+        match self.take(port, &mut into[peeked..]) {
+            Err(_) if peeked > 0 => Ok(peeked),
+            taken => taken.map(|taken| peeked + taken),
+        }
+    }
+
+    /// As [`Session::read`], but the plaintext stays; at most [`PEEK_LIMIT`] bytes of it.
+    pub fn peek(&mut self, port: &mut Port, into: &mut [u8]) -> Result<usize, Errno> {
+        let wanted = into.len().min(PEEK_LIMIT);
+        if self.peeked.len() < wanted {
+            let mut more = vec![0; wanted - self.peeked.len()];
+            match self.take(port, &mut more) {
+                Ok(taken) => self.peeked.extend(&more[..taken]),
+                Err(fault) if self.peeked.is_empty() => return Err(fault),
+                Err(_) => {}
+            }
+        }
+        for (place, byte) in into.iter_mut().zip(&self.peeked) {
+            *place = *byte;
+        }
+        Ok(self.peeked.len().min(wanted))
+    }
+
+    fn take(&mut self, port: &mut Port, into: &mut [u8]) -> Result<usize, Errno> {
         let mut done = 0;
         while done < into.len() {
             self.pump(port);
@@ -229,11 +270,23 @@ impl Session {
 
     /// Whether a read would answer at once, and with how many bytes.
     pub fn readable(&mut self, port: &mut Port) -> Option<u64> {
+        let ended = self.has_ended(port);
+        let plaintext = self
+            .connection
+            .process_new_packets()
+            .map_or(0, |state| state.plaintext_bytes_to_read());
+        let bytes = self.peeked.len() + plaintext;
+        (bytes > 0 || ended).then_some(bytes as u64)
+    }
+
+    /// Whether nothing more will come than what is here, for good or by a fault.
+    pub fn has_ended(&mut self, port: &mut Port) -> bool {
         self.pump(port);
-        let state = self.connection.process_new_packets();
-        let plaintext = state.as_ref().map_or(0, rustls::IoState::plaintext_bytes_to_read);
-        let ended = self.told_end || state.map_or(true, |state| state.peer_has_closed());
-        (plaintext > 0 || ended || self.fault.is_some() || port.fault(self.slot).is_some()).then_some(plaintext as u64)
+        let closed = self
+            .connection
+            .process_new_packets()
+            .map_or(true, |state| state.peer_has_closed());
+        closed || self.told_end || self.fault.is_some() || port.fault(self.slot).is_some()
     }
 
     /// Tell the peer that nothing more will come.

@@ -45,7 +45,7 @@ pub fn sock_recv(guest: &mut Guest, memory: &mut Memory, args: &Args) -> Answer 
         return Err(Errno::NOTSUP.into());
     }
     let read = match (flags & RECV_PEEK != 0, flags & RECV_WAITALL != 0) {
-        (true, _) => peek(guest, memory, args)?,
+        (true, all) => peek(guest, memory, args, all)?,
         (false, false) => {
             let buffers = memory.buffers(args.u32(1), args.u32(2))?;
             read_vectored(guest, fd, memory, &buffers)?
@@ -57,19 +57,31 @@ pub fn sock_recv(guest: &mut Guest, memory: &mut Memory, args: &Args) -> Answer 
     Ok(())
 }
 
-fn peek(guest: &mut Guest, memory: &mut Memory, args: &Args) -> Result<u32, Errno> {
+/// Look at bytes that stay; with `all`, wait until there are as many as the buffers and the stream can hold, or the
+/// stream has ended.
+fn peek(guest: &mut Guest, memory: &mut Memory, args: &Args, all: bool) -> Result<u32, Errno> {
     let buffers = memory.buffers(args.u32(1), args.u32(2))?;
-    let Some(first) = buffers.iter().find(|buffer| buffer.len > 0) else {
-        return Ok(0);
-    };
-    let nonblocking = socket(guest, args.u32(0))?.nonblocking;
-    let into = memory.buffer_mut(*first)?;
-    until_ready(guest, nonblocking, |guest| {
+    let limit = buffers.iter().map(|buffer| buffer.len as usize).sum();
+    let ring = guest.port.ring_bytes();
+    let stream = socket(guest, args.u32(0))?;
+    let nonblocking = stream.nonblocking;
+    let mut seen = vec![0; stream.peek_limit(ring).min(limit)];
+    let count = until_ready(guest, nonblocking, |guest| {
         let Descriptor::Stream(stream) = guest.table.get(args.u32(0))? else {
             return Err(Errno::NOTSOCK);
         };
-        stream.peek(&mut guest.port, into).map(|read| read as u32)
-    })
+        let count = stream.peek(&mut guest.port, &mut seen)?;
+        let waits = all && !nonblocking && count < seen.len() && !stream.has_ended(&mut guest.port);
+        if waits { Err(Errno::AGAIN) } else { Ok(count) }
+    })?;
+    let mut left = &seen[..count];
+    for buffer in buffers {
+        let into = memory.buffer_mut(buffer)?;
+        let (part, rest) = left.split_at(left.len().min(into.len()));
+        into[..part.len()].copy_from_slice(part);
+        left = rest;
+    }
+    Ok(count as u32)
 }
 
 /// Wait for every byte that the buffers hold, or the end.

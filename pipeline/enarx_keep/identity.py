@@ -1,0 +1,95 @@
+"""The Keep's key and certificate: at the start, and again while the workload runs.
+
+Each challenge is answered with a new key, so that a key is never older than its certificate. The key that is in use
+stays in use until the new one has its certificate; where that is refused, nothing changes.
+"""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+from enarx_keep.attester.choice import Chosen
+from enarx_keep.binding import report_data
+from enarx_keep.channel import Message, decode, encode, field
+from enarx_keep.errors import BadMessage, KeepFault
+from enarx_sallyport import Credentials
+
+_ENARX_EXTENSIONS = {"nil": ([1, 3, 6, 1, 4, 1, 58270, 1, 1], b"")}
+"""By kind, the extension that Enarx's Steward looks for in the certificate request: its identifier and content."""
+
+
+class Identity:
+    """Obtains certificates for one Keep, whose package has this digest and whose evidence comes from `attester`."""
+
+    def __init__(self, credentials: Credentials, package: str, attester: Chosen) -> None:
+        self._credentials = credentials
+        self._package = package
+        self._attester = attester
+
+    def request(self, challenge: Message) -> Message:
+        """Make a key; answers a certificate request and evidence for it. Raises KeepFault."""
+        kind = self._attester.kind
+        public_key = self._credentials.generate()
+        extensions = [_ENARX_EXTENSIONS[kind]] if kind in _ENARX_EXTENSIONS else []
+        request = self._credentials.certificate_request(extensions)
+        data = report_data(
+            nonce=_bytes(challenge, "nonce"),
+            public_key=public_key,
+            package=self._package,
+            audience=field(challenge, "audience", str),
+        )
+        evidence = self._attester.source.evidence(self._package, data)
+        message: Message = {
+            "type": "request",
+            "csr": _text(request),
+            "kind": kind,
+            "evidence": _text(evidence.document),
+        }
+        if evidence.endorsements:
+            message["endorsements"] = {name: _text(content) for name, content in evidence.endorsements.items()}
+        return message
+
+    def install(self, certificate: Message) -> None:
+        """Use the certificate from now on. Raises KeepFault, RuntimeError if it is not one to use."""
+        chain = [_decoded(one, certificate, "chain") for one in field(certificate, "chain", list)]
+        self._credentials.install(chain, _bytes(certificate, "root"))
+
+    def answer(self, text: bytes) -> bytes:
+        """Answer a message that came while the workload runs; a fault is told, and is not the Keep's end.
+
+        It is called from within a call of the workload, so it must leave the guest half alone.
+        """
+        number = 0
+        try:
+            message = decode(text)
+            number = field(message, "id", int)
+            answer = self._answer(message)
+        except (KeepFault, RuntimeError, OSError) as fault:
+            answer = {"type": "refused", "message": str(fault)}
+        return encode({**answer, "id": number})
+
+    def _answer(self, message: Message) -> Message:
+        match message["type"]:
+            case "challenge":
+                return self.request(message)
+            case "certificate":
+                self.install(message)
+                return {"type": "installed"}
+            case other:
+                raise BadMessage(f"a running Keep takes no message {other!r}")
+
+
+def _bytes(message: Message, name: str) -> bytes:
+    return _decoded(field(message, name, str), message, name)
+
+
+def _decoded(text: Any, message: Message, name: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except (TypeError, ValueError) as error:
+        raise BadMessage(f"message {message['type']!r}: {name} is not base64") from error
+
+
+def _text(data: bytes) -> str:
+    return base64.b64encode(data).decode()
