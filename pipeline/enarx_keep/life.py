@@ -137,6 +137,8 @@ class _Keep:
         preopens += [self._mount_copy() for _ in range(self._granted("mounts", int) or 0)]
         for path in dict.fromkeys(preopens):
             self._guest.add_preopen(path.encode())
+        if own.network:
+            self._open_network(own.network, files)
         args = self._granted("args", list)
         argv = own.argv() if args is None else [manifest.ARGV0, *map(str, args)]
         environ = own.environ() + [f"{name}={value}" for name, value in (self._granted("env", dict) or {}).items()]
@@ -174,6 +176,15 @@ class _Keep:
             return
         how = self._how(entry.tls, entry.roots, files)
         self._guest.add_tls_connection(entry.tls.server_name or entry.host, **how)
+
+    def _open_network(self, network: manifest.Network, files: package.Files) -> None:
+        self._guest.open_network(network.connections)
+        for one in network.destinations:
+            if one.tls is None:
+                self._guest.grant_connection(one.name)
+            else:
+                how = self._how(one.tls, one.roots, files)
+                self._guest.grant_tls_connection(one.name, one.tls.server_name or one.host, **how)
 
     def _how(self, tls: manifest.Tls, roots: tuple[str, ...], files: package.Files) -> _HowTls:
         return {

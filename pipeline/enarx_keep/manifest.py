@@ -19,6 +19,7 @@ _STDIO = ("stdin", "stdout", "stderr")
 _KINDS = ("null", *_STDIO, "listen", "connect")
 
 
+_MOST_CONNECTIONS = 1024
 _CLIENT_AUTH = ("none", "request", "require")
 _TLS_KEYS = {"roots", "client_auth", "peers", "server_name", "alpn", "handshake_timeout"}
 
@@ -53,6 +54,28 @@ class File:
 
 
 @dataclass(frozen=True)
+class Destination:
+    """What the workload may connect to; its index is what the host knows it by. `tls` is None where it is in clear."""
+
+    name: str
+    host: str
+    tls: Tls | None
+
+    @property
+    def roots(self) -> tuple[str, ...]:
+        """Whom it trusts, by TLS."""
+        return (self.tls.roots or ("system",)) if self.tls else ()
+
+
+@dataclass(frozen=True)
+class Network:
+    """What the workload may connect to while it runs, and how many such connections it may have."""
+
+    destinations: tuple[Destination, ...]
+    connections: int
+
+
+@dataclass(frozen=True)
 class Asset:
     """A file or folder of the package that the workload can open at `guest`."""
 
@@ -68,6 +91,7 @@ class Manifest:
     env: dict[str, str] = field(default_factory=dict)
     files: tuple[File, ...] = ()
     assets: tuple[Asset, ...] = ()
+    network: Network | None = None
     memory_bytes: int = 4 << 30
     filesystem_bytes: int = 64 << 20
     descriptors: int = 65536
@@ -77,7 +101,8 @@ class Manifest:
     @property
     def needs_certificate(self) -> bool:
         """Whether a socket speaks TLS: one that listens serves the certificate, one that connects can show it."""
-        return any(file.tls is not None for file in self.files)
+        granted = self.network.destinations if self.network else ()
+        return any(file.tls for file in self.files) or any(destination.tls for destination in granted)
 
     @property
     def has_deadline(self) -> bool:
@@ -115,6 +140,7 @@ def _manifest(tables: dict[str, Any]) -> Manifest:
         env={_text(name): _text(value) for name, value in tables.get("env", {}).items()},
         files=tuple(_file(entry, tables.get("tls", {})) for entry in tables.get("files", ())),
         assets=tuple(_asset(entry) for entry in package.get("assets", ())),
+        network=_network(tables["network"], tables.get("tls", {})) if "network" in tables else None,
         memory_bytes=_size(resources.get("memory", "4 GiB")),
         filesystem_bytes=_size(resources.get("filesystem", "64 MiB")),
         descriptors=int(resources.get("descriptors", 65536)),
@@ -150,6 +176,26 @@ def _tls(table: dict[str, Any]) -> Tls:
         alpn=_words(table, "alpn"),
         handshake_timeout=int(table.get("handshake_timeout", 10)),
     )
+
+
+def _network(table: dict[str, Any], tls: dict[str, Any]) -> Network:
+    if not table.keys() <= {"connect", "connections"}:
+        raise BadManifest(f"Enarx.toml: [network] has a key that this Keep does not know: {', '.join(table)}")
+    connections = table.get("connections", 64)
+    if type(connections) is not int or not 1 <= connections <= _MOST_CONNECTIONS:
+        raise BadManifest("Enarx.toml: network.connections is out of bounds")
+    destinations = tuple(_destination(_text(word), tls) for word in _array(table.get("connect", ())))
+    return Network(destinations, connections)
+
+
+def _destination(word: str, tls: dict[str, Any]) -> Destination:
+    scheme, separator, name = word.rpartition("://")
+    if separator and scheme != "tcp":
+        raise BadManifest(f"Enarx.toml: no protocol {scheme!r}")
+    host, _, port = name.rpartition(":")
+    if not host or not port.isdecimal():
+        raise BadManifest(f"Enarx.toml: {word!r} is not HOST:PORT")
+    return Destination(name, host.strip("[]"), None if separator else _tls(tls.get(name, {})))
 
 
 def _words(table: dict[str, Any], key: str) -> tuple[str, ...]:

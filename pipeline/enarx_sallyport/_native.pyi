@@ -6,10 +6,11 @@ class Host:
     """The host half of one Keep: a block, and a thread that moves bytes between it and descriptors.
 
     `files` is the number of entries in the manifest, `connections` how many accepted connections can be open at
-    once, `ring_bytes` the size of each ring (a power of two from 4096). Raises OSError, RuntimeError.
+    once, `ring_bytes` the size of each ring (a power of two from 4096), `outbound` how many connections
+    the Keep may ask for. Raises OSError, RuntimeError.
     """
 
-    def __init__(self, *, files: int, connections: int, ring_bytes: int) -> None: ...
+    def __init__(self, *, files: int, connections: int, ring_bytes: int, outbound: int = 0) -> None: ...
     @property
     def block_fd(self) -> int:
         """The shared memory, for the Keep to inherit."""
@@ -29,6 +30,16 @@ class Host:
         """A listening socket becomes entry `file`; a duplicate is used."""
     def start(self) -> None:
         """Start moving bytes. Nothing can be attached afterwards."""
+    def answer_connection(self, grant: int, fd: int) -> None:
+        """The Keep's request for a connection of the manifest's grant: here it is; a duplicate is used.
+
+        That the manifest grants it is for the caller to see to.
+        """
+    def refuse_connection(self, grant: int, errno: int) -> None:
+        """The same: it could not be made."""
+    @property
+    def waiting(self) -> int:
+        """Answers that wait for an earlier connection of the Keep to end."""
     def stop_accepting(self) -> None:
         """Close the listeners; open connections go on."""
     def finish(self, limit: float) -> str | None:
@@ -134,6 +145,22 @@ class Guest:
         The peer must prove to be `server_name` under the compiled-in roots, or `roots` (DER), bear one of `peers`
         if there are any, and choose one of `alpn` if there are any. Raises RuntimeError.
         """
+    def open_network(self, limit: int) -> int:
+        """Preopen the directory of granted names, for at most `limit` connections. After `add_preopen`."""
+    def grant_connection(self, name: str) -> None:
+        """Let the workload connect to `name` (HOST:PORT) in clear. The host knows it by how many came before."""
+    def grant_tls_connection(
+        self,
+        name: str,
+        server_name: str,
+        *,
+        system_roots: bool,
+        roots: list[bytes],
+        peers: list[str],
+        alpn: list[bytes],
+        timeout: float,
+    ) -> None:
+        """The same by TLS: see `add_tls_connection`. Raises RuntimeError."""
     def insert_file(self, path: bytes, content: bytes, *, writable: bool) -> None:
         """Put a file into the private file system. Raises RuntimeError."""
     def insert_directory(self, path: bytes, *, writable: bool) -> None:

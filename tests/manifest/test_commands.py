@@ -79,6 +79,7 @@ def test_a_good_manifest_in_json(enarx_deploy, manifest):
             {"fd": 1, "kind": "listen", "name": "web", "prot": "tls", "addr": "::", "port": 0},
             {"fd": 2, "kind": "connect", "name": "db.example", "prot": "tcp", "host": "db.example", "port": 5432},
         ],
+        "connect": [],
         "args": ["main.wasm", "7", "two words"],
         "env": [
             {"name": "FD_COUNT", "value": "3"},

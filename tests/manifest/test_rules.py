@@ -128,6 +128,40 @@ REFUSED = {
 }
 
 
+REFUSED |= {
+    "a destination without a port": ('network.connect = ["a.example"]', '`network.connect[0]` must be "HOST:PORT", or'),
+    "a destination of another protocol": (
+        'network.connect = ["udp://a.example:53"]',
+        'must be "HOST:PORT", or "tcp://',
+    ),
+    "any destination": ('network.connect = ["*:443"]', 'must be "HOST:PORT", or'),
+    "any port": ('network.connect = ["a.example:0"]', 'must be "HOST:PORT", or'),
+    "a destination with a path": ('network.connect = ["a.example:443/x"]', 'must be "HOST:PORT", or'),
+    "a destination with a line break": ('network.connect = ["a.example:443\\n"]', 'must be "HOST:PORT", or'),
+    "a port that there is not": (
+        'network.connect = ["a.example:65536"]',
+        "Enarx.toml:1:20: `network.connect[0]` has a port above 65535",
+    ),
+    "a destination twice": (
+        'network.connect = ["a.example:443", "tcp://A.example:443"]',
+        'Enarx.toml:1:37: `network.connect[1]` is "A.example:443", as `network.connect[0]` is',
+    ),
+    "no connections": ("network.connections = 0", "an integer from 1 to 1024, not 0"),
+    "asking a destination as a client": (
+        'network.connect = ["a.example:443"]\ntls."a.example:443".client_auth = "require"',
+        "has no meaning: this one connects",
+    ),
+    "tls of no destination": (
+        'network.connect = ["a.example:443"]\ntls."b.example:443" = {}',
+        '`tls."b.example:443"` is no socket of `files`',
+    ),
+    "more streams than a block holds": (
+        LISTEN + "[resources]\nconnections = 16000\n[network]\nconnections = 400\n",
+        "`resources.connections` and `network.connections` are more than 16384 together",
+    ),
+}
+
+
 @pytest.mark.parametrize("fault", REFUSED)
 def test_a_manifest_that_breaks_one_rule_has_one_problem(problems, fault):
     text, words = REFUSED[fault]
@@ -136,6 +170,8 @@ def test_a_manifest_that_breaks_one_rule_has_one_problem(problems, fault):
 
 
 ALLOWED = {
+    "destinations of every sort": 'network.connect = ["a.example:443", "127.0.0.1:1", "[::1]:65535", "tcp://b.example:80"]\n'
+    'tls."a.example:443" = { roots = ["steward"], peers = ["spiffe://a/b"] }',
     "http to this machine": 'steward = "http://localhost:8080/"',
     "http to the loopback": 'steward = "HTTP://127.0.0.1"',
     "http to the loopback of IPv6": 'steward = "http://[::1]:80"',
@@ -171,6 +207,10 @@ WARNED = {
     "an idle steward": (
         'steward = "https://a.example"\nattest.issuer = "selfsigned"',
         "Enarx.toml:1:11: `steward` is not asked",
+    ),
+    "a destination in clear": (
+        'network.connect = ["a.example:443", "tcp://b.example:80"]',
+        "Enarx.toml:1:37: `network.connect[1]` is plain TCP: the host and the network see and change all of it",
     ),
     "tls of tcp": (
         "tls.web.handshake_timeout = 1",

@@ -62,6 +62,7 @@ def _record(loaded: Loaded) -> dict[str, Any]:
         "problems": [],
         "warnings": loaded.warnings,
         "files": [{"fd": fd, **msgspec.to_builtins(file)} for fd, file in enumerate(manifest.files)],
+        "connect": list(manifest.network.connect) if manifest.network else [],
         "args": manifest.argv(),
         "env": [{"name": name, "value": value} for name, value in manifest.environ()],
     }
@@ -77,10 +78,16 @@ def _shown(record: dict[str, Any]) -> str:
             "",
             table(("FD", "KIND", "NAME", "ADDRESS"), rows) if rows else "no open files",
             "",
+            *(f"may connect to {_destination(one)}" for one in record["connect"]),
             f"args  {' '.join(_word(word) for word in record['args'])}",
             *(f"env   {_word(entry['name'])}={_word(entry['value'])}" for entry in record["env"]),
         ]
     )
+
+
+def _destination(destination: str) -> str:
+    in_clear = destination.startswith("tcp://")
+    return f"{destination} in clear: host and network see it" if in_clear else f"{destination} by TLS"
 
 
 def _address(file: dict[str, Any]) -> str:

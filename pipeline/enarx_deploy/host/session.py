@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from enarx_deploy.errors import KeepError
 from enarx_deploy.host import delivery, sockets
+from enarx_deploy.host.outbound import Outbound
 from enarx_deploy.manifest import Connect, Listen, Stderr, Stdin, Stdout
 from enarx_deploy.models import Endpoint
 from enarx_deploy.protocols import CertificateRequest, Challenge, KeepProcess, Launch
@@ -139,7 +140,13 @@ class Session:
         self._delivery_limit = delivery_limit
         listens = any(isinstance(entry, Listen) for entry in manifest.files)
         connections = manifest.resources.connections if listens else 0
-        self._host = Host(files=len(manifest.files), connections=connections, ring_bytes=RING_BYTES)
+        self._host = Host(
+            files=len(manifest.files),
+            connections=connections,
+            ring_bytes=RING_BYTES,
+            outbound=manifest.network.connections if manifest.network else 0,
+        )
+        self._outbound = Outbound(manifest, self._host)
         self._control = socket.socket(fileno=os.dup(self._host.control_fd))
         self._answers: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._ended = threading.Event()
@@ -355,6 +362,9 @@ class Session:
             return
         if message["type"] == "limit":
             self._limit_met(str(message.get("resource")))
+            return
+        if message["type"] == "connect":
+            self._outbound.take(message)
             return
         if message["type"] == "running":
             self.phases |= {str(name): float(at) for name, at in message.get("phases", {}).items()}

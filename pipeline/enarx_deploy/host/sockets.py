@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT = 30.0
 """Seconds that a `connect` entry's host has to answer."""
+DIAL_TIMEOUT = 20.0
+"""Seconds that each address of a granted destination has to answer."""
 _BACKLOG = 1024
 
 _HINTS = {
@@ -43,6 +45,19 @@ def connect(entry: Connect) -> socket.socket:
         raise _fault(
             f"cannot connect to {entry.host} port {entry.port} for {entry.name!r}", entry.name, error
         ) from error
+    connection.settimeout(None)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return connection
+
+
+def dial(host: str, port: int) -> socket.socket:
+    """A connected socket for a granted destination. Raises OSError, with EHOSTUNREACH for a name that is not known."""
+    try:
+        connection = socket.create_connection((host, port), timeout=DIAL_TIMEOUT)
+    except socket.gaierror as error:
+        raise OSError(errno.EHOSTUNREACH, str(error)) from error
+    except TimeoutError as error:
+        raise OSError(errno.ETIMEDOUT, str(error)) from error
     connection.settimeout(None)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return connection

@@ -13,6 +13,7 @@ from enarx_deploy.manifest.types import (
     File,
     Listen,
     Manifest,
+    Network,
     Null,
     PackageTable,
     Resources,
@@ -21,6 +22,7 @@ from enarx_deploy.manifest.types import (
     Stdin,
     Stdout,
     Tls,
+    destination_name,
 )
 
 __all__ = [
@@ -35,6 +37,7 @@ __all__ = [
     "Listen",
     "Loaded",
     "Manifest",
+    "Network",
     "Null",
     "PackageTable",
     "Resources",
@@ -43,6 +46,7 @@ __all__ = [
     "Stdin",
     "Stdout",
     "Tls",
+    "destination_name",
     "load",
     "parse",
     "schema",

@@ -123,8 +123,8 @@ def _check(table: dict[str, Any]) -> tuple[Manifest, list[Fault]]:
     """The manifest made of the parts that have the right shape, and all that is wrong with the table."""
     faults = list(shape.faults(table))
     misshapen = {fault.path[0] for fault in faults}
-    if "files" in misshapen:
-        misshapen.add("tls")  # which is about sockets of `files`
+    if misshapen & {"files", "network"}:
+        misshapen.add("tls")  # which is about sockets of both
     fit = {key: value for key, value in table.items() if key not in misshapen}
     manifest = msgspec.convert(fit, Manifest)
     return manifest, [*faults, *rules.faults(manifest, fit)]

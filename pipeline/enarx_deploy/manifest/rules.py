@@ -11,8 +11,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from enarx_deploy.manifest.faults import Fault, dotted, nearest, shown
-from enarx_deploy.manifest.types import Connect, File, Listen, Manifest, Socket
+from enarx_deploy.manifest.types import Connect, File, Listen, Manifest, Socket, destination_name
 from enarx_toml.positions import Path
+
+_LAST_PORT = 65_535
+_MOST_STREAMS = 16_384
 
 
 def faults(manifest: Manifest, table: dict[str, Any]) -> Iterator[Fault]:
@@ -21,6 +24,7 @@ def faults(manifest: Manifest, table: dict[str, Any]) -> Iterator[Fault]:
     yield from _socket_names(manifest, table)
     yield from _listen_twice(manifest)
     yield from _tls(manifest, table)
+    yield from _network(manifest)
     yield from _assets(manifest)
     yield from _resources(manifest)
 
@@ -38,6 +42,14 @@ def warnings(manifest: Manifest, table: dict[str, Any]) -> Iterator[Fault]:
     for name, socket in _sockets(manifest.files).items():
         if name in manifest.tls and socket.prot == "tcp":
             yield Fault(("tls", name), f"`{dotted(('tls', name))}` does nothing: `prot` of that socket is tcp", "")
+    for index, destination in enumerate(_destinations(manifest)):
+        if destination.startswith("tcp://"):
+            place = ("network", "connect", index)
+            message = f"`{dotted(place)}` is plain TCP: the host and the network see and change all of it"
+            yield Fault(place, message, "")
+            if destination_name(destination) in manifest.tls:
+                path = ("tls", destination_name(destination))
+                yield Fault(path, f"`{dotted(path)}` does nothing: that destination is plain TCP", "")
     for name, tls in manifest.tls.items():
         if tls.client_auth != "none" and not tls.peers:
             path = ("tls", name)
@@ -101,9 +113,12 @@ def _listen_twice(manifest: Manifest) -> Iterator[Fault]:
 
 def _tls(manifest: Manifest, table: dict[str, Any]) -> Iterator[Fault]:
     sockets = _sockets(manifest.files)
+    destinations = {destination_name(destination) for destination in _destinations(manifest)}
     for name in manifest.tls:
         path = ("tls", name)
-        if name not in sockets:
+        if name in destinations:
+            yield from _misplaced(path, None, table["tls"][name])
+        elif name not in sockets:
             near = nearest(name, sockets)
             known = ", ".join(shown(known) for known in sockets) or "there are none"
             hint = f"did you mean {shown(near)}?" if near else f"sockets in `files`: {known}"
@@ -112,10 +127,10 @@ def _tls(manifest: Manifest, table: dict[str, Any]) -> Iterator[Fault]:
             yield from _misplaced(path, sockets[name], table["tls"][name])
 
 
-def _misplaced(path: Path, socket: Socket, table: dict[str, Any]) -> Iterator[Fault]:
-    """Keys of [tls.NAME] that say nothing about a socket of this kind."""
+def _misplaced(path: Path, socket: Socket | None, table: dict[str, Any]) -> Iterator[Fault]:
+    """Keys of [tls.NAME] that say nothing about a socket of this kind; None is one made while the workload runs."""
     meaningless: dict[str, tuple[str, str]] = {}
-    if isinstance(socket, Connect):
+    if socket is None or isinstance(socket, Connect):
         meaningless["client_auth"] = ("this one connects", "remove it: it is the server who asks for certificates")
     else:
         meaningless["server_name"] = ("this one listens", "remove it: the Steward's policy decides on names")
@@ -125,6 +140,29 @@ def _misplaced(path: Path, socket: Socket, table: dict[str, Any]) -> Iterator[Fa
     for key, (why, hint) in meaningless.items():
         if key in table:
             yield Fault((*path, key), f"`{dotted((*path, key))}` has no meaning: {why}", hint, on_key=True)
+
+
+def _network(manifest: Manifest) -> Iterator[Fault]:
+    first: dict[str, int] = {}
+    for index, destination in enumerate(_destinations(manifest)):
+        path = ("network", "connect", index)
+        name = destination_name(destination)
+        if int(name.rpartition(":")[2]) > _LAST_PORT:
+            yield Fault(path, f"`{dotted(path)}` has a port above {_LAST_PORT}", 'write it as "HOST:PORT"')
+        other = first.setdefault(name.lower(), index)
+        if other != index:
+            message = f"`{dotted(path)}` is {shown(name)}, as `network.connect[{other}]` is"
+            yield Fault(path, message, "name it once: by TLS, or in clear")
+    listens = any(isinstance(file, Listen) for file in manifest.files)
+    if manifest.network and listens:
+        total = len(manifest.files) + manifest.resources.connections + manifest.network.connections
+        if total >= _MOST_STREAMS:
+            message = f"`resources.connections` and `network.connections` are more than {_MOST_STREAMS} together"
+            yield Fault(("network",), message, "make one of them smaller")
+
+
+def _destinations(manifest: Manifest) -> tuple[str, ...]:
+    return manifest.network.connect if manifest.network else ()
 
 
 def _assets(manifest: Manifest) -> Iterator[Fault]:

@@ -106,6 +106,13 @@ Alpn = Annotated[
         extra=_expected('the name of a protocol, such as "http/1.1" or "h2"'),
     ),
 ]
+Destination = Annotated[
+    str,
+    Meta(
+        pattern=r"^(tcp://)?([A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]):[1-9][0-9]{0,4}(?!\n)$",
+        extra=_expected('"HOST:PORT", or "tcp://HOST:PORT" for plain TCP'),
+    ),
+]
 KeepName = Annotated[
     str,
     Meta(
@@ -327,6 +334,24 @@ class Resources(Table, frozen=True, kw_only=True):
         return size_in_bytes(self.filesystem)
 
 
+class Network(Table, frozen=True, kw_only=True):
+    """What the workload may connect to while it runs: each name is a file of the directory /net/con."""
+
+    connect: Annotated[
+        tuple[Destination, ...],
+        Meta(
+            description="`HOST:PORT`, by TLS that ends inside the Keep and with HOST proven by its certificate "
+            '(`[tls."HOST:PORT"]` says more), or `tcp://HOST:PORT`, in clear and with nothing proven.'
+        ),
+    ] = ()
+    connections: Annotated[int, Meta(ge=1, le=1024, description="Such connections open at the same time.")] = 64
+
+
+def destination_name(destination: str) -> str:
+    """The name of a `Destination` in /net/con and in [tls.NAME]: `HOST:PORT`."""
+    return destination.removeprefix("tcp://")
+
+
 class Manifest(Table, frozen=True, kw_only=True):
     """`Enarx.toml`: what a workload sees, how it is built, attested and deployed."""
 
@@ -343,9 +368,21 @@ class Manifest(Table, frozen=True, kw_only=True):
     build: Annotated[Build, Meta(description="How the sources become a wasm module.")] = Build()
     package: Annotated[PackageTable, Meta(description="What is packaged beside the module.")] = PackageTable()
     attest: Annotated[Attest, Meta(description="Who appraises the Keep and issues its certificates.")] = Attest()
-    tls: Annotated[dict[str, Tls], Meta(description="The TLS of a socket, by its name in `files`.")] = {}
+    tls: Annotated[dict[str, Tls], Meta(description="The TLS of a socket, by its name in `files` or `HOST:PORT`.")] = {}
     deploy: Annotated[dict[str, Deploy], Meta(description="Deployments by name; `default` when none is named.")] = {}
     resources: Annotated[Resources, Meta(description="What the workload may use at most.")] = Resources()
+
+    network: Annotated[
+        Network | None, Meta(description="What the workload may connect to while it runs. Default: nothing.")
+    ] = None
+
+    @property
+    def speaks_tls(self) -> bool:
+        """Whether the Keep needs a certificate, to serve or to show it where it is asked for."""
+        granted = self.network.connect if self.network else ()
+        return any(getattr(file, "prot", "") == "tls" for file in self.files) or any(
+            not destination.startswith("tcp://") for destination in granted
+        )
 
     def argv(self) -> list[str]:
         """The workload's argument list, the first included."""

@@ -52,7 +52,7 @@ def provision_tls(
 
 def speaks_tls(project: Project) -> bool:
     """Whether any socket of the manifest speaks TLS, so that the Keep needs a certificate."""
-    return any(getattr(file, "prot", "") == "tls" for file in project.manifest.files)
+    return project.manifest.speaks_tls
 
 
 def _identity(deployment: Deployment, issuer: str, location: IssuerLocation, issued: Issued) -> Identity:

@@ -42,9 +42,14 @@ struct Host(host::Host);
 #[pymethods]
 impl Host {
     #[new]
-    #[pyo3(signature = (*, files, connections, ring_bytes))]
-    fn new(files: u32, connections: u32, ring_bytes: u32) -> PyResult<Self> {
-        Ok(Self(host::Host::new(files, connections, ring_bytes)?))
+    #[pyo3(signature = (*, files, connections, ring_bytes, outbound = 0))]
+    fn new(files: u32, connections: u32, ring_bytes: u32, outbound: u32) -> PyResult<Self> {
+        Ok(Self(host::Host::with_outbound(
+            files,
+            connections,
+            outbound,
+            ring_bytes,
+        )?))
     }
 
     #[getter]
@@ -80,6 +85,20 @@ impl Host {
 
     fn start(&self) -> PyResult<()> {
         Ok(self.0.start()?)
+    }
+
+    fn answer_connection(&self, grant: u32, fd: RawFd) -> PyResult<()> {
+        self.0.answer(grant, Ok(shared::duplicate(fd).map_err(system)?));
+        Ok(())
+    }
+
+    fn refuse_connection(&self, grant: u32, errno: i32) {
+        self.0.answer(grant, Err(rustix::io::Errno::from_raw_os_error(errno)));
+    }
+
+    #[getter]
+    fn waiting(&self) -> u64 {
+        self.0.counters().waiting.load(Relaxed)
     }
 
     fn stop_accepting(&self) {
@@ -297,6 +316,41 @@ impl Guest {
             alpn,
             timeout,
         }))
+    }
+
+    fn open_network(&mut self, limit: usize) -> PyResult<u32> {
+        self.half
+            .open_network(limit)
+            .map_err(|fault| PyRuntimeError::new_err(format!("network: {fault}")))
+    }
+
+    fn grant_connection(&mut self, name: String) -> PyResult<()> {
+        self.half.grant(name, None).map_err(PyRuntimeError::new_err)
+    }
+
+    #[pyo3(signature = (name, server_name, *, system_roots, roots, peers, alpn, timeout))]
+    #[expect(clippy::too_many_arguments, reason = "they are named by the caller")]
+    fn grant_tls_connection(
+        &mut self,
+        name: String,
+        server_name: String,
+        system_roots: bool,
+        roots: Vec<Vec<u8>>,
+        peers: Vec<String>,
+        alpn: Vec<Vec<u8>>,
+        timeout: f64,
+    ) -> PyResult<()> {
+        let how = ConnectTls {
+            server_name,
+            trust: Trust {
+                system_roots,
+                roots,
+                peers,
+            },
+            alpn,
+            timeout: seconds(timeout)?,
+        };
+        self.half.grant(name, Some(how)).map_err(PyRuntimeError::new_err)
     }
 
     #[pyo3(signature = (path, content, *, writable))]

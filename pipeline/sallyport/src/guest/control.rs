@@ -70,6 +70,12 @@ impl Control {
         self.outgoing.extend_from_slice(bytes);
     }
 
+    /// Add a message to what is sent.
+    pub fn put_message(&mut self, text: &[u8]) {
+        self.put(&(text.len() as u32).to_be_bytes());
+        self.put(text);
+    }
+
     /// Whether something has not found room yet.
     pub fn has_unsent(&self) -> bool {
         !self.outgoing.is_empty()

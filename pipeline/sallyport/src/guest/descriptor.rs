@@ -17,6 +17,8 @@ pub mod filetype {
     pub const UNKNOWN: u8 = 0;
     /// Standard input and output: libc takes it for a terminal and writes line by line.
     pub const CHARACTER_DEVICE: u8 = 2;
+    /// A directory.
+    pub const DIRECTORY: u8 = 3;
     /// A socket.
     pub const SOCKET_STREAM: u8 = 6;
 }
@@ -53,6 +55,8 @@ pub enum Descriptor {
         /// `fdflags` `NONBLOCK`.
         nonblocking: bool,
     },
+    /// The directory of names that the manifest grants connections to.
+    Network,
     /// A file or directory of the private file system; a preopened directory has the name it is known by.
     Opened(Opened, Option<Vec<u8>>),
 }
@@ -265,6 +269,15 @@ impl Stream {
 /// Rights and `filetype` of a listener.
 pub fn listener_stat() -> (u8, Rights) {
     (filetype::SOCKET_STREAM, LISTENER)
+}
+
+/// Rights and `filetype` of the directory of granted names, and the rights of what is opened in it.
+pub fn network_stat() -> (u8, Rights, Rights) {
+    (
+        filetype::DIRECTORY,
+        rights::PATH_OPEN | rights::PATH_FILESTAT_GET | rights::FD_FILESTAT_GET,
+        STREAM,
+    )
 }
 
 /// Rights and `filetype` of the entry `null`.

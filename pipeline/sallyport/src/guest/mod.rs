@@ -10,6 +10,7 @@ pub mod descriptor;
 pub mod identity;
 mod limits;
 mod listener;
+pub mod network;
 pub mod port;
 mod setup;
 pub mod tls;
@@ -25,6 +26,7 @@ use control::Control;
 use credentials::Credentials;
 use descriptor::{Descriptor, Stream, Table};
 use listener::{Handshake, Listener};
+use network::Network;
 use port::{News, Port};
 pub use setup::{ConnectTls, FileKind, ListenTls};
 pub use trust::{ClientAuth, Trust};
@@ -55,6 +57,7 @@ pub struct Guest {
     next_expiry: Option<Instant>,
     credentials: Credentials,
     control: Control,
+    network: Option<Network>,
     news: Vec<News>,
     limits: limits::Told,
     /// Streams that were opened before the descriptors were made ready: slot and entry. `None` once they are.
@@ -83,6 +86,7 @@ impl Guest {
             next_expiry: None,
             credentials: Credentials::default(),
             control: Control::default(),
+            network: None,
             news: Vec::new(),
             limits: limits::Told::default(),
             early: Some(Vec::new()),
@@ -138,7 +142,7 @@ impl Guest {
             return;
         }
         let Some(listener) = self.listeners.get_mut(&file) else {
-            self.port.release(slot);
+            self.connection_opened(slot, file);
             return;
         };
         match &listener.tls {
@@ -158,6 +162,18 @@ impl Guest {
                 }
                 Err(_) => self.port.release(slot),
             },
+        }
+    }
+
+    /// Entries after those of `files` stand for the manifest's grants. What nobody waits for is given back.
+    fn connection_opened(&mut self, slot: u32, file: u32) {
+        let grant = file.checked_sub(self.files).map(|grant| grant as usize);
+        let is_awaited = match (&mut self.network, grant) {
+            (Some(network), Some(grant)) => network.take(grant, slot),
+            _ => false,
+        };
+        if !is_awaited {
+            self.port.release(slot);
         }
     }
 

@@ -173,6 +173,11 @@ impl<M: Memory, D: Doorbell> Port<M, D> {
         self.streams.get(slot as usize).is_some_and(|stream| stream.open)
     }
 
+    /// How often the host had opened the slot when its stream began.
+    pub fn generation(&self, slot: u32) -> u32 {
+        self.streams[slot as usize].generation
+    }
+
     /// Bytes that can be read now.
     pub fn available(&mut self, slot: u32) -> u32 {
         self.look(slot);

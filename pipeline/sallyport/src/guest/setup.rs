@@ -139,15 +139,10 @@ impl Guest {
     fn connect(&mut self, slot: u32, how: ConnectTls) -> Result<Stream, String> {
         let slot = self.opened(slot)?;
         let config = tls::client_config(&self.credentials, &how.trust, how.alpn)?;
-        let mut session = Session::client(slot, config, &how.server_name)?;
-        let deadline = Instant::now() + how.timeout;
-        loop {
-            match session.handshake(&mut self.port) {
-                Ok(()) => return Ok(Stream::tls(session)),
-                Err(Errno::AGAIN) if Instant::now() < deadline => self.wait(Some(deadline)),
-                Err(Errno::AGAIN) => return Err(format!("TLS with {}: no answer in time", how.server_name)),
-                Err(fault) => return Err(format!("TLS with {}: {}", how.server_name, session.why(fault))),
-            }
+        let session = Session::client(slot, config, &how.server_name)?;
+        match self.handshake(session, Instant::now() + how.timeout) {
+            Ok(session) => Ok(Stream::tls(session)),
+            Err((_, reason)) => Err(format!("TLS with {}: {reason}", how.server_name)),
         }
     }
 

@@ -100,6 +100,13 @@ impl Session {
         Ok(session)
     }
 
+    /// Whether a server can have this name.
+    pub fn check_name(name: &str) -> Result<(), String> {
+        ServerName::try_from(name)
+            .map(drop)
+            .map_err(|_| format!("{name:?} is not a server name"))
+    }
+
     fn new(slot: u32, mut connection: Connection) -> Self {
         connection.set_buffer_limit(Some(BUFFER_LIMIT));
         Self {

@@ -1,5 +1,6 @@
 //! The loop of the host half: waits for descriptors and for the doorbell, and serves the slots that have news.
 
+use std::collections::VecDeque;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,7 +13,7 @@ use rustix::io::Errno;
 use rustix::net::{SocketFlags, accept_with, sockopt};
 
 use super::stream::{Ends, Moved, Served, Stream};
-use super::{Counters, Orders, held};
+use super::{Answer, Counters, Orders, held};
 use crate::block::{Block, BlockError, Half};
 
 /// Names in epoll data: below are slots' inputs, then slots' outputs, then listeners, and the bells.
@@ -45,7 +46,11 @@ pub struct EventLoop {
     generations: Vec<u32>,
     listeners: Vec<Listener>,
     free: Vec<u32>,
+    free_outbound: Vec<u32>,
     first_connection: u32,
+    first_outbound: u32,
+    /// Connections that the guest asked for and that have no slot yet.
+    answers: VecDeque<Answer>,
     lingering: Vec<u32>,
     /// Slots that had their turn and have more to move.
     unfinished: Vec<u32>,
@@ -61,6 +66,7 @@ impl EventLoop {
         block: Block,
         doorbell: OwnedFd,
         files: u32,
+        first_outbound: u32,
         orders: Arc<Orders>,
         counters: Arc<Counters>,
     ) -> Result<Self, BlockError> {
@@ -70,7 +76,8 @@ impl EventLoop {
             epoll::add(&epoll, bell, EventData::new_u64(BELL), EventFlags::IN | EventFlags::ET)?;
         }
         let first_connection = files + 1;
-        let free = (first_connection..block.slots()).rev().collect();
+        let free = (first_connection..first_outbound).rev().collect();
+        let free_outbound = (first_outbound..block.slots()).rev().collect();
         let streams = (0..block.slots()).map(|_| None).collect();
         let generations = vec![0; block.slots() as usize];
         Ok(Self {
@@ -81,7 +88,10 @@ impl EventLoop {
             generations,
             listeners: Vec::new(),
             free,
+            free_outbound,
             first_connection,
+            first_outbound,
+            answers: VecDeque::new(),
             lingering: Vec::new(),
             unfinished: Vec::new(),
             accept_later: false,
@@ -96,7 +106,7 @@ impl EventLoop {
         if slot >= self.first_connection || self.streams[slot as usize].is_some() {
             return Err(BlockError::Unusable(format!("slot {slot} is not free to attach to")));
         }
-        self.open(slot, slot.wrapping_sub(1), ends)?;
+        self.open(slot, slot.wrapping_sub(1), ends, None)?;
         Ok(())
     }
 
@@ -118,7 +128,7 @@ impl EventLoop {
         Ok(())
     }
 
-    fn open(&mut self, slot: u32, file: u32, ends: Ends) -> Result<(), Errno> {
+    fn open(&mut self, slot: u32, file: u32, ends: Ends, fault: Option<Errno>) -> Result<(), Errno> {
         let watch = EventFlags::ET | EventFlags::RDHUP;
         let watched = [
             (ends.input.as_ref(), EventFlags::IN, u64::from(slot)),
@@ -134,7 +144,7 @@ impl EventLoop {
         }
         let generation = self.generations[slot as usize].wrapping_add(1);
         self.generations[slot as usize] = generation;
-        self.streams[slot as usize] = Some(Stream::open(&self.block, slot, generation, file, ends));
+        self.streams[slot as usize] = Some(Stream::open(&self.block, slot, generation, file, ends, fault));
         Ok(())
     }
 
@@ -153,6 +163,7 @@ impl EventLoop {
         loop {
             self.accept_all();
             self.serve_all(&mut work)?;
+            self.open_answers();
             self.block.wake_guest();
             self.publish_counters();
             if self.is_finished() {
@@ -197,7 +208,9 @@ impl EventLoop {
             return;
         };
         stream.close(&self.block);
-        if slot >= self.first_connection {
+        if slot >= self.first_outbound {
+            self.free_outbound.push(slot);
+        } else if slot >= self.first_connection {
             self.free.push(slot);
             self.counters.open.fetch_sub(1, Ordering::Relaxed);
         }
@@ -236,13 +249,38 @@ impl EventLoop {
         if self.free.is_empty() {
             self.counters.full.store(true, Ordering::Relaxed);
         }
-        let opened = Ends::socket(socket).and_then(|ends| self.open(slot, file, ends));
+        let opened = Ends::socket(socket).and_then(|ends| self.open(slot, file, ends, None));
         if opened.is_err() {
             self.free.push(slot);
             return;
         }
         self.counters.accepted.fetch_add(1, Ordering::Relaxed);
         self.counters.open.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Give the connections that the guest asked for their slots, as far as there are free ones.
+    fn open_answers(&mut self) {
+        self.answers.extend(held(&self.orders.answers).drain(..));
+        while !self.free_outbound.is_empty()
+            && let Some(answer) = self.answers.pop_front()
+        {
+            self.counters.waiting.fetch_sub(1, Ordering::SeqCst);
+            self.open_answer(answer);
+        }
+    }
+
+    /// A connection that cannot be opened is answered with that fault.
+    fn open_answer(&mut self, answer: Answer) {
+        let Some(slot) = self.free_outbound.pop() else { return };
+        let file = (self.first_connection - 1).saturating_add(answer.grant);
+        let opened = answer
+            .connection
+            .and_then(Ends::socket)
+            .and_then(|ends| self.open(slot, file, ends, None));
+        if let Err(fault) = opened {
+            // Without descriptors there is nothing to fail.
+            let _ = self.open(slot, file, Ends::none(), Some(fault));
+        }
     }
 
     fn wait(&mut self, events: &mut Vec<Event>) -> Result<(), String> {
@@ -301,6 +339,7 @@ impl EventLoop {
         }
         if self.orders.keep_ended.load(Ordering::SeqCst) {
             self.listeners.clear();
+            self.answers.clear();
             for slot in 0..self.block.slots() {
                 if let Some(stream) = &mut self.streams[slot as usize] {
                     // What it wrote before it died counts; so its line is read once more before the end is noted.

@@ -1,7 +1,7 @@
 //! The host half: moves bytes between descriptors and rings, and opens nothing by itself.
 //!
-//! One thread runs [`event_loop::EventLoop`]; this module is its handle. Everything that a Keep can reach was attached
-//! before the Keep was started, so the guest can name slots but never addresses or files.
+//! One thread runs [`event_loop::EventLoop`]; this module is its handle. What a Keep can reach was attached before the
+//! Keep was started, or is handed in by [`Host::answer`], so the guest can name slots but never addresses or files.
 
 mod event_loop;
 mod faults;
@@ -31,6 +31,8 @@ pub struct Counters {
     pub open: AtomicU64,
     /// Whether all slots for connections were ever in use.
     pub full: AtomicBool,
+    /// Answers to requests for connections that wait for a free slot.
+    pub waiting: AtomicU64,
     /// Bytes moved into the Keep.
     pub bytes_in: AtomicU64,
     /// Bytes moved out of the Keep.
@@ -42,6 +44,7 @@ pub(crate) struct Orders {
     /// Wakes the loop. The Keep does not have it: what a hostile one does to its own bell stops no order.
     bell: OwnedFd,
     stop_accepting: AtomicBool,
+    answers: Mutex<Vec<Answer>>,
     keep_ended: AtomicBool,
     finish_by: Mutex<Option<Instant>>,
 }
@@ -50,6 +53,14 @@ impl Orders {
     fn ring(&self) {
         let _ = rustix::io::write(&self.bell, &1u64.to_ne_bytes());
     }
+}
+
+/// What became of a connection that the guest asked for.
+pub(crate) struct Answer {
+    /// Which of the manifest's grants it is for.
+    pub grant: u32,
+    /// The socket, or why there is none.
+    pub connection: Result<OwnedFd, rustix::io::Errno>,
 }
 
 /// The host half of one Keep.
@@ -69,7 +80,13 @@ impl Host {
     /// Make the block, with slots for `files` entries of the manifest, the control stream, and `connections`
     /// accepted connections.
     pub fn new(files: u32, connections: u32, ring: u32) -> Result<Self, BlockError> {
-        let slots = files.saturating_add(1).saturating_add(connections);
+        Self::with_outbound(files, connections, 0, ring)
+    }
+
+    /// The same, with slots for `outbound` connections that the guest may ask for while it runs.
+    pub fn with_outbound(files: u32, connections: u32, outbound: u32, ring: u32) -> Result<Self, BlockError> {
+        let first_outbound = files.saturating_add(1).saturating_add(connections);
+        let slots = first_outbound.saturating_add(outbound);
         let (block, block_fd) = Block::create(slots, ring)?;
         let doorbell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let (control, inner) = socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
@@ -77,12 +94,20 @@ impl Host {
         let orders = Arc::new(Orders {
             bell: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
             stop_accepting: AtomicBool::default(),
+            answers: Mutex::default(),
             keep_ended: AtomicBool::default(),
             finish_by: Mutex::default(),
         });
         let counters = Arc::new(Counters::default());
         let doorbell_end = doorbell.try_clone().map_err(|_| rustix::io::Errno::MFILE)?;
-        let mut event_loop = EventLoop::new(block, doorbell_end, files, orders.clone(), counters.clone())?;
+        let mut event_loop = EventLoop::new(
+            block,
+            doorbell_end,
+            files,
+            first_outbound,
+            orders.clone(),
+            counters.clone(),
+        )?;
         event_loop.attach(layout::CONTROL, Ends::socket(inner)?)?;
         Ok(Self {
             event_loop: Mutex::new(Some(event_loop)),
@@ -139,6 +164,14 @@ impl Host {
     /// Accept nothing more; connections that are open go on.
     pub fn stop_accepting(&self) {
         self.orders.stop_accepting.store(true, Ordering::SeqCst);
+        self.orders.ring();
+    }
+
+    /// A connection that the guest asked for: it becomes a stream of the manifest's grant `grant`, or the guest is told
+    /// why there is none. It is for the caller to ask only for what the manifest grants.
+    pub fn answer(&self, grant: u32, connection: Result<OwnedFd, rustix::io::Errno>) {
+        self.counters.waiting.fetch_add(1, Ordering::SeqCst);
+        held(&self.orders.answers).push(Answer { grant, connection });
         self.orders.ring();
     }
 

@@ -43,6 +43,16 @@ impl Ends {
         })
     }
 
+    /// Nothing: what stands for a connection that could not be made.
+    pub fn none() -> Self {
+        Self {
+            input: None,
+            output: None,
+            may_block: false,
+            is_socket: true,
+        }
+    }
+
     /// A descriptor to read from.
     pub fn source(fd: OwnedFd) -> Result<Self, Errno> {
         let fd = opened_anew(&fd, OFlags::RDONLY).unwrap_or(fd);
@@ -110,8 +120,9 @@ pub struct Moved {
 }
 
 impl Stream {
-    /// Open `slot` for the guest: generation first is told last, so that the guest sees a whole line.
-    pub fn open(block: &Block, slot: u32, generation: u32, file: u32, ends: Ends) -> Self {
+    /// Open `slot` for the guest: generation first is told last, so that the guest sees a whole line. With `fault`, it
+    /// has ended by it already.
+    pub fn open(block: &Block, slot: u32, generation: u32, file: u32, ends: Ends, fault: Option<Errno>) -> Self {
         let fin = if ends.input.is_none() { state::FIN } else { 0 };
         let stream = Self {
             ends,
@@ -123,7 +134,7 @@ impl Stream {
             writable: true,
             hung_up: false,
             state: state::OPEN | fin,
-            error: 0,
+            error: fault.map_or(0, |fault| u32::from(super::faults::to_wasi(fault).0)),
             guest_state: 0,
             shut: false,
             asked_for_room: false,
@@ -133,7 +144,7 @@ impl Stream {
         block.publish(slot, word::IN_TAIL, 0);
         block.publish(slot, word::OUT_HEAD, 0);
         block.publish(slot, word::FILE, file);
-        block.publish(slot, word::ERROR, 0);
+        block.publish(slot, word::ERROR, stream.error);
         block.publish(slot, word::HOST_STATE, stream.state);
         block.publish(slot, word::HOST_GENERATION, generation);
         block.mark(Half::Guest, slot);

@@ -43,6 +43,7 @@ fn read_once(guest: &mut Guest, fd: u32, into: &mut [u8]) -> Result<usize, Errno
         Descriptor::Null => Ok(0),
         Descriptor::Stream(stream) => stream.read(&mut guest.port, into),
         Descriptor::Listener { .. } => Err(Errno::NOTCONN),
+        Descriptor::Network => Err(Errno::ISDIR),
         Descriptor::Opened(opened, _) => guest.tree.fd_read(opened.file_mut()?, into),
     }
 }
@@ -73,6 +74,7 @@ fn write_once(guest: &mut Guest, fd: u32, from: &[u8]) -> Result<usize, Errno> {
             answer => answer,
         },
         Descriptor::Listener { .. } => Err(Errno::NOTCONN),
+        Descriptor::Network => Err(Errno::ISDIR),
         Descriptor::Opened(opened, _) => guest.tree.fd_write(opened.file_mut()?, from, wall_clock()),
     }
 }
@@ -81,7 +83,7 @@ fn may_not_wait(guest: &mut Guest, fd: u32) -> Result<bool, Errno> {
     Ok(match guest.table.get(fd)? {
         Descriptor::Stream(stream) => stream.nonblocking,
         Descriptor::Listener { nonblocking, .. } => *nonblocking,
-        Descriptor::Null | Descriptor::Opened(..) => true,
+        Descriptor::Null | Descriptor::Network | Descriptor::Opened(..) => true,
     })
 }
 
@@ -101,7 +103,7 @@ pub fn fd_renumber(guest: &mut Guest, _: &mut Memory, args: &Args) -> Answer {
 /// Close whatever a descriptor was.
 pub fn close(guest: &mut Guest, descriptor: Descriptor) {
     match descriptor {
-        Descriptor::Null => {}
+        Descriptor::Null | Descriptor::Network => {}
         Descriptor::Stream(stream) => stream.close(&mut guest.port),
         Descriptor::Listener { file, .. } => guest.close_listener(file),
         Descriptor::Opened(opened, _) => guest.tree.close(opened),

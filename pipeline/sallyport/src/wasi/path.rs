@@ -2,11 +2,13 @@
 
 use super::fd::close;
 use super::process::wall_clock;
+use super::stat::filestat;
 use super::{Answer, Args, Memory};
 use crate::errno::Errno;
+use crate::fs::flags::{fdflags, oflags};
 use crate::fs::{OpenDir, OpenRequest, Opened, TimesRequest, Tree};
 use crate::guest::Guest;
-use crate::guest::descriptor::Descriptor;
+use crate::guest::descriptor::{Descriptor, filetype};
 
 fn directory(guest: &mut Guest, fd: u32) -> Result<(&mut Tree, &mut OpenDir), Errno> {
     match guest.table.get(fd)? {
@@ -37,6 +39,10 @@ pub fn path_create_directory(guest: &mut Guest, memory: &mut Memory, args: &Args
 
 pub fn path_filestat_get(guest: &mut Guest, memory: &mut Memory, args: &Args) -> Answer {
     let path = memory.bytes(args.u32(2), args.u32(3))?;
+    if is_network(guest, args.u32(0))? {
+        guest.granted(path)?;
+        return Ok(memory.put(args.u32(4), &filestat(filetype::SOCKET_STREAM))?);
+    }
     let (tree, dir) = directory(guest, args.u32(0))?;
     let stat = tree.path_filestat_get(dir, args.u32(1), path)?;
     Ok(memory.put(args.u32(4), &stat.encode())?)
@@ -61,6 +67,46 @@ pub fn path_link(guest: &mut Guest, memory: &mut Memory, args: &Args) -> Answer 
 }
 
 pub fn path_open(guest: &mut Guest, memory: &mut Memory, args: &Args) -> Answer {
+    let opened = if is_network(guest, args.u32(0))? {
+        connect(guest, memory, args)?
+    } else {
+        open(guest, memory, args)?
+    };
+    // What cannot be given a number, or told, is closed again, so that its inode does not stay.
+    let fd = guest.table.insert(opened).map_err(|(errno, unused)| {
+        close(guest, unused);
+        errno
+    })?;
+    memory.put_u32(args.u32(8), fd).inspect_err(|_| {
+        if let Ok(untold) = guest.table.remove(fd) {
+            close(guest, untold);
+        }
+    })?;
+    Ok(())
+}
+
+fn is_network(guest: &mut Guest, fd: u32) -> Result<bool, Errno> {
+    Ok(matches!(guest.table.get(fd)?, Descriptor::Network))
+}
+
+/// A name of the network's directory is connected to. Creating and truncating mean nothing, as for a device; the
+/// result can be written to and read, whatever rights were asked for.
+fn connect(guest: &mut Guest, memory: &Memory, args: &Args) -> Result<Descriptor, Errno> {
+    let (oflags, fdflags) = (args.u16(4), args.u16(7));
+    let path = memory.bytes(args.u32(2), args.u32(3))?;
+    guest.granted(path)?;
+    if oflags & oflags::DIRECTORY != 0 {
+        return Err(Errno::NOTDIR);
+    }
+    if oflags & oflags::EXCL != 0 {
+        return Err(Errno::EXIST);
+    }
+    let mut stream = guest.connect_to(path)?;
+    stream.nonblocking = fdflags & fdflags::NONBLOCK != 0;
+    Ok(Descriptor::Stream(stream))
+}
+
+fn open(guest: &mut Guest, memory: &Memory, args: &Args) -> Result<Descriptor, Errno> {
     let request = OpenRequest {
         lookupflags: args.u32(1),
         path: memory.bytes(args.u32(2), args.u32(3))?,
@@ -71,20 +117,7 @@ pub fn path_open(guest: &mut Guest, memory: &mut Memory, args: &Args) -> Answer 
     };
     let (tree, dir) = directory(guest, args.u32(0))?;
     let opened = tree.path_open(dir, &request, wall_clock())?;
-    // What cannot be given a number, or told, is closed again, so that its inode does not stay.
-    let fd = guest
-        .table
-        .insert(Descriptor::Opened(opened, None))
-        .map_err(|(errno, unused)| {
-            close(guest, unused);
-            errno
-        })?;
-    memory.put_u32(args.u32(8), fd).inspect_err(|_| {
-        if let Ok(untold) = guest.table.remove(fd) {
-            close(guest, untold);
-        }
-    })?;
-    Ok(())
+    Ok(Descriptor::Opened(opened, None))
 }
 
 pub fn path_readlink(guest: &mut Guest, memory: &mut Memory, args: &Args) -> Answer {

@@ -113,7 +113,7 @@ fn look(guest: &mut Guest, subscription: Subscription) -> Option<Event> {
 
 fn readable(guest: &mut Guest, fd: u32) -> Result<Option<(u64, u16)>, Errno> {
     match guest.table.get(fd)? {
-        Descriptor::Null | Descriptor::Opened(..) => Ok(Some((0, 0))),
+        Descriptor::Null | Descriptor::Network | Descriptor::Opened(..) => Ok(Some((0, 0))),
         Descriptor::Stream(stream) => {
             let bytes = stream.readable(&mut guest.port);
             let flags = if stream.is_hung_up(&mut guest.port) { HANGUP } else { 0 };
@@ -128,7 +128,7 @@ fn readable(guest: &mut Guest, fd: u32) -> Result<Option<(u64, u16)>, Errno> {
 
 fn writable(guest: &mut Guest, fd: u32) -> Result<Option<(u64, u16)>, Errno> {
     match guest.table.get(fd)? {
-        Descriptor::Null | Descriptor::Opened(..) => Ok(Some((u64::from(u32::MAX), 0))),
+        Descriptor::Null | Descriptor::Network | Descriptor::Opened(..) => Ok(Some((u64::from(u32::MAX), 0))),
         Descriptor::Stream(stream) => Ok(stream.writable(&mut guest.port).map(|room| (room, 0))),
         Descriptor::Listener { .. } => Err(Errno::NOTCONN),
     }

@@ -6,7 +6,8 @@ use crate::fs::Opened;
 use crate::fs::flags::fdflags;
 use crate::fs::rights::{self, Rights};
 use crate::guest::Guest;
-use crate::guest::descriptor::{Descriptor, listener_stat, null_stat};
+use crate::guest::descriptor::{Descriptor, listener_stat, network_stat, null_stat};
+use crate::guest::network;
 
 /// `preopentype`: a directory is the only one.
 const PREOPEN_DIRECTORY: u32 = 0;
@@ -17,6 +18,7 @@ pub fn fd_fdstat_get(guest: &mut Guest, memory: &mut Memory, args: &Args) -> Ans
     let record = match guest.table.get(args.u32(0))? {
         Descriptor::Opened(opened, _) => opened.descriptor().fd_fdstat_get().encode(),
         Descriptor::Null => fdstat(null_stat(), false),
+        Descriptor::Network => network_fdstat(),
         Descriptor::Stream(stream) => fdstat(stream.stat(), stream.nonblocking),
         Descriptor::Listener { nonblocking, .. } => listener_fdstat(*nonblocking),
     };
@@ -34,6 +36,14 @@ fn fdstat((filetype, rights): (u8, Rights), nonblocking: bool) -> [u8; 24] {
     record
 }
 
+/// What is opened in the directory is a connection.
+fn network_fdstat() -> [u8; 24] {
+    let (filetype, rights, passed_on) = network_stat();
+    let mut record = fdstat((filetype, rights), false);
+    record[16..24].copy_from_slice(&passed_on.to_le_bytes());
+    record
+}
+
 /// What a listener accepts can be read and written.
 fn listener_fdstat(nonblocking: bool) -> [u8; 24] {
     let mut record = fdstat(listener_stat(), nonblocking);
@@ -47,7 +57,7 @@ pub fn fd_fdstat_set_flags(guest: &mut Guest, _: &mut Memory, args: &Args) -> An
     let wanted = flags & fdflags::NONBLOCK != 0;
     match guest.table.get(args.u32(0))? {
         Descriptor::Opened(opened, _) => return Ok(opened.descriptor_mut().fd_fdstat_set_flags(flags)?),
-        Descriptor::Null => {}
+        Descriptor::Null | Descriptor::Network => {}
         Descriptor::Stream(stream) if flags & !fdflags::NONBLOCK == 0 => stream.nonblocking = wanted,
         Descriptor::Listener { nonblocking, .. } if flags & !fdflags::NONBLOCK == 0 => *nonblocking = wanted,
         Descriptor::Stream(_) | Descriptor::Listener { .. } => return Err(Errno::INVAL.into()),
@@ -63,6 +73,7 @@ pub fn fd_fdstat_set_rights(guest: &mut Guest, _: &mut Memory, args: &Args) -> A
             return Ok(opened.descriptor_mut().fd_fdstat_set_rights(base, inheriting)?);
         }
         Descriptor::Null => null_stat().1,
+        Descriptor::Network => network_stat().1,
         Descriptor::Stream(stream) => stream.stat().1,
         Descriptor::Listener { .. } => listener_stat().1,
     };
@@ -73,6 +84,7 @@ pub fn fd_filestat_get(guest: &mut Guest, memory: &mut Memory, args: &Args) -> A
     let record = match guest.table.get(args.u32(0))? {
         Descriptor::Opened(opened, _) => guest.tree.fd_filestat_get(opened.descriptor())?.encode(),
         Descriptor::Null => filestat(null_stat().0),
+        Descriptor::Network => filestat(network_stat().0),
         Descriptor::Stream(stream) => filestat(stream.stat().0),
         Descriptor::Listener { .. } => filestat(listener_stat().0),
     };
@@ -80,7 +92,7 @@ pub fn fd_filestat_get(guest: &mut Guest, memory: &mut Memory, args: &Args) -> A
 }
 
 /// `filestat` of a stream: its type, one link, and nothing of the host's device, inode or times.
-fn filestat(filetype: u8) -> [u8; FILESTAT_BYTES] {
+pub fn filestat(filetype: u8) -> [u8; FILESTAT_BYTES] {
     let mut record = [0; FILESTAT_BYTES];
     record[16] = filetype;
     record[24] = 1;
@@ -90,6 +102,7 @@ fn filestat(filetype: u8) -> [u8; FILESTAT_BYTES] {
 fn preopen(guest: &mut Guest, fd: u32) -> Result<&[u8], Errno> {
     match guest.table.get(fd)? {
         Descriptor::Opened(Opened::Dir(_), Some(name)) => Ok(name),
+        Descriptor::Network => Ok(network::DIRECTORY),
         _ => Err(Errno::BADF),
     }
 }

@@ -1,6 +1,8 @@
 //! Both halves in one process: the host half on its thread, the guest half on the test's, over a real block.
 #![allow(dead_code, reason = "each test program uses a part")]
 
+pub mod authority;
+
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
