@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Collection, Iterator, Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Final, Literal, TypeVar
@@ -46,12 +47,15 @@ from .errors import MalformedRequest, Overloaded, Refused, StewardFault, Unattes
 from .issuance import Steward, utc_now
 from .issuance_log import MAX_PAGE, Entry, IssuanceLog
 from .options import Transport
+from .rate_limit import RateLimit, as_address, client_of
 from .renewal import MAX_CERTIFICATE, MAX_CHAIN
 
 MAX_EVIDENCE: Final = 1 << 20
 """Most bytes of evidence, and of one file of endorsements."""
 BODY_TIMEOUT: Final = timedelta(seconds=30)
 """Within which a body must have come."""
+UNLIMITED: Final = frozenset({("GET", "/"), ("HEAD", "/"), ("GET", "/v1/health"), ("HEAD", "/v1/health")})
+"""What a monitor asks, also of a Steward that is asked a great deal."""
 RETRY_AFTER: Final = timedelta(seconds=30)
 
 Posted = TypeVar("Posted", bound="CertificateBody")
@@ -72,6 +76,7 @@ _HTTP_PROBLEMS: Final = {
     413: ("too-large", "The body is too large"),
     415: ("media-type", "The body is not application/json"),
     421: ("host", "This Steward is not known by that name"),
+    429: ("rate", "This address asks too often"),
     500: ("internal", "The Steward failed"),
 }
 _ENARX_STATUS: Final[Mapping[type[StewardFault], int]] = {
@@ -123,7 +128,11 @@ _renewal_body = msgspec.json.Decoder(RenewalBody)
 
 
 def make_app(
-    steward: Steward, *, hosts: Collection[str] | None = None, transport: Transport = "loopback-http"
+    steward: Steward,
+    *,
+    hosts: Collection[str] | None = None,
+    transport: Transport = "loopback-http",
+    body_timeout: timedelta = BODY_TIMEOUT,
 ) -> Starlette:
     """The ASGI application. With `hosts`, a request whose Host header names another host is refused (421).
 
@@ -140,14 +149,47 @@ def make_app(
         Route("/v1/log", _log_page, methods=["GET"]),
         Route("/v1/log/head", _log_head, methods=["GET"]),
     ]
+    middleware = [Middleware(LimitedRate, steward=steward)]
+    if hosts is not None:
+        middleware.append(Middleware(KnownHosts, hosts=frozenset(hosts)))
     app = Starlette(
         routes=routes,
-        middleware=[] if hosts is None else [Middleware(KnownHosts, hosts=frozenset(hosts))],
+        middleware=middleware,
         exception_handlers={HTTPException: _http_error, StewardFault: _fault, Exception: _failed},
     )
     app.state.steward = steward
     app.state.transport = transport
+    app.state.body_timeout = body_timeout
     return app
+
+
+class LimitedRate:
+    """Refuses requests of an address that asks more often than the policy in force lets it.
+
+    Before anything is read or decided: a refusal of evidence is an entry in the log, which nobody may grow at will.
+    """
+
+    def __init__(self, app: ASGIApp, steward: Steward) -> None:
+        self._app = app
+        self._steward = steward
+        self._rate = RateLimit()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        wait = self._wait(scope) if scope["type"] == "http" else 0
+        if not wait:
+            await self._app(scope, receive, send)
+        else:
+            await _http_problem(scope["path"], 429, {"Retry-After": str(math.ceil(wait))})(scope, receive, send)
+
+    def _wait(self, scope: Scope) -> float:
+        """For how many seconds the client has to wait; 0 if it need not."""
+        if (scope["method"], scope["path"]) in UNLIMITED:
+            return 0
+        limits = self._steward.policy.limits
+        peer = as_address(scope["client"][0] if scope["client"] else "::")  # one that is gone has no address
+        client = client_of(peer, ",".join(_headers(scope, b"x-forwarded-for")), limits.trusted_proxies)
+        exempt = client is peer and peer.is_loopback and not limits.own_machine
+        return 0 if exempt else self._rate.take(client, limits)
 
 
 class KnownHosts:
@@ -276,10 +318,10 @@ def _number(request: Request, name: str, default: int, least: int, most: int) ->
 
 
 async def _body(request: Request) -> bytes:
-    """The body, at most 2 MiB, within 30 seconds."""
+    """The body, at most 2 MiB, within the time for it."""
     body = bytearray()
     try:
-        async with asyncio.timeout(BODY_TIMEOUT.total_seconds()):
+        async with asyncio.timeout(request.app.state.body_timeout.total_seconds()):
             async for chunk in request.stream():
                 body += chunk
                 if len(body) > MAX_BODY:
@@ -362,6 +404,10 @@ def _speaks_json(path: str) -> bool:
 
 def _host(scope: Scope) -> str:
     """The host of the Host header, without its port; empty if there is none or more than one."""
-    values = [value for name, value in scope["headers"] if name == b"host"]
-    text = values[0].decode("latin-1").lower() if len(values) == 1 else ""
+    values = _headers(scope, b"host")
+    text = values[0].lower() if len(values) == 1 else ""
     return text.partition("]")[0].lstrip("[") if text.startswith("[") else text.partition(":")[0]
+
+
+def _headers(scope: Scope, wanted: bytes) -> list[str]:
+    return [value.decode("latin-1") for name, value in scope["headers"] if name == wanted]

@@ -1,15 +1,29 @@
 """Connections that end: uvicorn times out a connection between requests, but not before the first one.
 
-Without this, as many clients as there are places could connect, say nothing, and keep everybody else out.
+Without this, as many clients as there are places could connect, say nothing, and keep everybody else out. Before that,
+a TLS handshake has its own end: until it is done, a connection is no connection to uvicorn.
 """
 
 from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
-from typing import ClassVar
+from typing import Any, ClassVar, Final
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
+
+HANDSHAKE: Final = timedelta(seconds=10)
+"""Within which a TLS handshake must be done."""
+
+
+class BoundedLoop(asyncio.SelectorEventLoop):
+    """An event loop whose servers wait for a TLS handshake for at most 10 seconds."""
+
+    async def create_server(self, *args: Any, **options: Any) -> asyncio.Server:
+        """As asyncio has it."""
+        if options.get("ssl") is not None:
+            options["ssl_handshake_timeout"] = HANDSHAKE.total_seconds()
+        return await super().create_server(*args, **options)
 
 
 class BoundedConnection(H11Protocol):

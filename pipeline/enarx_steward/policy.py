@@ -13,6 +13,11 @@ A section for each kind of evidence holds the rules of `enarx_attestation.Policy
     database = "postgresql://steward@db.example.org/steward"  # default: a SQLite file in the state directory
     public = true                            # whether whoever reaches the Steward may read the log; default: false
 
+    [limits]
+    requests_per_minute = 120                # of one address (IPv6: of one /64), and `burst` at once after a pause
+    burst = 240
+    trusted_proxies = ["10.0.0.7"]           # whose X-Forwarded-For is believed; default: nobody's
+
     [collateral]
     store = "/var/lib/enarx/collateral"      # of `enarx-deploy collateral`; default: `collateral` of the Steward
     endorsements = "store"                   # or "request-too": also lists and statements that requesters send
@@ -43,7 +48,7 @@ import stat
 import tomllib
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, get_args, get_type_hints
@@ -54,6 +59,7 @@ from enarx_attestation import Policy, PolicyError, load_policy
 from enarx_toml.positions import Positions
 
 from .errors import ConfigurationError
+from .rate_limit import Limits, Network
 from .workload import Workload
 
 MAX_SIZE: Final = 1 << 20
@@ -63,6 +69,9 @@ MAX_NAMES: Final = 64
 MAX_RULES: Final = 64
 """Most sections [[grant]]: the intermediate's certificate lists the names of all."""
 MAX_PACKAGES: Final = 4096
+MAX_PROXIES: Final = 64
+MAX_REQUESTS: Final = 1_000_000
+"""Most requests a minute, and at once, that a limit can allow."""
 DEFAULT_LIFETIME: Final = timedelta(hours=24)
 MIN_LIFETIME: Final = timedelta(minutes=1)
 MAX_LIFETIME: Final = timedelta(days=7)
@@ -89,6 +98,7 @@ _NAMED_KEY: Final = re.compile(r"`((?:\$|[A-Za-z0-9_-]+)[A-Za-z0-9_.\[\]-]*)`")
 _PART: Final = re.compile(r"\$|[A-Za-z0-9_-]+")
 _GRANT_KEYS: Final = ("names", "lifetime")
 _LOG_KEYS: Final = ("database", "public")
+_LIMITS_KEYS: Final = ("requests_per_minute", "burst", "trusted_proxies")
 _CA_KEYS: Final = ("trust_domain", "audience", "evidence_in_certificate", "minimum_lifetime", "renewal_grace")
 _ENDORSEMENTS: Final = {"store": False, "request-too": True}
 
@@ -150,6 +160,8 @@ class StewardPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """URL of the database for log and challenges; empty for a file in the state directory."""
     log_public: bool = False
     """Whether the log's entries are told to whoever asks."""
+    limits: Limits = Limits()
+    """How many requests one address may make."""
     sha256: str
     """Digest of the file, in hexadecimal."""
 
@@ -187,11 +199,12 @@ def parse(data: bytes) -> StewardPolicy:
         tables = tomllib.loads(data.decode())
     except (ValueError, RecursionError) as exc:  # also numbers of thousands of digits, and what is nested too deeply
         raise ConfigurationError(f"not TOML: {exc}") from exc
-    _refuse_unknown(tables, [*Policy.__struct_fields__, "ca", "collateral", "packages", "grant", "log"], "")
+    _refuse_unknown(tables, [*Policy.__struct_fields__, "ca", "collateral", "packages", "grant", "log", "limits"], "")
     ca = _read_ca(_table(tables.pop("ca", None), "ca"))
     requester_counts, collateral_store = _read_collateral(_table(tables.pop("collateral", {}), "collateral"))
     allowed_packages, denied_packages = _read_packages(_table(tables.pop("packages", {}), "packages"))
     database, log_public = _read_log(_table(tables.pop("log", {}), "log"))
+    limits = _read_limits(_table(tables.pop("limits", {}), "limits"))
     granted = tables.pop("grant", [])
     if not tables:
         raise ConfigurationError("the policy accepts nothing", hint="add a section such as [nil], [snp], [sgx]")
@@ -213,6 +226,7 @@ def parse(data: bytes) -> StewardPolicy:
         collateral_store=collateral_store,
         database=database,
         log_public=log_public,
+        limits=limits,
         sha256=hashlib.sha256(data).hexdigest(),
     )
 
@@ -323,6 +337,31 @@ def _read_log(table: Mapping[str, Any]) -> tuple[str, bool]:
     if not isinstance(public, bool):
         raise ConfigurationError("`log.public` must be true or false")
     return database, public
+
+
+def _read_limits(table: Mapping[str, Any]) -> Limits:
+    _refuse_unknown(table, _LIMITS_KEYS, "limits.")
+    numbers = {name: table[name] for name in ("requests_per_minute", "burst") if name in table}
+    for name, number in numbers.items():
+        if type(number) is not int or not 1 <= number <= MAX_REQUESTS:
+            raise ConfigurationError(f"`limits.{name}` must be a number from 1 to {MAX_REQUESTS}")
+    proxies = table.get("trusted_proxies", [])
+    if not isinstance(proxies, list) or len(proxies) > MAX_PROXIES:
+        raise ConfigurationError(f"`limits.trusted_proxies` must list addresses, at most {MAX_PROXIES}")
+    # A user's own machine has one address for everything: it is limited where the policy asks for that.
+    return Limits(**numbers, trusted_proxies=tuple(_as_network(proxy) for proxy in proxies), own_machine=bool(numbers))
+
+
+def _as_network(proxy: object) -> Network:
+    try:
+        if isinstance(proxy, str):
+            return ip_network(proxy)
+    except ValueError:
+        pass
+    raise ConfigurationError(
+        f"`limits.trusted_proxies`: {proxy!r} is not an IP address or a network",
+        hint='such as "127.0.0.1" or "10.0.0.0/8"',
+    )
 
 
 def _read_packages(table: Mapping[str, Any]) -> tuple[frozenset[str], frozenset[str]]:

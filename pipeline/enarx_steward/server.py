@@ -22,7 +22,7 @@ from . import database, state
 from . import policy as policy_file
 from .app import make_app
 from .appraisal import Appraiser
-from .connections import BoundedConnection
+from .connections import BoundedConnection, BoundedLoop
 from .errors import ConfigurationError
 from .issuance import Steward, utc_now
 from .issuance_log import IssuanceLog
@@ -114,7 +114,7 @@ def _configure(steward: Steward, options: Options, tls: TlsListener | None) -> u
     config = uvicorn.Config(
         make_app(steward, hosts=hosts, transport=options.transport),
         http=BoundedConnection,
-        loop="asyncio",
+        loop=f"{BoundedLoop.__module__}:{BoundedLoop.__name__}",
         ws="none",
         lifespan="off",
         log_config=_LOG_CONFIG,

@@ -1,0 +1,175 @@
+"""What a client may send and how long it may take, on plain connections and in TLS."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import uvicorn
+
+from enarx_steward import connections, policy, tls
+from enarx_steward.app import make_app
+from enarx_steward.ca import Authority
+from enarx_steward.connections import BoundedConnection, BoundedLoop
+from enarx_steward.enarx_protocol import MAX_BODY
+from enarx_steward.issuance import Steward
+from enarx_steward.root import Root
+from enarx_steward.server import MAX_CONNECTIONS
+
+from .conftest import POLICY, launch, make_state
+
+NOW = datetime.now(UTC)
+LOCALHOST = policy.Grant(dns_names=("localhost",), addresses=(), lifetime=timedelta())
+BRIEF = timedelta(seconds=0.4)
+
+
+class Brief(BoundedConnection):
+    """Connections with a life that a test can wait for."""
+
+    LIFETIME = BRIEF
+
+
+class Peer:
+    """Where a Steward listens, and how a client connects to it."""
+
+    def __init__(self, address: tuple[str, int], context: ssl.SSLContext | None) -> None:
+        self.address = address
+        self.context = context
+
+    def connect(self) -> socket.socket:
+        plain = socket.create_connection(self.address, timeout=20)
+        return self.context.wrap_socket(plain, server_hostname="localhost") if self.context else plain
+
+    def say(self, *parts: bytes) -> bytes:
+        """The answer to these bytes, up to the end of the connection or of the answer's head."""
+        with self.connect() as connection:
+            for part in parts:
+                connection.sendall(part)
+            return head_of(connection)
+
+
+def head_of(connection: socket.socket) -> bytes:
+    answer = b""
+    with contextlib.suppress(ConnectionError, ssl.SSLEOFError):
+        while b"\r\n\r\n" not in answer and (more := connection.recv(4096)):
+            answer += more
+    return answer
+
+
+def post(path: str, size: int, content_type: str) -> bytes:
+    words = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: {content_type}\r\nContent-Length: {size}\r\n\r\n"
+    return words.encode()
+
+
+@pytest.fixture(scope="module", params=["plain", "tls"])
+def peer(request, tmp_path_factory, http):
+    """A Steward in a process of its own."""
+    directory = make_state(tmp_path_factory.mktemp("caps") / "state")
+    if request.param == "plain":
+        running = launch(directory, http)
+        address, _, port = running.client.url.removeprefix("http://").rpartition(":")
+        yield Peer((address, int(port)), None)
+    else:
+        text = POLICY.replace("[ca]", '[ca]\naudience = "https://localhost"')
+        (directory / "steward.toml").write_text(text)
+        running = launch(directory, http, "--listen", "0.0.0.0:0")
+        port = int(running.client.url.rpartition(":")[2])
+        yield Peer(("127.0.0.1", port), ssl.create_default_context(cadata=running.root.read_text()))
+    running.process.terminate()
+    _, said = running.process.communicate(timeout=20)
+    assert "Traceback" not in said
+
+
+@pytest.fixture(params=["plain", "tls"])
+def brief(request, monkeypatch) -> Iterator[Peer]:
+    """A Steward in this process whose patience ends while a test waits."""
+    monkeypatch.setattr(connections, "HANDSHAKE", BRIEF)
+    accepted, root = policy.parse(POLICY.encode()), Root.create(NOW)
+    steward = Steward(Authority.create(root, accepted, NOW), accepted, audience="a")
+    config = uvicorn.Config(
+        make_app(steward, body_timeout=BRIEF),
+        http=Brief,
+        loop=f"{BoundedLoop.__module__}:{BoundedLoop.__name__}",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+    )
+    config.load()
+    if request.param == "tls":
+        config.ssl = tls.Listener(
+            Fixed(tls.issue(root, LOCALHOST, NOW)), request.getfixturevalue("tmp_path"), NOW
+        ).context
+    server = uvicorn.Server(config)
+    context = ssl.create_default_context(cadata=root.pem) if request.param == "tls" else None
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            yield Peer(listener.getsockname(), context)
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+class Fixed:
+    """A certificate with its key."""
+
+    def __init__(self, pem: bytes) -> None:
+        self._pem = pem
+
+    def read(self, now: datetime) -> bytes:
+        return self._pem
+
+
+@pytest.mark.parametrize(
+    ("path", "content_type"), [("/v1/certificate", "application/json"), ("/", "application/pkcs10")]
+)
+def test_a_body_has_at_most_2_mib(peer, path, content_type):
+    assert MAX_BODY == 2 << 20
+    assert peer.say(post(path, MAX_BODY, content_type), b"x" * MAX_BODY).startswith(b"HTTP/1.1 400 ")
+    assert peer.say(post(path, MAX_BODY + 1, content_type), b"x" * (MAX_BODY + 1)).startswith(b"HTTP/1.1 413 ")
+
+
+def test_headers_without_an_end_are_not_read_on(peer):
+    line = b"X-Filler: " + b"x" * 1000 + b"\r\n"
+    assert peer.say(b"GET / HTTP/1.1\r\nHost: localhost\r\n", line * 200).startswith(b"HTTP/1.1 400 ")
+
+
+def test_a_target_without_an_end_is_not_read_on(peer):
+    assert peer.say(b"GET /" + b"x" * 200_000).startswith(b"HTTP/1.1 400 ")
+
+
+def test_beyond_the_most_connections_the_answer_is_503_until_some_have_gone(peer):
+    ask = b"GET /v1/info HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    with contextlib.ExitStack() as open_:
+        for _ in range(MAX_CONNECTIONS):
+            open_.enter_context(peer.connect())
+        assert peer.say(ask).startswith(b"HTTP/1.1 503 ")
+    for _ in range(100):
+        if peer.say(ask).startswith(b"HTTP/1.1 200 "):
+            return
+    pytest.fail("it does not answer any more")
+
+
+@pytest.mark.parametrize("words", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: loc"], ids=["none", "line", "header"])
+def test_a_head_that_does_not_come_ends_the_connection(brief, words):
+    assert brief.say(words) == b""
+
+
+def test_a_body_that_does_not_come_is_a_timeout(brief):
+    assert brief.say(post("/", 100, "application/pkcs10"), b"x").startswith(b"HTTP/1.1 408 ")
+    assert brief.say(post("/v1/certificate", 100, "application/json"), b"{").startswith(b"HTTP/1.1 408 ")
+
+
+def test_what_comes_in_time_is_answered(brief):
+    assert brief.say(b"GET / HTTP/1.1\r\n", b"Host: localhost\r\n\r\n").startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_tls_handshake_that_does_not_come_ends_the_connection(brief):
+    with socket.create_connection(brief.address, timeout=20) as silent:
+        assert head_of(silent) == b""
