@@ -11,13 +11,13 @@ from typing import Annotated, Final
 
 import msgspec
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from .ca import Authority
 from .decisions import Sha256
 from .issuance_log import Head, Time, shown
+from .strangers import NOT_ISSUED
 
 MAX_SIZE: Final = 65_536
 """Most bytes of a signed head as JSON."""
@@ -33,7 +33,7 @@ class SignedHead(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """When it was signed."""
     signature: bytes
     """ECDSA with SHA-256, in DER."""
-    chain: Annotated[tuple[bytes, ...], msgspec.Meta(min_length=1, max_length=4)]
+    chain: Annotated[tuple[bytes, ...], msgspec.Meta(min_length=1, max_length=8)]
     """Certificates (DER) from that of the signer to the root."""
 
     @property
@@ -72,7 +72,7 @@ def read(data: bytes, root_pem: bytes) -> SignedHead:
         if chain[-1] != root or not all(map(_is_authority, chain)):
             raise NotSigned("the chain does not lead to the root")
         _check_signature(chain[0], signed)
-    except (ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound, msgspec.MsgspecError) as exc:
+    except (*NOT_ISSUED, msgspec.MsgspecError) as exc:
         raise NotSigned(f"not a head that an authority under this root signed: {exc or 'a wrong signature'}") from exc
     return signed
 

@@ -11,7 +11,6 @@ from typing import Final
 
 import msgspec
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
 
 from enarx_attestation import Sheet, claims_extension
 from enarx_attestation.claims_extension import KeepClaims
@@ -19,6 +18,7 @@ from enarx_attestation.claims_extension import KeepClaims
 from .ca import Authority
 from .errors import MalformedRequest
 from .policy import StewardPolicy
+from .strangers import NOT_ISSUED, UNREADABLE
 from .workload import Workload
 
 MAX_CERTIFICATE: Final = 1 << 16
@@ -44,7 +44,7 @@ def read(chain: Sequence[bytes]) -> Previous:
         extension = leaf.extensions.get_extension_for_oid(x509.ObjectIdentifier(claims_extension.OID))
         assert isinstance(extension.value, x509.UnrecognizedExtension)  # noqa: S101 — the library knows no such one
         claims = claims_extension.decode(extension.value.value).claims
-    except (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension) as exc:
+    except UNREADABLE as exc:
         raise MalformedRequest(f"the chain to renew is not one that a Steward issued: {exc}") from exc
     return Previous(leaf, issuer, claims)
 
@@ -73,7 +73,7 @@ def _issued(previous: Previous, authority: Authority) -> bool:
     try:
         constraints = previous.leaf.extensions.get_extension_for_class(x509.BasicConstraints).value
         previous.leaf.verify_directly_issued_by(previous.issuer)
-    except (ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound):
+    except NOT_ISSUED:
         return False
     root = authority.root
     roots = (root.certificate, *root.above)  # of which one may be the root that this one took the place of
@@ -83,6 +83,6 @@ def _issued(previous: Previous, authority: Authority) -> bool:
 def _directly_issued(certificate: x509.Certificate, issuer: x509.Certificate) -> bool:
     try:
         certificate.verify_directly_issued_by(issuer)
-    except (ValueError, TypeError, InvalidSignature):
+    except NOT_ISSUED:
         return False
     return True

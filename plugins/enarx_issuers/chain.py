@@ -12,13 +12,24 @@ from itertools import pairwise
 from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from enarx_deploy.errors import StewardError
 
 MAX_LENGTH: Final = 8
 """Most certificates of a chain: leaf, the intermediate of a policy, and the path from the Steward's key to a root."""
+_FAULTS: Final = (
+    ValueError,
+    TypeError,
+    InvalidSignature,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.ExtensionNotFound,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
+"""What the library raises for certificates that cannot be read, or are not the issuer's."""
 
 
 def check(chain: Sequence[bytes], csr: bytes, root_pem: str) -> None:
@@ -33,7 +44,7 @@ def check(chain: Sequence[bytes], csr: bytes, root_pem: str) -> None:
     try:
         certificates = [x509.load_der_x509_certificate(certificate) for certificate in chain]
         fault = _fault(certificates, x509.load_der_x509_csr(csr), x509.load_pem_x509_certificate(root_pem.encode()))
-    except (ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound) as error:
+    except _FAULTS as error:
         raise _refused(f"it cannot be checked: {str(error) or type(error).__name__}") from error
     if fault:
         raise _refused(fault)

@@ -101,6 +101,28 @@ def test_what_is_no_chain_is_malformed(steward, keep, change):
     assert (answer.status_code, answer.json()["code"]) == (400, "malformed")
 
 
+def der_with(chain: list[bytes], position: int, old: str, new: str) -> list[bytes]:
+    """The chain with something else in one of its certificates, of the same length."""
+    changed = chain[position].replace(bytes.fromhex(old), bytes.fromhex(new))
+    assert changed != chain[position]
+    return [*chain[:position], changed, *chain[position + 1 :]]
+
+
+VERSION = ("a003020102", "a003020104")
+EC_KEY = ("06072a8648ce3d0201", "06072a8648ce3d0209")
+DNS_NAME = ("82096c6f63616c686f7374", "a3096c6f63616c686f7374")  # as an address of X.400
+
+
+@pytest.mark.parametrize("position", [0, 1])
+@pytest.mark.parametrize("flaw", [VERSION, EC_KEY, DNS_NAME], ids=["version-5", "unknown-key", "x400-address"])
+def test_a_chain_with_flaws_that_its_reader_meets_late_is_malformed_or_refused(steward, keep, position, flaw):
+    if position == 1 and flaw == DNS_NAME:
+        pytest.skip("an intermediate has no names")
+    answer = renew(steward, keep, der_with(first(steward, keep), position, *flaw))
+    assert answer.json()["code"] in {"malformed", "refused"}, answer.text
+    assert answer.status_code in {400, 403}
+
+
 class Clock:
     """A clock that stands still until it is set on."""
 

@@ -8,6 +8,7 @@ from ipaddress import ip_address
 from typing import Final, TypeVar
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
@@ -18,6 +19,14 @@ Answer = tuple[bool, str]
 T = TypeVar("T", bound=x509.ExtensionType)
 
 _CURVES: Final = (ec.SECP256R1, ec.SECP384R1)
+_UNREADABLE: Final = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.DuplicateExtension,
+    x509.InvalidVersion,
+    x509.UnsupportedGeneralNameType,
+)
 _SPIFFE: Final = "spiffe://"
 
 
@@ -140,7 +149,7 @@ def read_leaf(der: bytes) -> Leaf:
     """Read a certificate. Raises Unreadable."""
     try:
         return Leaf(der)
-    except (ValueError, TypeError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as error:
+    except _UNREADABLE as error:
         raise Unreadable(f"the certificate cannot be read: {error}") from error
 
 
