@@ -296,14 +296,17 @@ def _appraise_status(kind: str, claims: IntelClaims, policy: IntelPolicy, sheet:
 
 
 def _in_grace(claims: IntelClaims, policy: IntelPolicy) -> bool:
-    """Whether everything that is out of date became so a short time ago."""
+    """Whether everything that is out of date became so a short time ago, and nothing else is wrong with it."""
     parts = [
         (claims.platform_status, claims.platform_date, policy.platform_grace_days),
         (claims.qe_status, claims.qe_date, policy.qe_grace_days),
     ]
     if isinstance(claims, TdxClaims):
         parts.append((claims.module_status, claims.module_date, policy.platform_grace_days))
-    return all(_recent(date, days, claims.verified_at) for status, date, days in parts if status != "UpToDate")
+    return all(
+        _recent(date, days, claims.verified_at) if status == "OutOfDate" else status in policy.accept_statuses
+        for status, date, days in parts
+    )
 
 
 def _recent(date: datetime | None, days: int, at: datetime) -> bool:
