@@ -42,7 +42,9 @@ RULES: Final = {
     "snp.policy.platform": Rule(
         "Have the host's firmware set up otherwise, or change `platform_info`.", _ABI + "table 24, PLATFORM_INFO"
     ),
-    "snp.policy.abi": Rule("Start the guest with a launch policy that asks for a newer ABI.", _ABI + "table 9"),
+    "snp.policy.abi": Rule(
+        "Start the guest with a launch policy that asks for an ABI of these versions.", _ABI + "table 9"
+    ),
     "snp.policy.tcb": Rule("Update the host's firmware and fetch the new endorsement key.", _ABI + "table 3"),
     "snp.policy.launch-tcb": Rule("Restart the guest on updated firmware.", _ABI + "table 23, LAUNCH_TCB"),
     "snp.policy.firmware": Rule("Update the host's SEV firmware.", _ABI + "table 23, CURRENT_BUILD and after"),
@@ -122,6 +124,8 @@ class SnpPolicy(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     platform_info: PlatformInfo = PlatformInfo()
     minimum_abi: str = "0.0"
     """Least ABI version that the guest's launch policy asks for."""
+    abi_below: str | None = None
+    """What that version must be below; there is no such bound by default."""
     minimum_firmware: str = "0.0.0"
     """Least version of the firmware in use: major.minor.build."""
     minimum_tcb: Mapping[str, Tcb] = {}
@@ -154,8 +158,9 @@ class SnpPolicy(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
                 "chip_ids": (8, 64),
             },
         )
-        for name in ("minimum_abi", "minimum_firmware"):
-            if _VERSION.fullmatch(getattr(self, name)) is None:
+        for name in ("minimum_abi", "abi_below", "minimum_firmware"):
+            value = getattr(self, name)
+            if value is not None and _VERSION.fullmatch(value) is None:
                 raise PolicyError(f"`{name}` is not a version of up to three numbers")
         for minimum in (self.minimum_tcb, self.minimum_launch_tcb):
             _check_minimum(minimum)
@@ -218,8 +223,10 @@ def _appraise_guest(claims: SnpClaims, policy: SnpPolicy, sheet: Sheet) -> None:
     sheet.check("snp.policy.guest", not wrong, "no bit against the policy", "; ".join(wrong) or "none")
     abi, asked, firmware = (_version(text) for text in (policy.minimum_abi, claims.policy_abi, claims.current_firmware))
     # The firmware starts no guest that asks for a newer ABI than its own.
-    abi_ok = abi <= asked <= firmware
-    sheet.check("snp.policy.abi", abi_ok, f"{policy.minimum_abi} to {claims.current_firmware}", claims.policy_abi)
+    abi_ok = abi <= asked <= firmware and (policy.abi_below is None or asked < _version(policy.abi_below))
+    wanted = f"{policy.minimum_abi} to {claims.current_firmware}"
+    wanted += f", below {policy.abi_below}" if policy.abi_below else ""
+    sheet.check("snp.policy.abi", abi_ok, wanted, claims.policy_abi)
     svn = claims.guest_svn >= policy.minimum_guest_svn
     sheet.check("snp.policy.guest-svn", svn, f"at least {policy.minimum_guest_svn}", claims.guest_svn)
     identity = (

@@ -6,6 +6,7 @@ what is absent has our defaults. Its keys may stand beside ours.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ _SGX_FEATURES: Final = {
     "ProvisioningKey": "provision_key",
 }
 _MISC_EXINFO: Final = "01000000"
+_REQUIREMENT: Final = re.compile(r"(\^|>=)? ?([0-9]{1,3})(?:\.([0-9]{1,3})(?:\.0)?)?")
 
 
 def translate(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -76,11 +78,20 @@ def _platform_info(value: Any) -> dict[str, Any]:
 
 
 def _abi(value: Any) -> dict[str, Any]:
-    """A version that is at least needed; Enarx takes any semantic version requirement."""
-    text = value.lstrip("^>=") if isinstance(value, str) else ""
-    if not text or not all(part.isdecimal() for part in text.split(".")) or text.count(".") > 2:
-        raise PolicyError("`abi` is not a version such as 1.51")
-    return {"minimum_abi": ".".join(text.split(".")[:2])}
+    """A version requirement as Cargo writes it, which Enarx takes; ABI versions have two numbers.
+
+    `1.51`, or `^1.51`, is one that breaks nothing: at least 1.51 and below 2.0. Other forms are not in use there.
+    """
+    found = _REQUIREMENT.fullmatch(value) if isinstance(value, str) else None
+    if found is None:
+        raise PolicyError("`abi` is not a version such as 1.51, nor >=1.51")
+    operator, major, minor = found[1] or "^", int(found[2]), int(found[3] or 0)
+    least = {"minimum_abi": f"{major}.{minor}"}
+    if operator == ">=":
+        return least
+    # With a zero in front, the next number is the one that may break things; "0" alone leaves it open.
+    below = f"0.{minor + 1}" if major == 0 and found[3] is not None else f"{major + 1}.0"
+    return least | {"abi_below": below}
 
 
 def _texts(value: Any) -> list[str]:

@@ -115,6 +115,25 @@ def test_a_steward_toml() -> None:
 
 
 @pytest.mark.parametrize(
+    ("abi", "least", "below"),
+    [
+        ("1.0", "1.0", "2.0"),
+        ("^1.51", "1.51", "2.0"),
+        ("1", "1.0", "2.0"),
+        ("1.51.0", "1.51", "2.0"),
+        ("0.31", "0.31", "0.32"),
+        ("0", "0.0", "1.0"),
+        (">=1.51", "1.51", None),
+        (">= 1.51", "1.51", None),
+    ],
+)
+def test_a_version_requirement_ends_where_cargos_does(abi: str, least: str, below: str | None) -> None:
+    snp = load_policy({"snp": {"hash": ["aa" * 48], "abi": abi}}).snp
+    assert snp is not None
+    assert (snp.minimum_abi, snp.abi_below) == (least, below)
+
+
+@pytest.mark.parametrize(
     "table",
     [
         {"sgx": {}},
@@ -127,6 +146,9 @@ def test_a_steward_toml() -> None:
         {"snp": {"hash": ["aa" * 48], "policy_flags": ["Nope"]}},
         {"snp": {"hash": ["aa" * 48], "platform_info_flags": "SEV"}},
         {"snp": {"hash": ["aa" * 48], "abi": "*"}},
+        {"snp": {"hash": ["aa" * 48], "abi": "<2.0"}},
+        {"snp": {"hash": ["aa" * 48], "abi": "1.0, <1.5"}},
+        {"snp": {"hash": ["aa" * 48], "abi": "1.0.1"}},
         {"snp": []},
     ],
 )
