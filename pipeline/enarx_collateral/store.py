@@ -57,7 +57,7 @@ class Store:
     def __init__(self, directory: Path, *, anchors: Anchors = VENDOR_ANCHORS) -> None:
         self.directory = directory
         self.anchors = anchors
-        self._entries: Cache[tuple[int, ...], Entry] = Cache(_CACHED_ENTRIES)
+        self._entries: Cache[tuple[Item, tuple[int, ...]], Entry] = Cache(_CACHED_ENTRIES)
         self._assembler = Assembler(self, anchors)
 
     def find(
@@ -99,8 +99,9 @@ class Store:
             found = os.lstat(path)
         except (FileNotFoundError, NotADirectoryError):
             return None
-        known = (found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size)
-        return self._entries.get(known, lambda: _read_entry(path, item))
+        # The item too: the number of a file that was replaced goes to another one, maybe within the same tick.
+        known = (found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size)
+        return self._entries.get((item, known), lambda: _read_entry(path, item))
 
     def items(self, *start: str) -> list[Item]:
         """What the store has entries for, of which kind and key begin so, in order. Raises `DamagedStore`."""

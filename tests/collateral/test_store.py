@@ -217,6 +217,17 @@ def _no_more(*_: object, **__: object) -> int:
     raise AssertionError("a file was opened")
 
 
+def test_one_file_under_two_names_is_each_items_own_or_damaged(store: Store) -> None:
+    fill(store, TDX)
+    (own,) = store.items("tcb-info", "tdx")
+    assert store.entry(own) is not None
+    other = Item("tcb-info", ("tdx", "00" * 6))
+    os.link(store.directory / "entries" / own.path, store.directory / "entries" / other.path)
+    assert store.entry(own) is not None
+    with pytest.raises(DamagedStore, match="speaks of another item"):
+        store.entry(other)
+
+
 def test_what_another_process_wrote_is_seen(store: Store) -> None:
     fill(store, OTHER_TDX)
     evidence = evidence_of(OTHER_TDX)
