@@ -48,26 +48,27 @@ class Upkeep:
 
         Requests under way keep theirs, and so do connections.
         """
-        try:
-            accepted = policy_file.load(self._options.policy_path)
-            self._refuse_what_needs_a_start(accepted)
-            self._take_up(accepted)
-            self._refresh_tls()
-        except (ConfigurationError, OSError) as exc:
-            self._record(_complain("the policy stays as it was", exc))
-        else:
-            _log.info("policy %s is in force", accepted.sha256)
-            self._record("")
+        faults = [
+            _attempt(self._reload_policy, "the policy stays as it was"),
+            _attempt(self._refresh_tls, "the certificate for TLS stays as it was"),
+        ]
+        self._record("; ".join(filter(None, faults)))
+
+    def _reload_policy(self) -> None:
+        accepted = policy_file.load(self._options.policy_path)
+        self._refuse_what_needs_a_start(accepted)
+        self._take_up(accepted)
+        _log.info("policy %s is in force", accepted.sha256)
 
     def renew(self) -> None:
         """Renew what it is time for. What cannot be renewed is used until it ends."""
+        _attempt(self._renew_intermediate, "the intermediate is not renewed")
+        _attempt(self._refresh_tls, "the certificate for TLS is not renewed")
+
+    def _renew_intermediate(self) -> None:
         version = self._steward.version
-        try:
-            if not version.authority.lasts(utc_now()):
-                self._take_up(version.policy)
-            self._refresh_tls()
-        except (ConfigurationError, OSError) as exc:
-            _complain("intermediate or TLS certificate is not renewed", exc)
+        if not version.authority.lasts(utc_now()):
+            self._take_up(version.policy)
 
     def _refresh_tls(self) -> None:
         if self._tls is not None and self._tls.refresh(utc_now()):
@@ -78,10 +79,15 @@ class Upkeep:
         self._steward.replace_policy(accepted, authority)
 
     def _refuse_what_needs_a_start(self, accepted: StewardPolicy) -> None:
-        if accepted.collateral_store != self._steward.policy.collateral_store:
+        present = self._steward.policy
+        moved = {
+            "collateral.store": accepted.collateral_store != present.collateral_store,
+            "log.database": accepted.database != present.database and not self._options.database,
+        }
+        for key in (key for key, other in moved.items() if other):
             raise ConfigurationError(
-                f"{self._options.policy_path}: `collateral_store` is another than when this Steward began",
-                hint="end the Steward and start it again to have it read collateral elsewhere",
+                f"{self._options.policy_path}: `{key}` is another than when this Steward began",
+                hint="end the Steward and start it again to have it use another",
             )
         if accepted.database != self._steward.policy.database:
             raise ConfigurationError(
@@ -145,10 +151,15 @@ class Server(uvicorn.Server):
         self._reload_asked = True
 
 
-def _complain(what: str, exc: ConfigurationError | OSError) -> str:
-    hint = exc.hint if isinstance(exc, ConfigurationError) else ""
-    _log.error("%s: %s%s", what, exc, f" (hint: {hint})" if hint else "")
-    return f"{what}: {exc}"
+def _attempt(work: Callable[[], None], otherwise: str) -> str:
+    """Do something; returns what went wrong and what follows of it, or nothing."""
+    try:
+        work()
+    except (ConfigurationError, OSError) as exc:
+        hint = exc.hint if isinstance(exc, ConfigurationError) else ""
+        _log.error("%s: %s%s", otherwise, exc, f" (hint: {hint})" if hint else "")
+        return f"{otherwise}: {exc}"
+    return ""
 
 
 def _is_at_a_terminal() -> bool:

@@ -124,9 +124,11 @@ def test_a_challenge_from_before_is_good_after(start, state, keep):
         (POLICY.replace("lifetime", "lifetim"), "unknown key `nil.lifetim`"),
         ('[ca]\ntrust_domain = "example.org"\n', "the policy accepts nothing"),
         (POLICY.replace("[ca]", '[ca]\naudience = "https://elsewhere.example"'), "would be https://elsewhere.example"),
+        (POLICY + '[collateral]\nstore = "/elsewhere"\n', "`collateral.store` is another"),
+        (POLICY + '[log]\ndatabase = "postgresql://elsewhere.example/steward"\n', "`log.database` is another"),
         (None, "there is no policy"),
     ],
-    ids=["no-toml", "misspelt", "empty", "another-audience", "missing"],
+    ids=["no-toml", "misspelt", "empty", "another-audience", "another-store", "another-database", "missing"],
 )
 def test_a_bad_policy_changes_nothing_and_the_log_says_why(start, state, keep, text, message):
     running = start()

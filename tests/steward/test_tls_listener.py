@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import signal
 import socket
 import ssl
@@ -189,8 +190,14 @@ def test_a_given_certificate_that_cannot_be_used_leaves_the_old_one(for_others, 
     else:
         (tmp_path / "server.pem").unlink()
     message = {"other-key": "key values mismatch", "open-key": "everybody could use the key"}
-    assert message.get(defect, "server.pem" if defect == "missing" else "cannot be used") in reload(running)
+    policy = (running.state / "steward.toml").read_text().replace("2h", "3h")
+    (running.state / "steward.toml").write_text(policy)
+    said = reload(running)
+    assert message.get(defect, "server.pem" if defect == "missing" else "cannot be used") in said
+    assert said.startswith("the certificate for TLS stays as it was: ")
     assert shown(port, root.pem) == before
+    # One file that is bad keeps nothing from being taken up but itself: the policy may have to withdraw something.
+    assert find(running.state).policy_sha256 == hashlib.sha256(policy.encode()).hexdigest()
 
 
 def test_it_does_not_start_with_a_key_that_everybody_can_read(run, tmp_path):
