@@ -1,8 +1,12 @@
-"""A report of SEV-SNP followed by the host's table of certificates, as tools write an "extended report" to a file.
+"""A report of SEV-SNP in what tools write to a file: the firmware's whole answer, or an "extended report".
 
-The table (SEV-ES GHCB Standardization, 56421, section 4.1.8.1) has entries of a GUID, an offset from its start and a
-length (u32, little-endian); an entry of zeros ends them. It is the host's word: what is taken from it is verified like
-any other endorsement, and of AMD's own authorities nothing is taken.
+The firmware's answer (56860, table 25) has 32 bytes before the report, a status and the report's size, and Linux gives
+it in a buffer of 4,000 bytes with zeros behind; some tools keep the report alone in such a buffer.
+
+In an extended report the host's table of certificates follows. It (SEV-ES GHCB Standardization, 56421, section 4.1.8.1)
+has entries of a GUID, an offset from its start and a length (u32, little-endian); an entry of zeros ends them. It is
+the host's word: what is taken from it is verified like any other endorsement, and of AMD's own authorities nothing is
+taken.
 """
 
 from __future__ import annotations
@@ -17,6 +21,10 @@ MAX_SIZE: Final = 1 << 17
 """Most bytes of a table."""
 MAX_ENTRIES: Final = 16
 
+_ANSWER: Final = struct.pack("<II", 0, snp_report.SIZE).ljust(32, b"\0")
+"""What stands before a report in an answer without an error."""
+_BUFFERS: Final = frozenset({4000, 4096})
+"""Bytes of the buffers in which answers and reports are kept."""
 _ENTRY: Final = struct.Struct("<16sII")
 _NAMES: Final = {
     uuid.UUID("63da758d-e664-4564-adc5-f4b93be8accd").bytes: "vcek.der",
@@ -26,9 +34,12 @@ _NAMES: Final = {
 
 
 def split(data: bytes) -> tuple[bytes, dict[str, bytes]]:
-    """The report, and the endorsements behind it by name; where no table follows, `data` as it is, and none."""
-    report, table = data[: snp_report.SIZE], data[snp_report.SIZE :]
-    found = _entries(table) if _ENTRY.size <= len(table) <= MAX_SIZE else None
+    """The report, and the endorsements behind it by name; what is none of these forms is left as it is."""
+    start = len(_ANSWER) if data.startswith(_ANSWER) else 0
+    report, behind = data[start : start + snp_report.SIZE], data[start + snp_report.SIZE :]
+    if not any(behind) and (len(data) in _BUFFERS or (start and not behind)):
+        return report, {}
+    found = _entries(behind) if not start and _ENTRY.size <= len(behind) <= MAX_SIZE else None
     return (data, {}) if found is None else (report, found)
 
 

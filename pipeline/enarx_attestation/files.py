@@ -3,6 +3,7 @@
 An endorsements directory, as a mapping of file name to bytes, holds what endorses one piece of evidence:
 
     vcek.der or vlek.der     AMD: the endorsement key's certificate
+    thim.json                AMD on Azure: certificate and issuers as the platform's service answers
     ca_chain.pem             AMD: intermediate and root; optional, as they are pinned
     crl*.der                 AMD: revocation lists; optional if the policy says so
     collateral.json          Intel: TCB info, enclave identity, chains and revocation lists
@@ -19,6 +20,7 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import Any, Final, Literal
 
+import msgspec
 from msgspec.structs import replace
 
 from . import cca, extended_report, intel_collateral, snp
@@ -27,6 +29,7 @@ from .checks import Rule, Sheet
 from .errors import MalformedCollateral, MalformedEvidence
 from .model import Binding, Claims, Collateral, Evidence, Verdict
 from .policy import Policy, load_policy
+from .reading import read_json
 from .snp_report import SIGNING_KEYS, SnpEvidence
 from .verdict import appraise, parse, verify
 from .x509 import Certificate, is_pem, read_certificate, read_crl, read_pem
@@ -35,10 +38,12 @@ _ENDINGS: Final = ("der", "pem", "crt", "cer")
 _KEYS: Final = {role: tuple(f"{role}.{ending}" for ending in _ENDINGS) for role in ("vcek", "vlek")}
 _CHAINS: Final = ("ca_chain.pem", "cert_chain.pem")
 _LISTS: Final = ("crl*.der", "crl*.pem", "crl*.crl")
-NAMES: Final = (*_KEYS["vcek"], *_KEYS["vlek"], *_CHAINS, *_LISTS, "collateral.json", "platform.pub.pem")
+_THIM: Final = "thim.json"
+NAMES: Final = (*_KEYS["vcek"], *_KEYS["vlek"], _THIM, *_CHAINS, *_LISTS, "collateral.json", "platform.pub.pem")
 """Patterns of the names that are looked at."""
 MAX_FILES: Final = 64
 """Most files that are looked at."""
+MAX_THIM: Final = 1 << 17
 
 Endorse = Callable[[Evidence, Mapping[str, bytes]], Collateral]
 """Finds collateral for evidence; the mapping holds endorsements that came along with it, by name."""
@@ -101,6 +106,25 @@ def appraise_with(
     return Verdict(kind=claims.kind, status=claims.status, claims=claims, checks=sheet.done())
 
 
+class _Thim(msgspec.Struct, frozen=True):
+    """What a service inside of Azure answers (THIM: /metadata/THIM/amd/certification)."""
+
+    vcekCert: str  # noqa: N815 — Azure's name
+    certificateChain: str = ""  # noqa: N815 — Azure's name
+
+
+def plain(files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The files, with what Azure puts together in one taken apart. Raises `MalformedCollateral`."""
+    apart = dict(files)
+    if (answer := apart.pop(_THIM, None)) is not None:
+        if len(answer) > MAX_THIM:
+            raise MalformedCollateral(f"{_THIM} has at most {MAX_THIM} bytes, not {len(answer)}")
+        found = read_json(answer, _Thim, lambda why: MalformedCollateral(f"{_THIM}: not an answer of Azure's: {why}"))
+        parts = {"vcek.pem": found.vcekCert, "ca_chain.pem": found.certificateChain}
+        apart = {name: text.encode() for name, text in parts.items() if text} | apart
+    return apart
+
+
 def endorse_with(files: Mapping[str, bytes]) -> Endorse:
     """Endorsements out of these files, and what they lack of those that came along with the evidence."""
     return lambda evidence, shown: load_endorsements(evidence.kind, _with_shown(files, shown), evidence)
@@ -134,7 +158,7 @@ def load_endorsements(kind: str, files: Mapping[str, bytes], evidence: Evidence 
     if len(files) > MAX_FILES:
         raise MalformedCollateral(f"more than {MAX_FILES} files of endorsements")
     loader = _LOADERS.get(kind)
-    return Collateral() if loader is None else loader(files, evidence)
+    return Collateral() if loader is None else loader(plain(files), evidence)
 
 
 def _snp(files: Mapping[str, bytes], evidence: Evidence | None) -> Collateral:
@@ -154,7 +178,7 @@ def _snp(files: Mapping[str, bytes], evidence: Evidence | None) -> Collateral:
 
 def _with_shown(files: Mapping[str, bytes], shown: Mapping[str, bytes]) -> dict[str, bytes]:
     """The caller's endorsements, and what they lack of those that came with the evidence."""
-    keys = {name for names in _KEYS.values() for name in names}
+    keys = {_THIM, *(name for names in _KEYS.values() for name in names)}
     lacking = keys.isdisjoint(files)
     return {name: data for name, data in shown.items() if lacking or name not in keys} | dict(files)
 

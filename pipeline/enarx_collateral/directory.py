@@ -9,6 +9,7 @@ from typing import Final, Literal
 import msgspec
 
 from enarx_attestation import MalformedCollateral
+from enarx_attestation.files import plain
 from enarx_attestation.intel_collateral import answers_of, list_der, read_document
 from enarx_attestation.x509 import crl_der, is_pem, read_pem
 
@@ -31,7 +32,11 @@ def offers(files: Mapping[str, bytes]) -> Iterator[Offer]:
 
     A list of AMD's whose name has "vlek" in it is taken for the one that AMD publishes for such keys.
     """
-    for name, data in sorted(files.items()):
+    try:
+        apart = plain(files)
+    except MalformedCollateral as exc:
+        raise RefusedCollateral(str(exc)) from exc
+    for name, data in sorted(apart.items()):
         kind = next((kind for pattern, kind in _NAMES if fnmatchcase(name, pattern)), "")
         try:
             if kind == "intel":

@@ -196,7 +196,7 @@ def load(path: Path) -> StewardPolicy:
 def parse(data: bytes) -> StewardPolicy:
     """Read a policy. Raises `ConfigurationError` naming the key."""
     try:
-        tables = tomllib.loads(data.decode())
+        tables = tomllib.loads(data.decode("utf-8-sig"))  # some editors mark their files
     except (ValueError, RecursionError) as exc:  # also numbers of thousands of digits, and what is nested too deeply
         raise ConfigurationError(f"not TOML: {exc}") from exc
     _refuse_unknown(tables, [*Policy.__struct_fields__, "ca", "collateral", "packages", "grant", "log", "limits"], "")
@@ -278,7 +278,7 @@ def _read(path: Path) -> bytes:
 def _line(data: bytes, message: str) -> int | None:
     """The line of the first key that a message names; of what holds it, if the key is not there."""
     try:
-        text = data.decode()
+        text = data.decode("utf-8-sig")
         tomllib.loads(text)
     except (ValueError, RecursionError):
         return None  # the parser's message has the line

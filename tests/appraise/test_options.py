@@ -255,6 +255,21 @@ def test_a_policy_that_cannot_be_applied_is_an_error(appraise, policy, text, sai
     assert json.loads(answer.out)["error"]["exit_status"] == 2
 
 
+def test_a_policy_may_be_a_stewards_whole_and_marked_as_text(appraise, tmp_path):
+    text = (
+        f'[ca]\ntrust_domain = "a"\n[log]\npublic = true\n[collateral]\nendorsements = "store"\n'
+        f'[snp]\nmeasurements = ["{MILAN_MEASUREMENT}"]\nrevocation = "prefer"\nnames = ["a"]\n'
+        f'[[grant]]\nkind = "snp"\nnames = ["b"]\n'
+    )
+    (tmp_path / "policy").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert appraise(*SNP, *AT, "--policy", tmp_path / "policy").status == 0
+
+
+def test_packages_that_a_steward_denies_are_not_left_out_unsaid(appraise, policy):
+    answer = appraise(*SNP, *AT, *policy(f'[snp]\nany_workload = true\n[packages]\ndeny = ["sha256:{"ab" * 32}"]\n'))
+    assert (answer.status, "[packages] is applied by a Steward alone" in answer.err) == (2, True)
+
+
 def test_a_policy_that_is_not_text(appraise, tmp_path):
     (tmp_path / "policy").write_bytes(b"\xff\xfe\0")
     assert appraise(*SNP, *AT, "--policy", tmp_path / "policy").status == 2

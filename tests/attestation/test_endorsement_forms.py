@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from enarx_attestation import MalformedCollateral, Verdict, appraise_files, extended_report, policy_for
 from enarx_attestation.intel_collateral import read_collateral
 from enarx_attestation.x509 import read_crl
+from enarx_collateral.directory import offers
 
 VECTORS = Path(__file__).parent / "vectors"
 TDX = VECTORS / "tdx/phala-v4-uptodate"
@@ -121,10 +122,60 @@ def test_what_is_no_table_makes_the_report_malformed(judge, amd, key, behind):
     assert [check.id for check in verdict.failed] == ["evidence.malformed"]
 
 
-@given(st.binary(max_size=4000))
+ANSWER = struct.pack("<II", 0, 1184) + bytes(24)
+
+
+@pytest.mark.parametrize("size", [32 + 1184, 4000, 4096], ids=["bare", "linux", "page"])
+def test_the_firmwares_whole_answer_is_read_as_the_report_in_it(judge, amd, key, size):
+    files = {"vcek.der": key, "crl.der": amd.crl()}
+    assert judge(files, (ANSWER + amd.report()).ljust(size, b"\0")).ok
+    assert judge(files, amd.report().ljust(max(size, 4000), b"\0")).ok
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        lambda report: (ANSWER + report).ljust(3999, b"\0"),
+        lambda report: (ANSWER + report).ljust(3999, b"\0") + b"x",
+        lambda report: report.ljust(3999, b"\0") + b"x",
+        lambda report: struct.pack("<II", 0x16, 1184).ljust(32, b"\0") + report,
+        lambda report: struct.pack("<II", 0, 1183).ljust(32, b"\0") + report,
+        lambda report: ANSWER + report[:-1],
+        lambda report: ANSWER + ANSWER + report,
+        lambda report: ANSWER + report + table((VCEK, b"x")),
+    ],
+    ids=["another-size", "trailing", "trailing-a-report", "an-error", "another-length", "cut", "twice", "with-a-table"],
+)
+def test_what_is_no_answer_of_the_firmwares_is_malformed(judge, amd, key, data):
+    verdict = judge({"vcek.der": key, "crl.der": amd.crl()}, data(amd.report()))
+    assert [check.id for check in verdict.failed] == ["evidence.malformed"]
+
+
+def thim(amd, key: bytes, **changes) -> bytes:
+    """What Azure's service answers inside of a virtual machine."""
+    chain = amd.ask.pem + amd.ark.pem
+    answer = {"vcekCert": pem("CERTIFICATE", key).decode(), "tcbm": "DB18000000000004", "certificateChain": chain}
+    return json.dumps(answer | changes).encode()
+
+
+def test_the_answer_of_azures_service_is_taken_apart(judge, amd, key):
+    assert judge({"thim.json": thim(amd, key), "crl.der": amd.crl()}).ok
+    other = {"certificateChain": pem("CERTIFICATE", key).decode()}
+    verdict = judge({"thim.json": thim(amd, key, **other), "crl.der": amd.crl()})
+    assert "snp.root.unpinned" in [check.id for check in verdict.failed]
+    assert [(offer.kind) for offer in offers({"thim.json": thim(amd, key)})] == ["amd-chain", "vcek"]
+
+
+@pytest.mark.parametrize("answer", [b"", b"[]", b"{}", b'{"vcekCert": 5}', b'{"vcekCert": "x"}', b" " * (1 << 18)])
+def test_an_answer_of_azures_that_cannot_be_read_is_malformed(judge, amd, answer):
+    verdict = judge({"thim.json": answer, "crl.der": amd.crl()})
+    assert [check.id for check in verdict.failed] == ["collateral.malformed"]
+
+
+@given(st.binary(max_size=4000) | st.binary(max_size=4000).map(ANSWER.__add__))
 def test_no_bytes_upset_the_reader_of_tables(data):
     report, found = extended_report.split(data)
-    assert data.startswith(report)
+    assert report in data
     assert set(found) <= {"vcek.der", "vlek.der", "crl.der"}
 
 

@@ -131,6 +131,16 @@ def test_sections_of_enarx_are_read_in_its_own_words_with_a_grant_beside_them():
     assert found.appraisal.snp.measurements == (hash_,)
 
 
+def test_a_mark_of_the_byte_order_is_passed_over(tmp_path):
+    file = tmp_path / "steward.toml"
+    file.write_bytes(b"\xef\xbb\xbf" + (CA + NIL).encode())
+    file.chmod(0o600)
+    assert policy.load(file).accepts("nil")
+    file.write_bytes(b"\xef\xbb\xbf" + (CA + NIL).replace("any_workload", "any_workloads").encode())
+    with pytest.raises(ConfigurationError, match=rf"{file}:[0-9]+: .*any_workloads"):
+        policy.load(file)
+
+
 RULE = '[[grant]]\npackage = "sha256:' + "ab" * 32 + '"\nnames = ["shop.example.org"]\n'
 
 

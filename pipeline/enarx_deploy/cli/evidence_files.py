@@ -23,6 +23,7 @@ _MOMENT = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?(?:[Zz]|[+-][0-9]{2}:[0-9]{2}))?"
 )
 _FINER = re.compile(r"(\.[0-9]{6})[0-9]+")  # than what Python keeps of a second
+_STEWARDS_OWN = ("ca", "collateral", "grant", "log", "packages")
 _GRANTS = ("names", "lifetime")
 _PLAIN = "give a directory with the endorsements of one piece of evidence, as plain files"
 
@@ -65,14 +66,22 @@ def read_tables(path: Path) -> dict[str, Any]:
     if len(data) > MAX_POLICY:
         raise UsageError(f"{path}: a policy has at most {MAX_POLICY:,} bytes", hint="is this the right file?")
     try:
-        return rules_of(tomllib.loads(data.decode()))
+        return rules_of(tomllib.loads(data.decode("utf-8-sig")))
     except (ValueError, RecursionError) as error:
         raise UsageError(f"{path}: not TOML: {error}", hint=POLICY_HINT) from error
 
 
 def rules_of(tables: dict[str, Any]) -> dict[str, Any]:
-    """A Steward's policy without what is the Steward's alone: the authority, and what a Keep is granted."""
-    return {name: _rules(table) for name, table in tables.items() if name != "ca"}
+    """A Steward's policy without what is the Steward's alone: the authority, its files, and what a Keep is granted.
+
+    Raises UsageError for packages that are allowed or denied whatever the kind, which would be left out unsaid.
+    """
+    if tables.get("packages"):
+        raise UsageError(
+            "[packages] is applied by a Steward alone",
+            hint="take it out, and list packages that are accepted as `packages` of the kind's own section",
+        )
+    return {name: _rules(table) for name, table in tables.items() if name not in _STEWARDS_OWN}
 
 
 def _rules(table: Any) -> Any:
