@@ -307,9 +307,14 @@ def _check_revocation(kind: str, chain: _Chain, endorsed: Endorsements, at: date
     by_root = list(endorsed.signers) + ([authority.certificate] if authority is not None else [])
     state = revocation.worst(
         (
-            revocation.state(by_root, endorsed.root_lists, at),
+            revocation.state(by_root, endorsed.root_lists, at, damaged=not endorsed.root_lists),
             # The list of the other PCK CA (processor, platform) says nothing about this certificate.
-            revocation.state([chain.pck] if chain.pck else [], endorsed.pck_lists if same else (), at),
+            revocation.state(
+                [chain.pck] if chain.pck else [],
+                endorsed.pck_lists if same else (),
+                at,
+                damaged=same and not endorsed.pck_lists,
+            ),
         )
     )
     sheet.check(f"{kind}.certificate.revoked", state != "revoked", "not revoked", state)

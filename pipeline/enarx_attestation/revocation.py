@@ -10,12 +10,14 @@ from .anchors import Authority
 from .checks import Sheet
 from .x509 import Algorithm, Certificate, RevocationList, signed_by
 
-State = Literal["good", "revoked", "stale", "absent"]
-"""`stale`: there are authentic lists, and none is current. `absent`: there is no authentic list of the issuer's."""
+State = Literal["good", "revoked", "stale", "absent", "damaged"]
+"""`stale`: there are authentic lists, and none is current. `absent`: there is no list of the issuer's. `damaged`: there
+is one that nobody signed so, and no current one of the issuer's."""
 
 Mode = Literal["require", "prefer", "off"]
-"""Of a policy. `prefer` accepts that a list is absent or stale; `off` does not ask. A certificate that an authentic
-list names is refused in every mode: a revocation that was seen is never forgotten."""
+"""Of a policy. `prefer` accepts that a list is absent or stale, not that it is damaged: whoever can damage a list could
+take a revocation back. `off` does not ask. A certificate that an authentic list names is refused in every mode: a
+revocation that was seen is never forgotten."""
 
 
 def authentic(issuer: Authority, lists: Iterable[RevocationList], algorithm: Algorithm) -> tuple[RevocationList, ...]:
@@ -31,19 +33,26 @@ def authentic(issuer: Authority, lists: Iterable[RevocationList], algorithm: Alg
     )
 
 
-def state(certificates: Iterable[Certificate], lists: Iterable[RevocationList], at: datetime) -> State:
-    """Where `certificates` stand at the time `at` by authentic `lists` of their common issuer."""
+def state(
+    certificates: Iterable[Certificate], lists: Iterable[RevocationList], at: datetime, *, damaged: bool = False
+) -> State:
+    """Where `certificates` stand at the time `at` by authentic `lists` of their common issuer.
+
+    `damaged` says that there are others, which are nobody's.
+    """
     lists = tuple(lists)
     if any(certificate.serial in found.serials for certificate in certificates for found in lists):
         return "revoked"
     if any(found.current_at(at) for found in lists):
         return "good"
+    if damaged:
+        return "damaged"
     return "stale" if lists else "absent"
 
 
 def worst(states: Iterable[State]) -> State:
     """The one answer for several lists that must all be consulted."""
-    order: tuple[State, ...] = ("good", "stale", "absent", "revoked")
+    order: tuple[State, ...] = ("good", "stale", "absent", "damaged", "revoked")
     return max(states, key=order.index, default="absent")
 
 

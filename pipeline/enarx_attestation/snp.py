@@ -29,6 +29,7 @@ from .x509 import Certificate, RevocationList, read_certificate, read_crl, read_
 
 _ABI = "AMD 56860 (SEV-SNP ABI), "
 _KDS = "AMD 57230 (VCEK and KDS), "
+_PSS: Final = "rsa-pss-sha384"
 _P384_ORDER: Final = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFC7634D81F4372DDF581A0DB248B0A77AECEC196ACCC52973
 
 RULES: Final = {
@@ -150,8 +151,9 @@ def verify(evidence: Evidence, collateral: Collateral, anchors: Anchors, at: dat
     _check_format(evidence, sheet)
     vek = _check_certificate(evidence, collateral.vek, sheet)
     anchor, issuer = issuer_of(collateral.vek, anchors)
-    lists = () if anchor is None else revocation.authentic(anchor.ark, collateral.crls, "rsa-pss-sha384")
-    revoked = _check_chain(collateral, anchor, issuer, vek, lists, at, sheet)
+    lists = () if anchor is None else revocation.authentic(anchor.ark, collateral.crls, _PSS)
+    damaged = any(found not in lists and not _of_amd(found, anchors) for found in collateral.crls)
+    revoked = _check_chain(collateral, anchor, issuer, vek, lists, at, sheet, damaged=damaged)
     line = _check_product(evidence, anchor, vek, sheet)
     if vek is not None and line is not None:
         _check_platform(evidence, vek, line, sheet)
@@ -190,9 +192,14 @@ def issuer_of(certificate: Certificate, anchors: Anchors) -> tuple[AmdAnchor | N
     ]
     if len(named) > 1:
         # AMD has replaced an intermediate under its old name before.
-        signers = [found for found in named if signed_by(certificate, found[1].key, "rsa-pss-sha384")]
+        signers = [found for found in named if signed_by(certificate, found[1].key, _PSS)]
         named = signers or named
     return named[0] if named else (None, None)
+
+
+def _of_amd(found: RevocationList, anchors: Anchors) -> bool:
+    """Whether a list is authentic, of whichever product line."""
+    return any(revocation.authentic(anchor.ark, (found,), _PSS) for anchor in anchors.amd)
 
 
 def _check_chain(
@@ -203,6 +210,8 @@ def _check_chain(
     lists: Sequence[RevocationList],
     at: datetime,
     sheet: Sheet,
+    *,
+    damaged: bool,
 ) -> revocation.State:
     if anchor is None or issuer is None:
         sheet.check("snp.root.unpinned", False, "a pinned root of AMD's", "an issuer of another name")
@@ -215,7 +224,7 @@ def _check_chain(
         f"only certificates pinned for {anchor.line}",
         f"{len(strangers)} certificates that are not pinned" if strangers else f"pinned, issuer of a {role}",
     )
-    signed = signed_by(collateral.vek, issuer.key, "rsa-pss-sha384")
+    signed = signed_by(collateral.vek, issuer.key, _PSS)
     sheet.check(
         "snp.vek.signature", signed, "RSASSA-PSS SHA-384 of the pinned issuer", "valid" if signed else "invalid"
     )
@@ -227,7 +236,7 @@ def _check_chain(
         issuer.certificate,
         *(found for found in strangers if found.issuer == anchor.ark.certificate.subject),
     ]
-    state = revocation.state(intermediates, lists, at)
+    state = revocation.state(intermediates, lists, at, damaged=damaged)
     sheet.check("snp.certificate.revoked", state != "revoked", "not revoked", state)
     return state
 

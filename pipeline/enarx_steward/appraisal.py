@@ -91,6 +91,7 @@ class Appraiser:
                 offered,
                 self._source,
                 at,
+                self._anchors,
                 revocation=getattr(section, "revocation", "require"),
                 requester_counts=policy.requester_counts,
             )

@@ -17,6 +17,7 @@ from typing import Any, Final, Literal, Protocol
 from msgspec.structs import replace
 
 from enarx_attestation import (
+    Anchors,
     AttestationError,
     Collateral,
     Endorsements,
@@ -25,6 +26,7 @@ from enarx_attestation import (
     MalformedCollateral,
     SnpCollateral,
     enarx,
+    endorse,
     load_endorsements,
     parse,
 )
@@ -32,7 +34,7 @@ from enarx_attestation.cca import CcaCollateral
 from enarx_attestation.intel_collateral import PCK_AUTHORITIES, ROOT, read_tcb_info_answer
 from enarx_attestation.intel_quote import PCK_CHAIN, Quote
 from enarx_attestation.intel_tcb import EnclaveIdentity, TcbInfo, read_tcb_info
-from enarx_attestation.x509 import RevocationList, read_certificate, read_crl, read_pem
+from enarx_attestation.x509 import Certificate, RevocationList, read_certificate, read_crl, read_pem
 
 from .errors import MalformedRequest
 
@@ -89,6 +91,10 @@ class MissingCollateral(Exception):
         self.issues = issues
 
 
+class UnreadableStore(MissingCollateral):
+    """What a source knows cannot be read, so that nothing of a requester's can be compared with it."""
+
+
 class IntelParts(Collateral, frozen=True, kw_only=True):
     """Some of the parts of Intel's collateral, by name, each with the fields that belong together."""
 
@@ -126,28 +132,37 @@ def gather(
     offered: Collateral | None,
     source: CollateralSource,
     at: datetime,
+    anchors: Anchors,
     *,
     revocation: Revocation,
     requester_counts: bool,
 ) -> Collateral:
     """The collateral for evidence, of the store and of the requester.
 
-    `requester_counts` says whether lists and statements of the requester's may make up for older ones of the store's.
-    Raises `MissingCollateral`.
+    `requester_counts` says whether lists and statements of the requester's may make up for older ones of the store's;
+    none does that is not authentic under `anchors`. Raises `MissingCollateral`.
     """
     if evidence.kind in NOT_ENDORSED:
         return Collateral()
     try:
         held = source.find(evidence, at, revocation=revocation)
+    except UnreadableStore:
+        raise
     except MissingCollateral as missing:
-        return _make_up(offered, missing, requester_counts)
-    return _combine(held, offered, requester_counts)
+        return _make_up(evidence, offered, missing, anchors, requester_counts)
+    return _combine(held, offered, anchors, requester_counts)
 
 
-def _make_up(offered: Collateral | None, missing: MissingCollateral, requester_counts: bool) -> Collateral:
+def _make_up(
+    evidence: Evidence,
+    offered: Collateral | None,
+    missing: MissingCollateral,
+    anchors: Anchors,
+    requester_counts: bool,
+) -> Collateral:
     """What a requester sent, together with the part that the store holds. Raises `missing` if that will not do."""
     if missing.held is not None and requester_counts and offered is not None:
-        return _combine(missing.held, offered, requester_counts)
+        return _combine(missing.held, offered, anchors, requester_counts)
     if isinstance(offered, SnpCollateral) and missing.held is None:
         # A chip's certificate does not age: which lists there are is another question, and the policy's.
         crls = missing.lists + (_not_older(offered.crls, missing.lists) if requester_counts else ())
@@ -156,21 +171,31 @@ def _make_up(offered: Collateral | None, missing: MissingCollateral, requester_c
         return offered
     if isinstance(offered, IntelCollateral) and requester_counts:
         known = {name: _reaches(getattr(offered, name), issue) for name, issue in missing.issues.items()}
-        if all(known.values()):
-            return offered
+        found = _endorsed(offered, anchors)
+        # What is newer and speaks of another authority's certificates would hide what the store has seen revoked.
+        if all(known.values()) and found is not None and offered.pck_crl.issuer in _authorities(evidence):
+            return found
     raise missing
 
 
-def _combine(held: Collateral, offered: Collateral | None, requester_counts: bool) -> Collateral:
+def _combine(held: Collateral, offered: Collateral | None, anchors: Anchors, requester_counts: bool) -> Collateral:
     if not requester_counts or offered is None:
         return held
     if isinstance(held, SnpCollateral) and isinstance(offered, SnpCollateral):
         return replace(held, crls=held.crls + _not_older(offered.crls, held.crls))
-    if isinstance(held, Endorsements):
-        held = held.collateral
-    if isinstance(held, IntelCollateral):
-        return _newest(held, offered)
+    own = held.collateral if isinstance(held, Endorsements) else held
+    if isinstance(own, IntelCollateral):
+        newest = _newest(own, offered)
+        # A list that nobody signed would take the place of one that tells of revocations, and then count as absent.
+        return held if newest is own else _endorsed(newest, anchors) or held
     return held
+
+
+def _endorsed(collateral: IntelCollateral, anchors: Anchors) -> Endorsements | None:
+    """Collateral whose every part is authentic; None if one is not."""
+    found = endorse(collateral, anchors)
+    lists = found.root_lists and found.pck_lists
+    return found if found.pinned and found.tcb_info_signed and found.qe_identity_signed and lists else None
 
 
 def _not_older(offered: tuple[RevocationList, ...], held: tuple[RevocationList, ...]) -> tuple[RevocationList, ...]:
@@ -253,8 +278,7 @@ def _read_enarx_sgx(found: enarx.EnarxSgx) -> tuple[Evidence, IntelParts]:
             "tcb_info_chain": chain,
         }
     }
-    platform_chain = tuple(read_pem(quote.certification_data)) if quote.certification_type == PCK_CHAIN else ()
-    authorities = {found.subject for found in platform_chain if found.common_name in PCK_AUTHORITIES}
+    platform_chain, authorities = _platform_chain(quote), _authorities(quote)
     roots = {found.subject for found in platform_chain if found.common_name == ROOT}
     for crl in map(read_crl, found.crls):
         if crl.issuer in roots:
@@ -262,3 +286,13 @@ def _read_enarx_sgx(found: enarx.EnarxSgx) -> tuple[Evidence, IntelParts]:
         elif crl.issuer in authorities:
             parts["pck_crl"] = {"pck_crl": crl, "pck_crl_chain": platform_chain}
     return quote, IntelParts(parts=parts)
+
+
+def _platform_chain(quote: Quote) -> tuple[Certificate, ...]:
+    return tuple(read_pem(quote.certification_data)) if quote.certification_type == PCK_CHAIN else ()
+
+
+def _authorities(evidence: Evidence) -> set[bytes]:
+    """Names of the PCK CAs in the chain that a quote carries."""
+    chain = _platform_chain(evidence) if isinstance(evidence, Quote) else ()
+    return {found.subject for found in chain if found.common_name in PCK_AUTHORITIES}

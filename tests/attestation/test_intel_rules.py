@@ -186,6 +186,25 @@ def test_revocation(intel: Intel) -> None:
         assert judge(intel, intel.quote(), collateral, revocation="off").ok
 
 
+def test_a_damaged_revocation_list_is_not_taken_for_an_absent_one(intel: Intel) -> None:
+    for changes in (
+        {"root_ca_crl": intel.crl(intel.ca)},
+        {"root_ca_crl": flipped(intel.crl(intel.root))},
+        {"pck_crl": flipped(intel.crl(intel.ca, intel.pck))},
+        {"pck_crl": intel.crl(intel.root)},
+    ):
+        collateral = intel.collateral(**changes)
+        for mode in ("require", "prefer"):
+            verdict = judge(intel, intel.quote(), collateral, revocation=mode)
+            assert failed(verdict) == {"tdx.policy.revocation"}
+            assert verdict.claims.revocation == "damaged"  # type: ignore[attr-defined]  # Intel's
+
+
+def flipped(crl: str) -> str:
+    """A list with another signature."""
+    return crl[:-1] + format(int(crl[-1], 16) ^ 1, "x")
+
+
 def test_claims_do_not_outlive_what_supports_them(intel: Intel) -> None:
     assert judge(intel, intel.quote()).claims.valid_until == datetime(2026, 6, 20, tzinfo=UTC)
     soon = intel.collateral(pck_crl=intel.crl(intel.ca, days=(-1, 2)))
@@ -392,6 +411,16 @@ def test_grace(intel: Intel) -> None:
     assert not judge(intel, intel.quote(qe_svn=7), platform_grace_days=10_000).ok
     assert judge(intel, intel.quote(qe_svn=7), qe_grace_days=600).ok
     assert not judge(intel, intel.quote(qe_svn=3), qe_grace_days=100_000).ok
+
+
+def test_grace_is_for_what_is_out_of_date_and_nothing_else(intel: Intel) -> None:
+    info = intel.tcb_info()
+    hardening = [one | {"tcbStatus": "SWHardeningNeeded"} for one in info["tcbLevels"]]
+    collateral = intel.collateral(tcb_info=info | {"tcbLevels": hardening})
+    grace = {"platform_grace_days": 10_000, "qe_grace_days": 10_000}
+    quote = intel.quote(qe_svn=7)
+    assert failed(judge(intel, quote, collateral, **grace)) == {"tdx.policy.status"}
+    assert judge(intel, quote, collateral, **grace, accept_statuses=["UpToDate", "SWHardeningNeeded"]).ok
 
 
 def test_tcb_info_of_version_2(intel: Intel) -> None:

@@ -192,6 +192,12 @@ def test_the_minimum_applies_to_what_is_committed(amd: Amd) -> None:
     assert failed(judge(amd, report, vek, provisional_firmware="forbid")) == {"snp.policy.provisional"}
 
 
+def test_the_abi_has_an_upper_bound_where_the_policy_gives_one(amd: Amd) -> None:
+    report, vek = amd.report(), amd.vek(amd.extensions()).der
+    assert judge(amd, report, vek, minimum_abi="0.31", abi_below="0.32").ok
+    assert failed(judge(amd, report, vek, abi_below="0.31")) == {"snp.policy.abi"}
+
+
 def test_revocation(amd: Amd) -> None:
     report, vek = amd.report(), amd.vek(amd.extensions()).der
     good, bad = amd.crl(), amd.crl(amd.ask.certificate.serial_number)
@@ -202,7 +208,11 @@ def test_revocation(amd: Amd) -> None:
         ("require", (stale,), {"snp.policy.revocation"}),
         ("require", (forged,), {"snp.policy.revocation"}),
         ("prefer", (stale,), set()),
+        ("prefer", (forged,), {"snp.policy.revocation"}),
+        ("prefer", (stale, forged), {"snp.policy.revocation"}),
+        ("prefer", (good, forged), set()),
         ("prefer", (), set()),
+        ("off", (forged,), set()),
         ("off", (), set()),
         ("require", (bad,), {"snp.certificate.revoked", "snp.policy.revocation"}),
         ("prefer", (good, bad), {"snp.certificate.revoked", "snp.policy.revocation"}),

@@ -30,7 +30,7 @@ from enarx_attestation import (
 from enarx_attestation.der_encoding import element, sequence
 from enarx_attestation.intel_collateral import read_collateral
 from enarx_attestation.snp import read_collateral as read_amd
-from enarx_collateral import Store
+from enarx_collateral import Item, Store
 from enarx_collateral.directory import offers
 from enarx_steward import policy as policy_file
 from enarx_steward.appraisal import Appraiser
@@ -369,6 +369,41 @@ def test_a_newer_tcb_info_of_the_requesters_takes_the_place_of_the_stores(keep, 
     scene.ask()
 
 
+def with_forged_list(intel: Any, document: bytes, part: str) -> bytes:
+    """The document with a list of the highest number, in the authority's name and by another key."""
+    held = json.loads(document)
+    held[part] = held[part][:-1] + format(int(held[part][-1], 16) ^ 1, "x")
+    return json.dumps(held).encode()
+
+
+@pytest.mark.parametrize("mode", ["prefer", "off"])
+@pytest.mark.parametrize("part", ["pck_crl", "root_ca_crl"])
+def test_a_forged_list_of_the_requesters_hides_no_revocation(keep, intel, sgx, mode, part):
+    revoking = {"pck_crl": intel.crl(intel.ca, intel.pck), "root_ca_crl": intel.crl(intel.root, intel.ca)}
+    held = read_collateral(intel.collateral("SGX", **{part: revoking[part]}))
+    sent = {"collateral.json": with_forged_list(intel, intel.collateral("SGX"), part)}
+    scene = make_scene(keep, sgx, f'revocation = "{mode}"', source=Held(held), top=TOO)
+    assert "sgx.certificate.revoked" in scene.refusal(endorsements=sent).failed
+
+
+@pytest.mark.parametrize("mode", ["prefer", "off"])
+@pytest.mark.parametrize("attack", ["forged", "of-the-other-authority"])
+def test_nothing_hides_a_revocation_that_the_store_knows_beside_a_statement_that_has_ended(
+    keep, intel, sgx, tmp_path, mode, attack
+):
+    ended = intel.tcb_info("SGX", issueDate="2026-05-25T00:00:00Z", nextUpdate="2026-05-30T00:00:00Z")
+    document = intel.collateral("SGX", tcb_info=ended, pck_crl=intel.crl(intel.ca, intel.pck))
+    source = fill_with_intels(tmp_path / "store", intel, document)
+    scene = make_scene(keep, sgx, f'revocation = "{mode}"', source=source, top=TOO)
+    newer = {"tcb_info": intel.tcb_info("SGX", issueDate="2026-05-31T00:00:00Z")}
+    if attack == "forged":
+        offered = with_forged_list(intel, intel.collateral("SGX", **newer), "pck_crl")
+    else:
+        other = {"pck_crl_issuer_chain": intel.processor.pem + intel.root.pem, "pck_crl": intel.crl(intel.processor)}
+        offered = intel.collateral("SGX", **newer, **other)
+    assert scene.refusal(endorsements={"collateral.json": offered}).failed == ("evidence.collateral",)
+
+
 @pytest.mark.parametrize(
     "files",
     [{"../vcek.der": b""}, {"vcek.pem": b"x"}, {"vcek.der": b"no certificate"}, {f"crl{n}.der": b"" for n in range(9)}],
@@ -636,6 +671,47 @@ def test_a_requester_cannot_go_back_behind_what_the_store_has_seen_end(keep, int
     assert scene.refusal(endorsements=older).failed == ("evidence.collateral",)
     newer = intel.tcb_info("SGX", issueDate="2026-05-31T00:00:00Z")
     scene.ask(endorsements={"collateral.json": intel.collateral("SGX", tcb_info=newer)})
+
+
+def test_a_damaged_store_is_a_refusal_and_a_requester_cannot_make_up_for_it(keep, intel, sgx, amd, snp, tmp_path):
+    source = fill_with_intels(tmp_path / "intel", intel, intel.collateral("SGX"))
+    for entry in (tmp_path / "intel" / "entries" / "tcb-info").rglob("*.json"):
+        entry.write_text("{}")
+    scene = make_scene(keep, sgx, source=source, top=TOO)
+    assert scene.refusal(endorsements={"collateral.json": intel.collateral("SGX")}).failed == ("evidence.collateral",)
+    source = filled(tmp_path / "amd", amd, crl=amd.crl(amd.ask.certificate.serial_number), vcek=False)
+    for blob in (tmp_path / "amd" / "blobs").iterdir():
+        blob.write_bytes(b"damaged")
+    sent = {"vcek.der": amd.vek(amd.extensions()).der, "crl.der": amd.crl()}
+    refusal = make_scene(keep, snp, source=source, top=TOO).refusal(endorsements=sent)
+    assert refusal.failed == ("evidence.collateral",)
+    assert "damaged" in next(check.actual for check in refusal.checks if not check.ok)
+
+
+def test_a_list_that_is_replaced_while_it_is_read_is_read_anew(keep, amd, snp, tmp_path):
+    source = filled(tmp_path / "store", amd, crl=amd.crl(days=(-2, 30)), vcek=False)
+    store = source.store
+    old = store.entry(Item("amd-crl", ("milan", "vcek")))
+    store.put("amd-crl", amd.crl())
+    store.sweep()
+    entries = iter([old])
+    source.store = Replaced(store, entries)
+    make_scene(keep, snp, source=source).ask(endorsements={"vcek.der": amd.vek(amd.extensions()).der})
+    assert next(entries, None) is None
+
+
+class Replaced:
+    """A store of which a reader meets old entries first, as when another process replaces them meanwhile."""
+
+    def __init__(self, store: Store, old: Any) -> None:
+        self._store = store
+        self._old = old
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def entry(self, item: Item) -> Any:
+        return next(self._old, None) or self._store.entry(item)
 
 
 def test_a_steward_as_a_process_issues_on_the_real_request_of_a_keep_on_snp(start):
