@@ -8,7 +8,7 @@ use libfuzzer_sys::fuzz_target;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, PublicKeyData};
 use sallyport::block::{Block, Half};
 use sallyport::guest::port::Port;
-use sallyport::guest::{FileKind, Guest};
+use sallyport::guest::{ClientAuth, FileKind, Guest, ListenTls, Trust};
 use sallyport::layout::{self, slot as word};
 use sallyport::memory::Memory as _;
 
@@ -40,7 +40,7 @@ impl Keep {
         let (block, file) = Block::create(3, RING).unwrap();
         let bell = rustix::event::eventfd(0, rustix::event::EventfdFlags::NONBLOCK).unwrap();
         let mut guest = Guest::new(Port::new(Block::open(&file).unwrap(), bell)).unwrap();
-        let key = PublicKey(guest.generate_identity().unwrap());
+        let key = PublicKey(guest.credentials().generate().unwrap());
         let mut authority = CertificateParams::default();
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let authority_key = KeyPair::generate().unwrap();
@@ -48,10 +48,14 @@ impl Keep {
         let issuer = Issuer::new(authority, authority_key);
         let leaf = CertificateParams::new(vec!["keep.test".to_owned()]).unwrap();
         let chain = vec![leaf.signed_by(&key, &issuer).unwrap().der().to_vec()];
-        guest.install_certificate(chain, root.der()).unwrap();
-        guest
-            .add_file(FileKind::Listen(Some(Duration::from_secs(3600))))
-            .unwrap();
+        guest.credentials().install(chain, root.der()).unwrap();
+        let how = ListenTls {
+            client_auth: ClientAuth::None,
+            trust: Trust::default(),
+            alpn: Vec::new(),
+            timeout: Duration::from_secs(3600),
+        };
+        guest.add_file(FileKind::Listen(Some(how))).unwrap();
         guest.open_for_business();
         Self {
             block,
