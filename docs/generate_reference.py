@@ -1,4 +1,4 @@
-"""Writes docs/reference: the hooks and the command line, from their own docstrings, options and types.
+"""Writes docs/reference: hooks, command line and the Steward's OpenAPI, from docstrings, options and types.
 
     python docs/generate_reference.py            write the pages
     python docs/generate_reference.py --check    say which are not current; exit status 1 if any
@@ -18,10 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import click
+import msgspec
 
 from enarx_deploy import errors, hookspecs, models, protocols
 from enarx_deploy.cli import app as application
 from enarx_deploy.cli.context import common_environment
+from enarx_steward import openapi
 
 PLACE = Path(__file__).parent / "reference"
 _MADE = "<!-- Made by docs/generate_reference.py from the code: change it there. -->\n"
@@ -107,6 +109,11 @@ def cli_page() -> str:
     return _MADE + "\n" + "\n".join(parts)
 
 
+def openapi_document() -> str:
+    """What a Steward answers at `/v1/openapi.json`, in lines."""
+    return msgspec.json.format(msgspec.json.encode(openapi.document())).decode() + "\n"
+
+
 def _commands() -> Iterator[tuple[str, click.Command]]:
     """Every command by its words; a group is followed by its own commands."""
     for name in application.COMMANDS:
@@ -121,7 +128,11 @@ def _below(name: str, command: click.Command) -> Iterator[tuple[str, click.Comma
             yield from _below(f"{name} {word}", found)
 
 
-PAGES: dict[str, Callable[[], str]] = {"hooks.md": hooks_page, "cli.md": cli_page}
+PAGES: dict[str, Callable[[], str]] = {
+    "hooks.md": hooks_page,
+    "cli.md": cli_page,
+    "steward-openapi.json": openapi_document,
+}
 
 
 def main(arguments: list[str]) -> int:

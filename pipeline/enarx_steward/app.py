@@ -10,6 +10,7 @@
     POST /v1/renew        the same, and {"chain"} of the certificate whose place the new one takes
     GET  /v1/health       {"status": "ready"}; 503 while the database does not answer
     GET  /v1/log/head     {"seq", "hash", "time", "signature", "chain"}: the end of the issuance log, signed
+    GET  /v1/openapi.json all of this as OpenAPI 3.1 has it
     GET  /v1/log          ?after=SEQ&limit=N -> {"entries": [{"seq", "time", "body", "prev", "hash"}, …], "next"}
 
 Bytes in JSON are base64, certificates and requests are DER. What goes wrong below `/v1` is answered as RFC 9457 has it,
@@ -21,9 +22,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from datetime import timedelta
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -36,92 +37,24 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from enarx_attestation.claims_extension import Digest
-
-from . import checkpoint
+from . import answers, checkpoint, openapi
 from .ca import Authority, policy_of
-from .collateral import MAX_FILES
-from .csr import MAX_SIZE as MAX_CSR
 from .enarx_protocol import HANDLERS, MAX_BODY, MEDIA_TYPE_OUT
-from .errors import MalformedRequest, Overloaded, Refused, StewardFault, Unattested, Unavailable
+from .errors import MalformedRequest, StewardFault
 from .issuance import Steward, utc_now
-from .issuance_log import MAX_PAGE, Entry, IssuanceLog
+from .issuance_log import MAX_PAGE, IssuanceLog
+from .messages import CertificateBody, Health, Info, Intermediate, LogPage, RenewalBody
 from .options import Transport
 from .rate_limit import RateLimit, as_address, client_of
-from .renewal import MAX_CERTIFICATE, MAX_CHAIN
 
-MAX_EVIDENCE: Final = 1 << 20
-"""Most bytes of evidence, and of one file of endorsements."""
 BODY_TIMEOUT: Final = timedelta(seconds=30)
 """Within which a body must have come."""
 UNLIMITED: Final = frozenset({("GET", "/"), ("HEAD", "/"), ("GET", "/v1/health"), ("HEAD", "/v1/health")})
 """What a monitor asks, also of a Steward that is asked a great deal."""
-RETRY_AFTER: Final = timedelta(seconds=30)
 
-Posted = TypeVar("Posted", bound="CertificateBody")
+Posted = TypeVar("Posted", bound=CertificateBody)
 
 _log = logging.getLogger("enarx_steward")
-
-_PROBLEMS: Final[Mapping[type[StewardFault], tuple[int, str, str]]] = {
-    MalformedRequest: (400, "malformed", "The request cannot be read"),
-    Refused: (403, "refused", "The evidence was appraised and refused"),
-    Overloaded: (503, "overloaded", "Too many challenges are open"),
-    Unavailable: (503, "unavailable", "The Steward's database cannot be used"),
-}
-_HTTP_PROBLEMS: Final = {
-    403: ("not-public", "The policy does not make this public"),
-    404: ("not-found", "There is nothing here"),
-    405: ("method", "This is not how it is asked"),
-    408: ("timeout", "The body did not come in time"),
-    413: ("too-large", "The body is too large"),
-    415: ("media-type", "The body is not application/json"),
-    421: ("host", "This Steward is not known by that name"),
-    429: ("rate", "This address asks too often"),
-    500: ("internal", "The Steward failed"),
-}
-_ENARX_STATUS: Final[Mapping[type[StewardFault], int]] = {
-    MalformedRequest: 400,
-    Unattested: 401,
-    Refused: 400,
-    Unavailable: 503,
-}
-
-
-FileName = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9_.-]{1,64}\Z")]
-ChainMember = Annotated[bytes, msgspec.Meta(max_length=MAX_CERTIFICATE)]
-FileContent = Annotated[bytes, msgspec.Meta(max_length=MAX_EVIDENCE)]
-
-
-class EvidenceField(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Evidence as it travels."""
-
-    kind: Annotated[str, msgspec.Meta(min_length=1, max_length=32)]
-    data: Annotated[bytes, msgspec.Meta(max_length=MAX_EVIDENCE)]
-
-
-class CertificateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is posted to `/v1/certificate`."""
-
-    csr: Annotated[bytes, msgspec.Meta(min_length=1, max_length=MAX_CSR)]
-    nonce: Annotated[bytes, msgspec.Meta(min_length=16, max_length=64)]
-    evidence: EvidenceField
-    package: Digest | None = None
-    endorsements: Annotated[dict[FileName, FileContent], msgspec.Meta(max_length=MAX_FILES)] = {}
-
-
-class RenewalBody(CertificateBody, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What is posted to `/v1/renew`: the same, and the chain that is to be renewed, leaf first."""
-
-    chain: Annotated[tuple[ChainMember, ...], msgspec.Meta(min_length=2, max_length=MAX_CHAIN)]
-
-
-class LogPage(msgspec.Struct, frozen=True):
-    """Some entries of the log, in order."""
-
-    entries: list[Entry]
-    next: int | None
-    """What to give as `after` for the entries that follow; null at the end of the log."""
-
 
 _certificate_body = msgspec.json.Decoder(CertificateBody)
 _renewal_body = msgspec.json.Decoder(RenewalBody)
@@ -139,8 +72,7 @@ def make_app(
     `transport` is told to whoever asks.
     """
     routes = [
-        Route("/", _alive, methods=["GET"]),
-        Route("/", _enarx, methods=["POST"]),
+        Route("/", _enarx, methods=["GET", "POST"]),
         Route("/v1/info", _info, methods=["GET"]),
         Route("/v1/nonce", _nonce, methods=["POST"]),
         Route("/v1/certificate", _certificate, methods=["POST"]),
@@ -148,6 +80,7 @@ def make_app(
         Route("/v1/health", _health, methods=["GET"]),
         Route("/v1/log", _log_page, methods=["GET"]),
         Route("/v1/log/head", _log_head, methods=["GET"]),
+        Route("/v1/openapi.json", _openapi, methods=["GET"]),
     ]
     middleware = [Middleware(LimitedRate, steward=steward)]
     if hosts is not None:
@@ -179,7 +112,7 @@ class LimitedRate:
         if not wait:
             await self._app(scope, receive, send)
         else:
-            await _http_problem(scope["path"], 429, {"Retry-After": str(math.ceil(wait))})(scope, receive, send)
+            await answers.error(scope["path"], 429, {"Retry-After": str(math.ceil(wait))})(scope, receive, send)
 
     def _wait(self, scope: Scope) -> float:
         """For how many seconds the client has to wait; 0 if it need not."""
@@ -207,14 +140,12 @@ class KnownHosts:
         if scope["type"] != "http" or _host(scope) in self._hosts:
             await self._app(scope, receive, send)
         else:
-            await _http_problem(scope["path"], 421)(scope, receive, send)
-
-
-async def _alive(request: Request) -> Response:  # noqa: ARG001 — starlette's shape
-    return Response()
+            await answers.error(scope["path"], 421)(scope, receive, send)
 
 
 async def _enarx(request: Request) -> Response:
+    if request.method != "POST":
+        return Response()
     handler = HANDLERS.get(request.headers.get("content-type", "").strip().lower())
     if handler is None:
         return Response(status_code=400)
@@ -226,33 +157,31 @@ async def _enarx(request: Request) -> Response:
 async def _info(request: Request) -> Response:
     steward = _steward(request)
     version = steward.version
-    return _json(
-        {
-            "audience": steward.audience,
-            "root_pem": version.authority.root_pem,
-            "transport": request.app.state.transport,
-            "roots_pem": version.authority.root.pems,
-            "intermediates": [*_windows(version.authority)],
-            "policy_sha256": version.policy.sha256,
-            "accepts": sorted(version.policy.grants),
-        }
+    return answers.json(
+        Info(
+            audience=steward.audience,
+            transport=request.app.state.transport,
+            root_pem=version.authority.root_pem,
+            roots_pem=tuple(version.authority.root.pems),
+            intermediates=tuple(_intermediates(version.authority)),
+            policy_sha256=version.policy.sha256,
+            accepts=tuple(sorted(version.policy.grants)),
+        )
     )
 
 
-def _windows(authority: Authority) -> Iterator[dict[str, Any]]:
-    """For how long each intermediate's certificates may be met; the one that signs now comes first."""
+def _intermediates(authority: Authority) -> Iterator[Intermediate]:
     for certificate in (authority.certificate, *authority.predecessors):
-        yield {
-            "policy_sha256": policy_of(certificate),
-            "sha256": certificate.fingerprint(SHA256()).hex(),
-            "not_before": certificate.not_valid_before_utc,
-            "not_after": certificate.not_valid_after_utc,
-        }
+        yield Intermediate(
+            policy_sha256=policy_of(certificate),
+            sha256=certificate.fingerprint(SHA256()).hex(),
+            not_before=certificate.not_valid_before_utc,
+            not_after=certificate.not_valid_after_utc,
+        )
 
 
 async def _nonce(request: Request) -> Response:
-    challenge = await run_in_threadpool(_steward(request).challenge)
-    return _json({"nonce": challenge.nonce, "expires": challenge.expires})
+    return answers.json(await run_in_threadpool(_steward(request).challenge))
 
 
 async def _certificate(request: Request) -> Response:
@@ -285,18 +214,18 @@ async def _certify(request: Request, asked: CertificateBody, renewed: tuple[byte
         endorsements=asked.endorsements,
         renewed=renewed,
     )
-    return _json(certified)
+    return answers.json(certified)
 
 
 async def _health(request: Request) -> Response:
     """Ready to issue: the database answers. `GET /` says that the process lives."""
     await run_in_threadpool(_the_log(request).head)
-    return _json({"status": "ready"})
+    return answers.json(Health())
 
 
 async def _log_head(request: Request) -> Response:
     head = await run_in_threadpool(_the_log(request).head)
-    return _json(checkpoint.sign(_steward(request).authority, head, utc_now()))
+    return answers.json(checkpoint.sign(_steward(request).authority, head, utc_now()))
 
 
 async def _log_page(request: Request) -> Response:
@@ -304,7 +233,7 @@ async def _log_page(request: Request) -> Response:
         raise HTTPException(403)
     after, limit = _number(request, "after", 0, 0, 2**63 - 1), _number(request, "limit", 100, 1, MAX_PAGE)
     entries = await run_in_threadpool(_the_log(request).read, after, limit)
-    return _json(LogPage(entries, entries[-1].seq if len(entries) == limit else None))
+    return answers.json(LogPage(entries, entries[-1].seq if len(entries) == limit else None))
 
 
 def _number(request: Request, name: str, default: int, least: int, most: int) -> int:
@@ -333,57 +262,23 @@ async def _body(request: Request) -> bytes:
     return bytes(body)
 
 
+async def _openapi(request: Request) -> Response:  # noqa: ARG001 — starlette's shape
+    return answers.json(openapi.document())
+
+
 async def _fault(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, StewardFault)  # noqa: S101 — starlette's shape
     _log.info("%s %s: %s", request.method, request.url.path, exc)
-    if not _speaks_json(request.url.path):
-        return Response(status_code=_ENARX_STATUS.get(type(exc), 500))
-    status, code, title = _PROBLEMS[type(exc)]
-    more: dict[str, Any] = {"hint": exc.hint} if exc.hint else {}
-    if isinstance(exc, Refused):
-        more |= {"checks": exc.failed, "appraisal": exc.appraisal or {"ok": False, "checks": exc.checks}}
-    headers = (
-        {"Retry-After": str(int(RETRY_AFTER.total_seconds()))} if isinstance(exc, Overloaded | Unavailable) else {}
-    )
-    return _problem(status, code, title, str(exc), more, headers)
+    return answers.fault(request.url.path, exc)
 
 
 async def _http_error(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, HTTPException)  # noqa: S101 — starlette's shape
-    return _http_problem(request.url.path, exc.status_code, dict(exc.headers or {}))
+    return answers.error(request.url.path, exc.status_code, dict(exc.headers or {}))
 
 
 async def _failed(request: Request, exc: Exception) -> Response:  # noqa: ARG001 — uvicorn logs it
-    return _http_problem(request.url.path, 500)
-
-
-def _http_problem(path: str, status: int, headers: Mapping[str, str] | None = None) -> Response:
-    if not _speaks_json(path):
-        return Response(status_code=status, headers=headers)
-    code, title = _HTTP_PROBLEMS.get(status, ("http", f"HTTP status {status}"))
-    return _problem(status, code, title, f"{path}: {title[0].lower()}{title[1:]}", {}, headers or {})
-
-
-def _problem(
-    status: int, code: str, title: str, detail: str, more: Mapping[str, Any], headers: Mapping[str, str]
-) -> Response:
-    record = {"type": "about:blank", "title": title, "status": status, "detail": detail, "code": code, **more}
-    return _json(record, status=status, media_type="application/problem+json", headers=headers)
-
-
-def _json(
-    record: object,
-    *,
-    status: int = 200,
-    media_type: Literal["application/json", "application/problem+json"] = "application/json",
-    headers: Mapping[str, str] | None = None,
-) -> Response:
-    return Response(
-        msgspec.json.encode(record),
-        status_code=status,
-        media_type=media_type,
-        headers={"Cache-Control": "no-store", **(headers or {})},
-    )
+    return answers.error(request.url.path, 500)
 
 
 def _steward(request: Request) -> Steward:
@@ -396,10 +291,6 @@ def _the_log(request: Request) -> IssuanceLog:
     if log is None:
         raise HTTPException(404)
     return log
-
-
-def _speaks_json(path: str) -> bool:
-    return path.startswith("/v1/")
 
 
 def _host(scope: Scope) -> str:

@@ -11,9 +11,12 @@ StewardFault
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from enarx_attestation import Check
+
+if TYPE_CHECKING:
+    from .appraisal import Appraisal
 
 
 class StewardFault(Exception):
@@ -39,7 +42,7 @@ class Unattested(StewardFault):
 class Refused(StewardFault):
     """The answer is no. `checks` are all checks that were made; `failed` the ids of those that failed."""
 
-    def __init__(self, checks: tuple[Check, ...], appraisal: dict[str, Any] | None = None) -> None:
+    def __init__(self, checks: tuple[Check, ...], appraisal: Appraisal | None = None) -> None:
         failed = [check for check in checks if not check.ok]
         super().__init__(
             "refused: " + ", ".join(check.id for check in failed), hint=" ".join(check.hint for check in failed)

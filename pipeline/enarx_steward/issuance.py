@@ -11,15 +11,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
 
-from enarx_attestation import Check, Evidence, MalformedEvidence, Sheet, UnknownKind, Verdict, parse
+from enarx_attestation import Evidence, MalformedEvidence, Sheet, UnknownKind, Verdict, parse
 from enarx_attestation.claims_extension import MAX_EVIDENCE, CertifiedEvidence, KeepClaims
 
 from . import collateral, csr, decisions, renewal
-from .appraisal import Appraiser
+from .appraisal import Appraisal, Appraiser
 from .ca import Authority, Leaf
 from .decisions import Protocol
 from .errors import MalformedRequest, Refused, Unattested
@@ -43,14 +43,14 @@ class Challenge(msgspec.Struct, frozen=True):
     """A nonce, and when it ceases to be good."""
 
     nonce: bytes
-    expires: datetime
+    expires: Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class Certified(msgspec.Struct, frozen=True):
     """A certificate with its issuers (DER, leaf first and root last), and the checks by which it was earned."""
 
     chain: tuple[bytes, ...]
-    appraisal: dict[str, Any]
+    appraisal: Appraisal
 
     @property
     def certificate(self) -> bytes:
@@ -192,8 +192,8 @@ class Steward:
         if previous is not None:
             renewal.check_same(previous, runs, sheet)
         grant = give(version.policy, runs, verdict.claims.valid_until, now, sheet) if verdict.ok else None
-        appraisal = _summary(sheet.done(), verdict)
-        if grant is None or not appraisal["ok"]:
+        appraisal = Appraisal.of(sheet.done(), verdict)
+        if grant is None or not appraisal.ok:
             raise Refused(sheet.done() + verdict.checks, appraisal)
         found = _claims(verdict, runs, version.policy.sha256, nonce_bound=True)
         shown = _certified_evidence(version.policy, document, nonce, self.audience)
@@ -318,13 +318,6 @@ def _certified_evidence(
     if not policy.evidence_in_certificate or len(document.raw) > MAX_EVIDENCE:
         return None
     return CertifiedEvidence(kind=document.kind, data=document.raw, nonce=nonce, audience=audience)
-
-
-def _summary(own: tuple[Check, ...], verdict: Verdict) -> dict[str, Any]:
-    summary = verdict.to_builtins()
-    summary["ok"] = verdict.ok and all(check.ok for check in own)
-    summary["checks"] = [*msgspec.to_builtins(own), *summary["checks"]]
-    return summary
 
 
 def _unattested_claims(policy_sha256: str) -> KeepClaims:

@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from enarx_deploy import paths
 from enarx_deploy.errors import StewardError, VerificationRefused
 from enarx_deploy.hookspecs import hookimpl
@@ -101,7 +103,7 @@ def _issue(steward: Steward, location: IssuerLocation, challenge: Challenge, req
         evidence=request.evidence,
         package=request.package,
     )
-    return Issued(chain=certified.chain, appraisal=certified.appraisal)
+    return Issued(chain=certified.chain, appraisal=msgspec.to_builtins(certified.appraisal))
 
 
 def _write_root(directory: Path, root_pem: str) -> str:
