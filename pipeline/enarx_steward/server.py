@@ -26,6 +26,7 @@ from .connections import BoundedConnection, BoundedLoop
 from .errors import ConfigurationError
 from .issuance import Steward, utc_now
 from .issuance_log import IssuanceLog
+from .line_writer import LineWriter
 from .options import Options, audience_of, is_loopback
 from .record import Held, Running, hold
 from .shared_nonces import SharedNonces
@@ -45,7 +46,7 @@ _LOG_CONFIG: Final[dict[str, Any]] = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"line": {"format": "%(asctime)s %(name)s %(message)s"}},
-    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "handlers": {"stderr": {"()": LineWriter, "formatter": "line"}},
     "loggers": {
         name: {"handlers": ["stderr"], "level": level, "propagate": False}
         for name, level in (("uvicorn", "WARNING"), ("uvicorn.access", "INFO"), ("enarx_steward", "INFO"))
