@@ -38,6 +38,7 @@ def _serve(given: argparse.Namespace) -> None:
         tls_key=given.tls_key and given.tls_key.absolute(),
         insecure_http=given.insecure_http,
         database=given.database,
+        metrics=parse_listen(given.metrics) if given.metrics else None,
     )
     if given.own_policy:
         state.prepare(directory)
@@ -61,6 +62,8 @@ def _serve(given: argparse.Namespace) -> None:
 
 def _announce(running: Running) -> None:
     print(f"Steward at {running.url}, root certificate {running.root_pem_path}", flush=True)
+    if running.metrics_url:
+        print(f"metrics at {running.metrics_url}", flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -81,6 +84,7 @@ def _parser() -> argparse.ArgumentParser:
         default=os.environ.get("ENARX_DEPLOY_STEWARD_DATABASE", ""),
         help="a PostgreSQL for log and challenges, without a password in the URL; default: DIR/issuance.db",
     )
+    parser.add_argument("--metrics", metavar="HOST:PORT", help="serve metrics for Prometheus there, in plain HTTP")
     parser.add_argument(
         "--own-policy", action="store_true", help="if there is no policy, write the one of a user's own machine"
     )

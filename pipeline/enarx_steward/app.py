@@ -22,7 +22,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from datetime import timedelta
 from typing import Final, TypeVar
 
@@ -66,10 +66,11 @@ def make_app(
     hosts: Collection[str] | None = None,
     transport: Transport = "loopback-http",
     body_timeout: timedelta = BODY_TIMEOUT,
+    outermost: Sequence[Middleware] = (),
 ) -> Starlette:
     """The ASGI application. With `hosts`, a request whose Host header names another host is refused (421).
 
-    `transport` is told to whoever asks.
+    `transport` is told to whoever asks; `outermost` sees every request before anything else does.
     """
     routes = [
         Route("/", _enarx, methods=["GET", "POST"]),
@@ -82,7 +83,7 @@ def make_app(
         Route("/v1/log/head", _log_head, methods=["GET"]),
         Route("/v1/openapi.json", _openapi, methods=["GET"]),
     ]
-    middleware = [Middleware(LimitedRate, steward=steward)]
+    middleware = [*outermost, Middleware(LimitedRate, steward=steward)]
     if hosts is not None:
         middleware.append(Middleware(KnownHosts, hosts=frozenset(hosts)))
     app = Starlette(

@@ -123,6 +123,10 @@ class Steward:
         """A new challenge. Raises `Overloaded`."""
         return Challenge(self._nonces.open(), self._clock() + self._nonces.lifetime)
 
+    def open_challenges(self) -> int:
+        """How many challenges are open. Raises `Unavailable`."""
+        return self._nonces.count()
+
     def certify(
         self,
         *,

@@ -33,6 +33,9 @@ class Nonces(Protocol):
     def close(self, nonce: bytes) -> bool:
         """Whether `nonce` is open; it is not from now on. Raises `Unavailable`."""
 
+    def count(self) -> int:
+        """How many are open. Raises `Unavailable`."""
+
 
 class NonceStore:
     """Open nonces of one process. Safe to use from many threads."""
@@ -68,6 +71,12 @@ class NonceStore:
         with self._lock:
             expiry = self._expiry.pop(nonce, None)
             return expiry is not None and self._monotonic() < expiry
+
+    def count(self) -> int:
+        """How many are open."""
+        with self._lock:
+            self._forget_expired(self._monotonic())
+            return len(self._expiry)
 
     def _forget_expired(self, now: float) -> None:
         expired = list(itertools.takewhile(lambda entry: entry[1] <= now, self._expiry.items()))

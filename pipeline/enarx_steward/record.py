@@ -41,6 +41,8 @@ class Running(msgspec.Struct, frozen=True, kw_only=True):
     policy_sha256: str = ""
     reloads: int = 0
     fault: str = ""
+    metrics_url: str = ""
+    """Empty if it serves none."""
 
 
 class Held:

@@ -10,11 +10,12 @@ import contextlib
 import logging
 import os
 import socket
-from collections.abc import Callable, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 import uvicorn
+from starlette.middleware import Middleware
 
 from enarx_collateral import Store
 
@@ -34,6 +35,9 @@ from .stored import StoredCollateral
 from .tls import Given, Own
 from .tls import Listener as TlsListener
 from .upkeep import Server, Upkeep
+
+if TYPE_CHECKING:
+    from .metrics import Endpoint
 
 MAX_CONNECTIONS: Final = 512
 """Beyond these, a connection is answered with 503."""
@@ -69,19 +73,20 @@ def serve(options: Options, ready: Ready, *, before_serving: Callable[[], None] 
     authority = state.load_authority(options.state, policy, utc_now())
     with (
         hold(options.state) as held,
-        _listen(options, _ports(options, held)) as listener,
+        _listen(options.host, _ports(options, held)) as listener,
+        _metrics(options) as metrics,
         contextlib.closing(database.open_for(options.state, options.database or policy.database)) as opened,
     ):
         transport = options.transport
         url = _url(listener, "https" if transport.endswith("-tls") else "http")
-        source = StoredCollateral(Store(policy.collateral_store or options.state / state.COLLATERAL))
+        store = Store(policy.collateral_store or options.state / state.COLLATERAL)
         audience = audience_of(policy, options.host, url)
         steward = Steward(
             authority,
             policy,
             audience=audience,
-            appraiser=Appraiser(source=source),
-            log=IssuanceLog(opened),
+            appraiser=Appraiser(source=StoredCollateral(store)),
+            log=IssuanceLog(opened) if metrics is None else metrics.log(opened),
             nonces=SharedNonces(opened) if opened.shared else None,
         )
         tls = _tls(options, audience)
@@ -93,13 +98,30 @@ def serve(options: Options, ready: Ready, *, before_serving: Callable[[], None] 
             root_pem_path=str(options.state / state.ROOT),
             policy_path=str(options.policy_path),
             policy_sha256=policy.sha256,
+            metrics_url="" if metrics is None else metrics.url,
         )
         if transport == "insecure-http":
             _log.warning("plain HTTP on %s, as --insecure-http asks: whoever is on the way can answer", options.host)
-        server = Server(_configure(steward, options, tls), Upkeep(options, steward, held, running, tls))
-        held.write(running)
-        ready(running)
-        server.run(sockets=[listener])
+        outermost = () if metrics is None else (metrics.timed,)
+        server = Server(_configure(steward, options, tls, outermost), Upkeep(options, steward, held, running, tls))
+        with contextlib.nullcontext() if metrics is None else metrics.serving(steward, store):
+            held.write(running)
+            ready(running)
+            server.run(sockets=[listener])
+
+
+@contextlib.contextmanager
+def _metrics(options: Options) -> Iterator[Endpoint | None]:
+    """Where metrics are to be served, if anywhere."""
+    if options.metrics is None:
+        yield None
+        return
+    from .metrics import Endpoint
+
+    host, port = options.metrics
+    with _listen(host, (port,), "--metrics") as listener:
+        hosts = {"localhost", "127.0.0.1", "::1", host} if is_loopback(host) else None
+        yield Endpoint(listener, f"{_url(listener, 'http')}/metrics", hosts)
 
 
 def _tls(options: Options, audience: str) -> TlsListener | None:
@@ -109,11 +131,13 @@ def _tls(options: Options, audience: str) -> TlsListener | None:
     return TlsListener(Own(options.state, audience), options.state, now) if options.transport == "own-tls" else None
 
 
-def _configure(steward: Steward, options: Options, tls: TlsListener | None) -> uvicorn.Config:
+def _configure(
+    steward: Steward, options: Options, tls: TlsListener | None, outermost: Sequence[Middleware]
+) -> uvicorn.Config:
     named = urlsplit(steward.audience).hostname or ""
     hosts = {"localhost", "127.0.0.1", "::1", options.host, named} if is_loopback(options.host) else None
     config = uvicorn.Config(
-        make_app(steward, hosts=hosts, transport=options.transport),
+        make_app(steward, hosts=hosts, transport=options.transport, outermost=outermost),
         http=BoundedConnection,
         loop=f"{BoundedLoop.__module__}:{BoundedLoop.__name__}",
         ws="none",
@@ -136,21 +160,21 @@ def _ports(options: Options, held: Held) -> Sequence[int]:
     return (int(previous), 0) if previous.isdecimal() and int(previous) <= 65535 else (0,)
 
 
-def _listen(options: Options, ports: Sequence[int]) -> socket.socket:
-    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+def _listen(host: str, ports: Sequence[int], option: str = "--listen") -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     for port in ports:
         # With the protocol named: asyncio switches Nagle's algorithm off for such sockets only.
         listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind((options.host, port))
+            listener.bind((host, port))
             listener.listen(1024)
         except OSError as exc:
             listener.close()
             if port == ports[-1]:
                 raise ConfigurationError(
-                    f"cannot listen on {options.host} port {port}: {exc.strerror}",
-                    hint="give another with --listen HOST:PORT; port 0 takes any free one",
+                    f"cannot listen on {host} port {port}: {exc.strerror}",
+                    hint=f"give another with {option} HOST:PORT; port 0 takes any free one",
                 ) from exc
         else:
             return listener

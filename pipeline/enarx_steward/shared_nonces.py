@@ -47,16 +47,17 @@ class SharedNonces:
         with self._database.writing() as connection:
             return connection.execute(taken).scalar() is True
 
+    def count(self) -> int:
+        """How many are open, after those that have expired were removed. Raises `Unavailable`."""
+        with self._database.writing() as connection:
+            connection.execute(delete(NONCES).where(NONCES.c.expires <= text("clock_timestamp()")))
+            return connection.execute(select(func.count()).select_from(NONCES)).scalar_one()
+
     def _make_room(self) -> None:
         with self._lock:
             now = time.monotonic()
             if self._counted is None or now - self._counted >= HOUSEKEEPING:
-                self._open, self._counted = self._count(), now
+                self._open, self._counted = self.count(), now
             if self._open >= self._capacity:
                 raise Overloaded("too many challenges are open", hint="ask again in a minute")
             self._open += 1
-
-    def _count(self) -> int:
-        with self._database.writing() as connection:
-            connection.execute(delete(NONCES).where(NONCES.c.expires <= text("clock_timestamp()")))
-            return connection.execute(select(func.count()).select_from(NONCES)).scalar_one()

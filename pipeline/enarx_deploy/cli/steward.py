@@ -52,6 +52,7 @@ under its own root, for the host in the policy's
 @click.option("--tls-cert", metavar="FILE", type=click.Path(path_type=Path), help="Speak TLS with this certificate.")
 @click.option("--tls-key", metavar="FILE", type=click.Path(path_type=Path), help="And this key, without a password.")
 @click.option("--insecure-http", is_flag=True, help="Plain HTTP for other machines: anybody on the way can answer.")
+@click.option("--metrics", metavar="HOST:PORT", help="Serve metrics for Prometheus there, in plain HTTP.")
 @click.option("--init", "initialise", is_flag=True, help="Make key, root and a policy that accepts nil Keeps, and end.")
 @click.option("--stop", "end", is_flag=True, help="End the Steward that runs from DIR, such as the one `up` started.")
 @click.option("--reload", "anew", is_flag=True, help="Have the Steward that runs from DIR read its policy again.")
@@ -65,6 +66,7 @@ def command(
     tls_cert: Path | None,
     tls_key: Path | None,
     insecure_http: bool,
+    metrics: str | None,
     initialise: bool,
     end: bool,
     anew: bool,
@@ -89,7 +91,7 @@ def command(
         elif initialise:
             _initialise(context, directory)
         else:
-            options = _options(directory, policy, listen, database, tls_cert, tls_key, insecure_http)
+            options = _options(directory, policy, listen, database, tls_cert, tls_key, insecure_http, metrics)
             _serve(context, options, own=state is None and policy is None)
 
 
@@ -141,9 +143,10 @@ def _reload(context: Context, directory: Path) -> None:
 
 
 def _shown(running: Running) -> str:
+    metrics = f"metrics      {running.metrics_url}\n" if running.metrics_url else ""
     return (
         f"Steward      {running.url}\nroot         {running.root_pem_path}\npolicy       {running.policy_path}\n"
-        "Ctrl-C ends it."
+        f"{metrics}Ctrl-C ends it."
     )
 
 
@@ -155,6 +158,7 @@ def _options(
     tls_cert: Path | None,
     tls_key: Path | None,
     insecure_http: bool,
+    metrics: str | None,
 ) -> Options:
     from enarx_steward import options
 
@@ -169,6 +173,7 @@ def _options(
             tls_certificate=tls_cert.absolute() if tls_cert else None,
             tls_key=tls_key.absolute() if tls_key else None,
             insecure_http=insecure_http,
+            metrics=options.parse_listen(metrics) if metrics else None,
         )
         _ = chosen.transport  # raises if they exclude each other
     return chosen
