@@ -71,11 +71,14 @@ WASI_PREVIEW1: dict[str, str] = {
 One letter is one value: `i` i32, `I` i64, `f` f32, `F` f64, `v` v128, `r` a reference.
 """
 
+# What the older snapshot, `wasi_unstable`, lacks; its other functions have the same signatures.
+_NOT_UNSTABLE = frozenset({"sock_accept"})
+
 # First match wins. The pattern is matched against `module.name kind`.
 _CURES: tuple[tuple[str, str], ...] = (
     (r".* memory$", "a Keep's module brings its own memory: build without --import-memory"),
     (r".* table$", "a Keep's module brings its own table: build without --import-table"),
-    (r"wasi_unstable\.", "this is the older WASI preview 0: build with a current toolchain for wasm32-wasip1"),
+    (r"wasi_unstable\.", "it is not a function of the older WASI snapshot: build for wasm32-wasip1"),
     (r"wasi\.thread-spawn", "threads are not provided: build without -pthread, for wasm32-wasip1"),
     (r"wasi_snapshot_preview1\.sock_", "preview 1 opens no sockets itself: list them in [[files]] of Enarx.toml"),
     (r"wasi_snapshot_preview1\.", "it is not a function of WASI preview 1: build for wasm32-wasip1"),
@@ -222,7 +225,11 @@ def _require_provided_imports(sections: Sections, name: str) -> None:
 
 
 def _provided(imported: Import) -> bool:
-    return imported.kind == "func" and imported.module == "wasi_snapshot_preview1" and imported.name in WASI_PREVIEW1
+    if imported.kind != "func" or imported.name not in WASI_PREVIEW1:
+        return False
+    return imported.module == "wasi_snapshot_preview1" or (
+        imported.module == "wasi_unstable" and imported.name not in _NOT_UNSTABLE
+    )
 
 
 def _cure(imported: Import) -> str:

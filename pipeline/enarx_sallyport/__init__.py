@@ -56,7 +56,7 @@ def limit_time(guest: Guest, engine: wasmtime.Engine, *, time: float | None, cpu
 
 
 def link(guest: Guest, linker: wasmtime.Linker) -> None:
-    """Define all functions of `wasi_snapshot_preview1` in `linker`, served natively by `guest`.
+    """Define all functions of `wasi_snapshot_preview1` and `wasi_unstable` in `linker`, served natively by `guest`.
 
     From then on `guest` belongs to the linker while a workload runs: do not call its methods meanwhile.
     Call `check_wasmtime` once before.

@@ -29,6 +29,11 @@ def test_hello(run, program) -> None:
     assert (ended.status, ended.out, ended.err) == (0, b"Hello, world!\n", "")
 
 
+def test_the_older_snapshot_of_wasi(run, program) -> None:
+    ended = run(program("wasi_unstable"))
+    assert (ended.status, ended.out, ended.err) == (0, b"from the older snapshot\n", "")
+
+
 def test_a_module_without_an_entry_point_is_refused(run, program) -> None:
     ended = run(program("no_export"))
     assert ended.status == 2

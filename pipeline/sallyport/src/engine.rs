@@ -10,7 +10,9 @@ use std::ptr::NonNull;
 
 use crate::errno::Errno;
 use crate::guest::Guest;
-use crate::wasi::{Args, FUNCTIONS, Function, Kind, MAX_PARAMS, MODULE, Memory, Stop, perform};
+use crate::wasi::{
+    Args, FUNCTIONS, Function, Kind, MAX_PARAMS, MODULE, Memory, Stop, UNSTABLE_MODULE, perform, unstable_functions,
+};
 
 /// `wasmtime_val_raw_t`: a union of 16 bytes whose first word holds an integer.
 #[repr(C)]
@@ -188,7 +190,7 @@ struct Binding {
     function: &'static Function,
 }
 
-/// Define every WASI function in a linker.
+/// Define every WASI function of both snapshots in a linker.
 ///
 /// # Safety
 /// `linker` is a live `wasmtime_linker_t` of the library at `library`. `guest` stays where it is until the process
@@ -199,7 +201,9 @@ pub unsafe fn define_all(linker: *mut c_void, library: &str, guest: *mut Guest) 
         guest,
         memory: None,
     }));
-    for function in FUNCTIONS {
+    let newer = FUNCTIONS.iter().map(|function| (MODULE, function));
+    let older = unstable_functions().map(|function| (UNSTABLE_MODULE, function));
+    for (module, function) in newer.chain(older) {
         let binding = Box::into_raw(Box::new(Binding { link, function }));
         // SAFETY: just made and never freed; no callback runs while functions are being defined.
         let api = unsafe { &(*link).api };
@@ -211,8 +215,8 @@ pub unsafe fn define_all(linker: *mut c_void, library: &str, guest: *mut Guest) 
             let functype = (api.functype_new)(&mut params, &mut results);
             let error = (api.linker_define_func_unchecked)(
                 linker,
-                MODULE.as_ptr().cast(),
-                MODULE.len(),
+                module.as_ptr().cast(),
+                module.len(),
                 function.name.as_ptr().cast(),
                 function.name.len(),
                 functype,
@@ -224,7 +228,7 @@ pub unsafe fn define_all(linker: *mut c_void, library: &str, guest: *mut Guest) 
             error
         };
         if !error.is_null() {
-            return Err(format!("wasmtime refused to define {MODULE}.{}", function.name));
+            return Err(format!("wasmtime refused to define {module}.{}", function.name));
         }
     }
     Ok(())

@@ -85,12 +85,12 @@ impl Tree {
 
     fn open_existing(&mut self, id: InodeId, request: &OpenRequest<'_>, now: Timestamp) -> Result<Opened, Errno> {
         let must_be_directory = request.has(oflags::DIRECTORY);
-        match self.inode(id).filetype() {
-            Filetype::Directory if request.changes() || request.has(oflags::CREAT) => Err(Errno::ISDIR),
-            Filetype::Directory => Ok(self.open_directory(id, request).into()),
+        match self.inode(id).node {
+            Node::Directory(_) if request.changes() || request.has(oflags::CREAT) => Err(Errno::ISDIR),
+            Node::Directory(_) => Ok(self.open_directory(id, request).into()),
             _ if must_be_directory => Err(Errno::NOTDIR),
-            Filetype::SymbolicLink => Err(Errno::LOOP),
-            Filetype::RegularFile => self.open_existing_file(id, request, now),
+            Node::Symlink(_) => Err(Errno::LOOP),
+            Node::File(_) => self.open_existing_file(id, request, now),
         }
     }
 

@@ -3,19 +3,25 @@
 use super::inode::Timestamp;
 use super::rights::Rights;
 
-/// `filetype`, 8 bits; the kinds that this file system has.
+/// `filetype`, 8 bits; the file system itself has directories, regular files and symbolic links.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Filetype {
+    /// Not known: the entry `null`.
+    Unknown = 0,
+    /// Standard input and output: libc takes it for a terminal and writes line by line.
+    CharacterDevice = 2,
     /// A directory.
     Directory = 3,
     /// A regular file.
     RegularFile = 4,
+    /// A socket.
+    SocketStream = 6,
     /// A symbolic link.
     SymbolicLink = 7,
 }
 
-/// `filestat`: what `fd_filestat_get` and `path_filestat_get` say about an inode.
+/// `filestat`: what `fd_filestat_get` and `path_filestat_get` say about an inode or a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Filestat {
     /// The device; the same for the whole tree.
@@ -37,6 +43,21 @@ pub struct Filestat {
 }
 
 impl Filestat {
+    /// What is said of a stream: its type, one link, and nothing of the host's device, inode or times.
+    #[must_use]
+    pub fn of_stream(filetype: Filetype) -> Self {
+        Self {
+            dev: 0,
+            ino: 0,
+            filetype,
+            nlink: 1,
+            size: 0,
+            atim: 0,
+            mtim: 0,
+            ctim: 0,
+        }
+    }
+
     /// Bytes of the record in `wasi_snapshot_preview1`.
     pub const SIZE: usize = 64;
     /// Bytes of the record in `wasi_unstable`, where `nlink` had 32 bits.

@@ -5,23 +5,11 @@ use std::collections::BTreeSet;
 use super::port::Port;
 use super::tls::{self, Session};
 use crate::errno::Errno;
-use crate::fs::Opened;
 use crate::fs::rights::{self, Rights};
+use crate::fs::{Filetype, Opened};
 
 /// Most descriptors a workload can have open.
 const MAX_DESCRIPTORS: usize = 65_536;
-
-/// `filetype` of WASI preview 1, for what is not in the file system.
-pub mod filetype {
-    /// Not known: the entry `null`.
-    pub const UNKNOWN: u8 = 0;
-    /// Standard input and output: libc takes it for a terminal and writes line by line.
-    pub const CHARACTER_DEVICE: u8 = 2;
-    /// A directory.
-    pub const DIRECTORY: u8 = 3;
-    /// A socket.
-    pub const SOCKET_STREAM: u8 = 6;
-}
 
 const STDIO: Rights = rights::FD_READ
     | rights::FD_WRITE
@@ -112,10 +100,10 @@ impl Stream {
     }
 
     /// `filetype` and rights.
-    pub fn stat(&self) -> (u8, Rights) {
+    pub fn stat(&self) -> (Filetype, Rights) {
         match self.kind {
-            Kind::Stdio => (filetype::CHARACTER_DEVICE, STDIO),
-            Kind::Socket => (filetype::SOCKET_STREAM, STREAM),
+            Kind::Stdio => (Filetype::CharacterDevice, STDIO),
+            Kind::Socket => (Filetype::SocketStream, STREAM),
         }
     }
 
@@ -267,22 +255,22 @@ impl Stream {
 }
 
 /// Rights and `filetype` of a listener.
-pub fn listener_stat() -> (u8, Rights) {
-    (filetype::SOCKET_STREAM, LISTENER)
+pub fn listener_stat() -> (Filetype, Rights) {
+    (Filetype::SocketStream, LISTENER)
 }
 
 /// Rights and `filetype` of the directory of granted names, and the rights of what is opened in it.
-pub fn network_stat() -> (u8, Rights, Rights) {
+pub fn network_stat() -> (Filetype, Rights, Rights) {
     (
-        filetype::DIRECTORY,
+        Filetype::Directory,
         rights::PATH_OPEN | rights::PATH_FILESTAT_GET | rights::FD_FILESTAT_GET,
         STREAM,
     )
 }
 
 /// Rights and `filetype` of the entry `null`.
-pub fn null_stat() -> (u8, Rights) {
-    (filetype::UNKNOWN, STDIO)
+pub fn null_stat() -> (Filetype, Rights) {
+    (Filetype::Unknown, STDIO)
 }
 
 /// The workload's descriptors by number; the lowest free number is taken first.

@@ -91,7 +91,11 @@ pub fn fd_pwrite(guest: &mut Guest, memory: &mut Memory, args: &Args) -> Answer 
 }
 
 pub fn fd_seek(guest: &mut Guest, memory: &mut Memory, args: &Args) -> Answer {
-    let whence = Whence::from_preview1(args.u8(2))?;
+    seek(guest, memory, args, Whence::from_preview1(args.u8(2))?)
+}
+
+/// `fd_seek`, once it is known what it counts from.
+pub fn seek(guest: &mut Guest, memory: &mut Memory, args: &Args, whence: Whence) -> Answer {
     let (tree, opened) = opened(guest, args.u32(0))?;
     let offset = tree.fd_seek(opened.file_mut()?, args.u64(1) as i64, whence)?;
     Ok(memory.put_u64(args.u32(3), offset)?)

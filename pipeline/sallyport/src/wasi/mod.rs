@@ -1,4 +1,4 @@
-//! WASI preview 1: one table of functions, by name, with their signatures.
+//! WASI preview 1, and its older snapshot: one table of functions, by name, with their signatures.
 //!
 //! Each takes the guest, the workload's memory during the call, and its arguments. Whatever the workload passes is
 //! checked where it is used; a fault is an `errno`, never a panic.
@@ -11,14 +11,17 @@ mod poll;
 mod process;
 mod sock;
 mod stat;
+mod unstable;
 
 use crate::deadline;
 use crate::errno::Errno;
 use crate::guest::Guest;
 pub use memory::Memory;
 
-/// The module that these functions are imported from.
+/// The module that the functions are imported from.
 pub const MODULE: &str = "wasi_snapshot_preview1";
+/// The module that older toolchains import them from.
+pub const UNSTABLE_MODULE: &str = "wasi_unstable";
 
 /// Why a function does not return success.
 #[derive(Debug, PartialEq, Eq)]
@@ -91,17 +94,17 @@ pub const MAX_PARAMS: usize = 9;
 
 macro_rules! functions {
     ($($name:ident($($kind:ident)*) = $call:path;)*) => {
-        /// Every function of the snapshot.
-        pub const FUNCTIONS: &[Function] = &[$(Function {
+        &[$(Function {
             name: stringify!($name),
             params: &[$(Kind::$kind),*],
-            returns: true,
+            returns: !matches!(stringify!($name).as_bytes(), b"proc_exit"),
             call: $call,
-        },)* Function { name: "proc_exit", params: &[Kind::I32], returns: false, call: process::proc_exit }];
+        },)*]
     };
 }
 
-functions! {
+/// Every function of the snapshot.
+pub const FUNCTIONS: &[Function] = functions! {
     args_get(I32 I32) = process::args_get;
     args_sizes_get(I32 I32) = process::args_sizes_get;
     environ_get(I32 I32) = process::environ_get;
@@ -140,6 +143,7 @@ functions! {
     path_symlink(I32 I32 I32 I32 I32) = path::path_symlink;
     path_unlink_file(I32 I32 I32) = path::path_unlink_file;
     poll_oneoff(I32 I32 I32 I32) = poll::poll_oneoff;
+    proc_exit(I32) = process::proc_exit;
     proc_raise(I32) = process::proc_raise;
     random_get(I32 I32) = process::random_get;
     sched_yield() = process::sched_yield;
@@ -147,6 +151,27 @@ functions! {
     sock_recv(I32 I32 I32 I32 I32 I32) = sock::sock_recv;
     sock_send(I32 I32 I32 I32 I32) = sock::sock_send;
     sock_shutdown(I32 I32) = sock::sock_shutdown;
+};
+
+/// The functions of the older snapshot that work on other records.
+const UNSTABLE: &[Function] = functions! {
+    fd_filestat_get(I32 I32) = unstable::fd_filestat_get;
+    fd_seek(I32 I64 I32 I32) = unstable::fd_seek;
+    path_filestat_get(I32 I32 I32 I32 I32) = unstable::path_filestat_get;
+    poll_oneoff(I32 I32 I32 I32) = unstable::poll_oneoff;
+};
+
+/// The functions of the older snapshot: all but `sock_accept`, which came later.
+pub fn unstable_functions() -> impl Iterator<Item = &'static Function> {
+    FUNCTIONS
+        .iter()
+        .filter(|function| function.name != "sock_accept")
+        .map(|function| {
+            UNSTABLE
+                .iter()
+                .find(|other| other.name == function.name)
+                .unwrap_or(function)
+        })
 }
 
 /// Call a function. The host is told of what was put or taken before the workload computes on: one that never waits,
@@ -193,5 +218,22 @@ mod tests {
         names.dedup();
         assert_eq!((FUNCTIONS.len(), names.len()), (46, 46));
         assert!(FUNCTIONS.iter().all(|function| function.params.len() <= MAX_PARAMS));
+    }
+
+    #[test]
+    fn the_older_snapshot_has_the_same_signatures_and_no_sock_accept() {
+        assert_eq!(unstable_functions().count(), 45);
+        for function in unstable_functions() {
+            let newer = FUNCTIONS.iter().find(|newer| newer.name == function.name).unwrap();
+            assert_eq!((function.params, function.returns), (newer.params, newer.returns));
+            assert_ne!(function.name, "sock_accept");
+        }
+    }
+
+    #[test]
+    fn only_proc_exit_returns_nothing() {
+        let silent: Vec<_> = FUNCTIONS.iter().filter(|function| !function.returns).collect();
+        assert_eq!(silent.len(), 1);
+        assert_eq!(silent[0].name, "proc_exit");
     }
 }

@@ -2,13 +2,12 @@
 
 use super::fd::close;
 use super::process::wall_clock;
-use super::stat::filestat;
 use super::{Answer, Args, Memory};
 use crate::errno::Errno;
 use crate::fs::flags::{fdflags, oflags};
-use crate::fs::{OpenDir, OpenRequest, Opened, TimesRequest, Tree};
+use crate::fs::{Filestat, Filetype, OpenDir, OpenRequest, Opened, TimesRequest, Tree};
 use crate::guest::Guest;
-use crate::guest::descriptor::{Descriptor, filetype};
+use crate::guest::descriptor::Descriptor;
 
 fn directory(guest: &mut Guest, fd: u32) -> Result<(&mut Tree, &mut OpenDir), Errno> {
     match guest.table.get(fd)? {
@@ -38,14 +37,19 @@ pub fn path_create_directory(guest: &mut Guest, memory: &mut Memory, args: &Args
 }
 
 pub fn path_filestat_get(guest: &mut Guest, memory: &mut Memory, args: &Args) -> Answer {
+    let stat = filestat(guest, memory, args)?;
+    Ok(memory.put(args.u32(4), &stat.encode())?)
+}
+
+/// What `path_filestat_get` is asked for.
+pub fn filestat(guest: &mut Guest, memory: &Memory, args: &Args) -> Result<Filestat, Errno> {
     let path = memory.bytes(args.u32(2), args.u32(3))?;
     if is_network(guest, args.u32(0))? {
         guest.granted(path)?;
-        return Ok(memory.put(args.u32(4), &filestat(filetype::SOCKET_STREAM))?);
+        return Ok(Filestat::of_stream(Filetype::SocketStream));
     }
     let (tree, dir) = directory(guest, args.u32(0))?;
-    let stat = tree.path_filestat_get(dir, args.u32(1), path)?;
-    Ok(memory.put(args.u32(4), &stat.encode())?)
+    tree.path_filestat_get(dir, args.u32(1), path)
 }
 
 pub fn path_filestat_set_times(guest: &mut Guest, memory: &mut Memory, args: &Args) -> Answer {

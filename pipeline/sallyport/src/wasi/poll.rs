@@ -9,8 +9,21 @@ use crate::errno::Errno;
 use crate::guest::Guest;
 use crate::guest::descriptor::Descriptor;
 
-/// Bytes of a `subscription` and of an `event`.
-const SUBSCRIPTION: u32 = 48;
+/// How a snapshot lays out a `subscription`: userdata at 0, tag at 8, then at 16 a descriptor, or a clock (id, timeout,
+/// precision, flags), which older ones have after an identifier.
+pub struct Layout {
+    /// Bytes of the record.
+    size: u32,
+    /// Where the clock's id is.
+    clock: usize,
+}
+
+/// That of `wasi_snapshot_preview1`.
+const PREVIEW1: Layout = Layout { size: 48, clock: 16 };
+/// That of `wasi_unstable`.
+pub const UNSTABLE: Layout = Layout { size: 56, clock: 24 };
+
+/// Bytes of an `event`.
 const EVENT: u32 = 32;
 /// `eventtype`.
 const CLOCK: u8 = 0;
@@ -48,11 +61,16 @@ struct Event {
 }
 
 pub fn poll_oneoff(guest: &mut Guest, memory: &mut Memory, args: &Args) -> Answer {
+    poll(guest, memory, args, &PREVIEW1)
+}
+
+/// `poll_oneoff` with subscriptions of this layout.
+pub fn poll(guest: &mut Guest, memory: &mut Memory, args: &Args, layout: &Layout) -> Answer {
     let (count, out) = (args.u32(2), args.u32(1));
     if count == 0 {
         return Err(Errno::INVAL.into());
     }
-    let subscriptions = read_subscriptions(guest, memory, args.u32(0), count)?;
+    let subscriptions = read_subscriptions(guest, memory, args.u32(0), count, layout)?;
     memory.bytes(out, count.checked_mul(EVENT).ok_or(Errno::FAULT)?)?;
     let events = wait_for_events(guest, &subscriptions);
     for (index, event) in events.iter().enumerate() {
@@ -139,21 +157,21 @@ fn read_subscriptions(
     memory: &Memory,
     address: u32,
     count: u32,
+    layout: &Layout,
 ) -> Result<Vec<Subscription>, Errno> {
-    let bytes = memory.bytes(address, count.checked_mul(SUBSCRIPTION).ok_or(Errno::FAULT)?)?;
+    let bytes = memory.bytes(address, count.checked_mul(layout.size).ok_or(Errno::FAULT)?)?;
     bytes
-        .chunks_exact(SUBSCRIPTION as usize)
-        .map(|record| decode(guest, record))
+        .chunks_exact(layout.size as usize)
+        .map(|record| decode(guest, record, layout.clock))
         .collect()
 }
 
-/// `subscription`: userdata at 0, tag at 8, then at 16 a clock (id, timeout, precision, flags) or a descriptor.
-fn decode(guest: &mut Guest, record: &[u8]) -> Result<Subscription, Errno> {
+fn decode(guest: &mut Guest, record: &[u8], clock: usize) -> Result<Subscription, Errno> {
     let word = |at: usize| u32::from_le_bytes([record[at], record[at + 1], record[at + 2], record[at + 3]]);
     let long = |at: usize| u64::from(word(at)) | u64::from(word(at + 4)) << 32;
-    let (kind, flags) = (record[8], word(40) as u16);
+    let kind = record[8];
     let wants = match kind {
-        CLOCK => until(guest, word(16), long(24), flags),
+        CLOCK => until(guest, word(clock), long(clock + 8), word(clock + 24) as u16),
         FD_READ => Wants::Read(word(16)),
         FD_WRITE => Wants::Write(word(16)),
         _ => return Err(Errno::INVAL),

@@ -2,54 +2,49 @@
 
 use super::{Answer, Args, Memory};
 use crate::errno::Errno;
-use crate::fs::Opened;
 use crate::fs::flags::fdflags;
 use crate::fs::rights::{self, Rights};
+use crate::fs::{Fdstat, Filestat, Filetype, Opened};
 use crate::guest::Guest;
 use crate::guest::descriptor::{Descriptor, listener_stat, network_stat, null_stat};
 use crate::guest::network;
 
 /// `preopentype`: a directory is the only one.
 const PREOPEN_DIRECTORY: u32 = 0;
-/// `device` and `inode` of what is not in the file system.
-const FILESTAT_BYTES: usize = 64;
+/// What a listener passes on: what it accepts can be read and written.
+const ACCEPTED: Rights = rights::FD_READ | rights::FD_WRITE | rights::FD_FDSTAT_SET_FLAGS | rights::POLL_FD_READWRITE;
 
 pub fn fd_fdstat_get(guest: &mut Guest, memory: &mut Memory, args: &Args) -> Answer {
-    let record = match guest.table.get(args.u32(0))? {
-        Descriptor::Opened(opened, _) => opened.descriptor().fd_fdstat_get().encode(),
+    let stat = match guest.table.get(args.u32(0))? {
+        Descriptor::Opened(opened, _) => opened.descriptor().fd_fdstat_get(),
         Descriptor::Null => fdstat(null_stat(), false),
         Descriptor::Network => network_fdstat(),
         Descriptor::Stream(stream) => fdstat(stream.stat(), stream.nonblocking),
-        Descriptor::Listener { nonblocking, .. } => listener_fdstat(*nonblocking),
+        Descriptor::Listener { nonblocking, .. } => Fdstat {
+            rights_inheriting: ACCEPTED,
+            ..fdstat(listener_stat(), *nonblocking)
+        },
     };
-    Ok(memory.put(args.u32(1), &record)?)
+    Ok(memory.put(args.u32(1), &stat.encode())?)
 }
 
-/// `fdstat`, 24 bytes: file type, flags, rights, and the rights passed on, which are none.
-fn fdstat((filetype, rights): (u8, Rights), nonblocking: bool) -> [u8; 24] {
-    let mut record = [0; 24];
-    record[0] = filetype;
-    if nonblocking {
-        record[2..4].copy_from_slice(&fdflags::NONBLOCK.to_le_bytes());
+/// A stream passes no rights on.
+fn fdstat((filetype, rights_base): (Filetype, Rights), nonblocking: bool) -> Fdstat {
+    Fdstat {
+        filetype,
+        flags: if nonblocking { fdflags::NONBLOCK } else { 0 },
+        rights_base,
+        rights_inheriting: 0,
     }
-    record[8..16].copy_from_slice(&rights.to_le_bytes());
-    record
 }
 
 /// What is opened in the directory is a connection.
-fn network_fdstat() -> [u8; 24] {
-    let (filetype, rights, passed_on) = network_stat();
-    let mut record = fdstat((filetype, rights), false);
-    record[16..24].copy_from_slice(&passed_on.to_le_bytes());
-    record
-}
-
-/// What a listener accepts can be read and written.
-fn listener_fdstat(nonblocking: bool) -> [u8; 24] {
-    let mut record = fdstat(listener_stat(), nonblocking);
-    let passed_on = rights::FD_READ | rights::FD_WRITE | rights::FD_FDSTAT_SET_FLAGS | rights::POLL_FD_READWRITE;
-    record[16..24].copy_from_slice(&passed_on.to_le_bytes());
-    record
+fn network_fdstat() -> Fdstat {
+    let (filetype, rights_base, rights_inheriting) = network_stat();
+    Fdstat {
+        rights_inheriting,
+        ..fdstat((filetype, rights_base), false)
+    }
 }
 
 pub fn fd_fdstat_set_flags(guest: &mut Guest, _: &mut Memory, args: &Args) -> Answer {
@@ -81,22 +76,19 @@ pub fn fd_fdstat_set_rights(guest: &mut Guest, _: &mut Memory, args: &Args) -> A
 }
 
 pub fn fd_filestat_get(guest: &mut Guest, memory: &mut Memory, args: &Args) -> Answer {
-    let record = match guest.table.get(args.u32(0))? {
-        Descriptor::Opened(opened, _) => guest.tree.fd_filestat_get(opened.descriptor())?.encode(),
-        Descriptor::Null => filestat(null_stat().0),
-        Descriptor::Network => filestat(network_stat().0),
-        Descriptor::Stream(stream) => filestat(stream.stat().0),
-        Descriptor::Listener { .. } => filestat(listener_stat().0),
-    };
-    Ok(memory.put(args.u32(1), &record)?)
+    let stat = filestat(guest, args.u32(0))?;
+    Ok(memory.put(args.u32(1), &stat.encode())?)
 }
 
-/// `filestat` of a stream: its type, one link, and nothing of the host's device, inode or times.
-pub fn filestat(filetype: u8) -> [u8; FILESTAT_BYTES] {
-    let mut record = [0; FILESTAT_BYTES];
-    record[16] = filetype;
-    record[24] = 1;
-    record
+/// What is known of the descriptor `fd`.
+pub fn filestat(guest: &mut Guest, fd: u32) -> Result<Filestat, Errno> {
+    match guest.table.get(fd)? {
+        Descriptor::Opened(opened, _) => guest.tree.fd_filestat_get(opened.descriptor()),
+        Descriptor::Null => Ok(Filestat::of_stream(null_stat().0)),
+        Descriptor::Network => Ok(Filestat::of_stream(network_stat().0)),
+        Descriptor::Stream(stream) => Ok(Filestat::of_stream(stream.stat().0)),
+        Descriptor::Listener { .. } => Ok(Filestat::of_stream(listener_stat().0)),
+    }
 }
 
 fn preopen(guest: &mut Guest, fd: u32) -> Result<&[u8], Errno> {

@@ -14,7 +14,7 @@ use sallyport::guest::port::Port;
 use sallyport::guest::{FileKind, Guest};
 use sallyport::host::Host;
 use sallyport::shared::duplicate;
-use sallyport::wasi::{Args, FUNCTIONS, Memory, Stop, perform};
+use sallyport::wasi::{Args, FUNCTIONS, Function, Memory, Stop, perform, unstable_functions};
 
 /// Longest that anything in these tests may take.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -36,6 +36,17 @@ pub struct Workload {
 impl Workload {
     pub fn call(&mut self, name: &str, args: &[u64]) -> Result<(), Errno> {
         let function = FUNCTIONS.iter().find(|function| function.name == name).unwrap();
+        self.call_function(function, args)
+    }
+
+    /// As `call`, in `wasi_unstable`.
+    pub fn call_unstable(&mut self, name: &str, args: &[u64]) -> Result<(), Errno> {
+        let function = unstable_functions().find(|function| function.name == name).unwrap();
+        self.call_function(function, args)
+    }
+
+    fn call_function(&mut self, function: &Function, args: &[u64]) -> Result<(), Errno> {
+        let name = function.name;
         assert_eq!(function.params.len(), args.len(), "{name}");
         match perform(
             function,
