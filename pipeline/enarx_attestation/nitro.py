@@ -45,8 +45,8 @@ class Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     module_id: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
     digest: Literal["SHA384"]
-    timestamp: Annotated[int, msgspec.Meta(gt=0, lt=1 << 48)]
-    """Milliseconds since 1970."""
+    timestamp: Annotated[int, msgspec.Meta(gt=0, lt=253_402_300_800_000)]
+    """Milliseconds since 1970, of years that a date can have."""
     pcrs: Annotated[dict[int, Pcr], msgspec.Meta(min_length=1, max_length=32)]
     certificate: Annotated[bytes, msgspec.Meta(min_length=1, max_length=1024)]
     cabundle: Annotated[list[Annotated[bytes, msgspec.Meta(min_length=1, max_length=1024)]], msgspec.Meta(min_length=1)]

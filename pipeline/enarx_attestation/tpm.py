@@ -11,6 +11,7 @@ import msgspec
 _MAGIC: Final = b"\xff\x54\x43\x47"
 _ST_ATTEST_QUOTE: Final = 0x8018
 _ALG_SHA256: Final = 0x000B
+_PCR_SIZE: Final = 32
 
 
 class TpmError(ValueError):
@@ -27,8 +28,14 @@ class TpmQuote(msgspec.Struct, frozen=True):
     pcr_digest: bytes
 
     def covers(self, pcrs: Sequence[bytes]) -> bool:
-        """Whether the quote is over these values, of registers 0 and after."""
+        """Whether the quote is over these values, of registers 0 and after.
+
+        What is signed is the hash of all values in a row: were their sizes free, one register's value could be passed
+        off as another's.
+        """
         if not self.selected or max(self.selected) >= len(pcrs):
+            return False
+        if any(len(pcrs[index]) != _PCR_SIZE for index in self.selected):
             return False
         return hashlib.sha256(b"".join(pcrs[index] for index in self.selected)).digest() == self.pcr_digest
 
