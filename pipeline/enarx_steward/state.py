@@ -178,7 +178,13 @@ def _complete_change(directory: Path) -> None:
 
 @contextlib.contextmanager
 def _only_one(directory: Path) -> Iterator[None]:
-    with (directory / _SETUP_LOCK).open("ab") as file:
+    try:
+        opened = (directory / _SETUP_LOCK).open("ab")
+    except OSError as exc:
+        raise ConfigurationError(
+            f"{directory}: {exc.strerror}", hint="`enarx-deploy steward --init --state DIR` makes a Steward's directory"
+        ) from exc
+    with opened as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

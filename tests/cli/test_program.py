@@ -108,6 +108,14 @@ def test_no_command_shows_the_help(enarx_deploy):
     assert "Commands:" in ended.stdout + ended.stderr
 
 
+@pytest.mark.parametrize("group", [("collateral",), ("steward", "log"), ("steward", "ca")], ids=" ".join)
+def test_a_group_without_a_command_shows_its_help(enarx_deploy, group):
+    ended = enarx_deploy(*group)
+    assert ended.returncode == 2
+    assert ended.stderr == enarx_deploy(*group, "--help").stdout
+    assert json.loads(enarx_deploy(*group, "--json").stdout)["error"]["exit_status"] == 2
+
+
 @pytest.mark.parametrize("words", [["--json", "logs", "nobody"], ["logs", "nobody", "--json"]])
 def test_with_json_an_error_is_json_on_stdout_too(enarx_deploy, words):
     ended = enarx_deploy(*words)

@@ -84,7 +84,7 @@ def test_what_is_there_and_what_is_missing(collateral: Command) -> None:
 
 
 def test_an_empty_store(collateral: Command, tmp_path: Path) -> None:
-    assert collateral("show").stdout == "the store is empty\n"
+    assert collateral("show").stdout.startswith("the store is empty: `enarx-deploy collateral fetch`")
     exported = collateral("export", tmp_path / "x.tar")
     assert exported.returncode == 1
     assert "the store is empty" in exported.stderr
@@ -100,6 +100,7 @@ def test_appraise_says_what_to_fetch(enarx_deploy: Any, tmp_path: Path) -> None:
     assert (
         f"enarx-deploy collateral fetch --product milan --chip {CHIP} --tcb bl4.tee0.snp24.ucode219" in check["actual"]
     )
+    assert "enarx-deploy collateral fetch --product milan" in appraised.stderr
 
 
 def test_appraise_takes_endorsements_from_one_place(enarx_deploy: Any) -> None:
@@ -140,6 +141,12 @@ def test_import_stores_what_is_good_and_names_what_is_not(collateral: Command, t
         "vcek.der": "refused",
     }
     assert "not issued by a pinned intermediate" in brought.stderr
+
+
+def test_a_file_that_is_no_archive_is_named(collateral: Command) -> None:
+    ended = collateral("import", MILAN / "report.bin")
+    assert ended.returncode == 3
+    assert f"{MILAN / 'report.bin'}: not a tar archive" in ended.stderr
 
 
 @pytest.mark.parametrize(

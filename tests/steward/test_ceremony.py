@@ -205,3 +205,9 @@ def test_the_commands(enarx_deploy, tmp_path):
     assert rolled["roots"][1]["sha256"] == shown["sha256"]
     missing = enarx_deploy("steward", "ca", "install", str(tmp_path / "none.pem"), *place)
     assert (missing.returncode, "hint" in missing.stderr or "none.pem" in missing.stderr) == (2, True)
+
+
+def test_a_directory_that_is_not_there_is_named_with_what_makes_one(tmp_path):
+    with pytest.raises(ConfigurationError, match="No such file or directory") as caught:
+        files.load_root(tmp_path / "none", NOW)
+    assert "steward --init" in caught.value.hint

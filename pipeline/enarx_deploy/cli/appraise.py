@@ -112,6 +112,8 @@ def command(
     context.emit(lambda: _shown(verdict, file, moment, explain), _record(verdict))
     if not verdict.ok:
         first = verdict.failed[0]
+        if first.id == "collateral.malformed":  # what to fetch, which the table's cell cuts off
+            raise VerificationRefused(f"{file} is refused: {first.id}: {first.actual}", hint=first.hint)
         failed = ", ".join(check.id for check in verdict.failed)
         raise VerificationRefused(f"{file} is refused: {failed}", hint=f"{first.id}: {first.hint}")
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
+_FILLS = "`enarx-deploy collateral fetch` or `import` fills it"
 _SHOWN = {"stored": "stored", "same": "unchanged", "older": "kept the newer one", "current": "is there"}
 
 
@@ -213,6 +214,7 @@ def bring_in(context: Context, path: Path, store: Path | None) -> None:
     \b
     Names in a directory; others are not looked at:
       vcek.der, vlek.der   AMD: a key's certificate (or .pem, .crt)
+      thim.json            AMD on Azure: what its THIM service answers
       ca_chain.pem         AMD: issuers
       crl*.der             AMD: revocation lists (or .pem, .crl)
       collateral.json      Intel: TCB info, enclave identity, chains and lists
@@ -241,6 +243,7 @@ def bring_in(context: Context, path: Path, store: Path | None) -> None:
 
 
 def _offers(path: Path) -> Iterator[Offer]:
+    from enarx_collateral import RefusedArchive
     from enarx_collateral.archive import read_archive
     from enarx_collateral.directory import offers
 
@@ -249,8 +252,11 @@ def _offers(path: Path) -> Iterator[Offer]:
         return
     if not path.is_file():
         raise UsageError(f"{path}: neither a file nor a directory", hint="is the path right?")
-    with path.open("rb") as file:
-        yield from read_archive(file)
+    try:
+        with path.open("rb") as file:
+            yield from read_archive(file)
+    except RefusedArchive as error:
+        raise RefusedArchive(f"{path}: {error}", hint=error.hint) from error
 
 
 def _taken(store: Store, offer: Offer) -> Any:
@@ -291,7 +297,7 @@ def export(context: Context, file: Path, store: Path | None) -> None:
     with _faults():
         count = export_archive(open_store(store), buffer)
     if not count:
-        raise EnarxDeployError("the store is empty", hint="`enarx-deploy collateral fetch` or `import` fills it")
+        raise EnarxDeployError("the store is empty", hint=_FILLS)
     write_atomically(file.absolute(), buffer.getvalue())
     record = {"file": str(file), "items": count, "bytes": len(buffer.getvalue())}
     context.emit(f"{file}: {count} items, {len(buffer.getvalue()):,} bytes", record)
@@ -338,7 +344,7 @@ def _state(entry: Any, moment: datetime) -> str:
 def _table(rows: Sequence[Sequence[str]]) -> str:
     from enarx_deploy.cli.table import table
 
-    return table(("ITEM", "FROM", "UNTIL (UTC)", "STATE"), rows) if rows else "the store is empty"
+    return table(("ITEM", "FROM", "UNTIL (UTC)", "STATE"), rows) if rows else f"the store is empty: {_FILLS}"
 
 
 def _evidence(file: Path, kind: str | None) -> Evidence:

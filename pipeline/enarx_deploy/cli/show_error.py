@@ -35,6 +35,9 @@ def of_ours(context: Context, error: EnarxDeployError) -> int:
 def of_usage(context: Context, error: click.ClickException) -> int:
     """What click says of the command line."""
     command = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else PROGRAM
+    if isinstance(error, click.exceptions.NoArgsIsHelpError) and not context.json:
+        click.echo(error.format_message(), err=True)
+        return UsageError.exit_status
     message = " ".join(error.format_message().split())
     return of_ours(context, UsageError(message, hint=f"`{command} --help` shows how it is used"))
 
