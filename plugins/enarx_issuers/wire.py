@@ -28,6 +28,7 @@ T = TypeVar("T")
 _TIMEOUT: Final = httpx.Timeout(20.0, connect=5.0)
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 _JSON: Final = {"Content-Type": "application/json"}
+_AS_IT_IS: Final = {"Accept-Encoding": "identity"}
 _PKCS10: Final = {"Content-Type": "application/pkcs10"}
 
 
@@ -142,7 +143,7 @@ def _ask(
             client.stream(method, address, content=body, headers=headers) as response,
         ):
             answer = bytearray()
-            for chunk in response.iter_bytes():
+            for chunk in response.iter_raw():  # packed, a small answer could fill the memory
                 answer += chunk
                 if len(answer) > MAX_ANSWER:
                     raise StewardError(f"the Steward at {url} answered with more than {MAX_ANSWER} bytes")
@@ -171,7 +172,9 @@ def _client(url: str, context: ssl.SSLContext) -> Iterator[httpx.Client]:
             f"{url} is neither https nor on this machine", hint="evidence and certificates go over https"
         )
     # No proxy of the environment's stands between this machine and itself.
-    with httpx.Client(verify=context, trust_env=not loopback, timeout=_TIMEOUT, follow_redirects=False) as client:
+    with httpx.Client(
+        verify=context, trust_env=not loopback, timeout=_TIMEOUT, follow_redirects=False, headers=_AS_IT_IS
+    ) as client:
         yield client
 
 
