@@ -9,10 +9,14 @@ import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from enarx_attestation import (
+    VENDOR_ANCHORS,
     AttestationError,
     MalformedCollateral,
     MalformedEvidence,
@@ -35,12 +39,19 @@ from enarx_attestation.cose import payload_map, read_sign1
 from enarx_attestation.der import DerError, children, whole
 from enarx_attestation.intel_pck import read_platform
 from enarx_attestation.intel_tcb import read_enclave_identity, read_tcb_info
+from enarx_collateral import RefusedArchive, RefusedCollateral
+from enarx_collateral.admission import admit
+from enarx_collateral.archive import read_archive
+from enarx_collateral.directory import offers
+from enarx_collateral.item import KINDS, Entry
+from enarx_collateral.transport import retry_after
 from enarx_keep import manifest as keep_manifest
 from enarx_keep.attester import certificate_table, tdx_guest
 from enarx_keep.channel import Reader
 from enarx_keep.errors import BadManifest, BadMessage, NoEvidence
-from enarx_steward import csr
+from enarx_steward import csr, renewal
 from enarx_steward import policy as steward_policy
+from enarx_steward.app import RenewalBody
 from enarx_steward.errors import ConfigurationError, MalformedRequest
 
 CORPUS = Path(__file__).parent / "corpus"
@@ -87,6 +98,15 @@ def policy_of(data: bytes) -> object:
     return load_policy(tables)
 
 
+def admitted(data: bytes) -> None:
+    """What a store makes of it as each kind of item: the issuers are whatever it begins with."""
+    for kind in KINDS:
+        try:
+            admit(kind, data, VENDOR_ANCHORS, chain=data)
+        except RefusedCollateral:
+            continue
+
+
 def elements(data: bytes) -> list[object]:
     """Every element of a DER document, down to the leaves."""
     found: list[object] = []
@@ -123,6 +143,7 @@ AUTHORITIES = ("roots/*.pem", "snp/*/ca_chain.pem")
 INTEL = "sgx/phala-nonserver-cfg-swhard"
 COLLATERAL = (f"{INTEL}/collateral.json", "tdx/near-v4-uptodate/collateral.json")
 EVIDENCE_ERRORS = (MalformedEvidence,)
+JSON_ERRORS = (msgspec.MsgspecError, UnicodeDecodeError)
 COLLATERAL_ERRORS = (MalformedCollateral,)
 
 TARGETS: dict[str, Target] = {
@@ -164,6 +185,16 @@ TARGETS: dict[str, Target] = {
     "tdx-verdict": Target(
         verdict("tdx", "tdx/near-v4-uptodate", "2025-10-01T07:03:51", "collateral.json"), (AttestationError,), TDX
     ),
+    "azure-certificates": Target(lambda data: list(offers({"thim.json": data})), (RefusedCollateral,)),
+    "collateral-admission": Target(admitted, (), ("snp/*/vcek.der", "snp/*/crl*.der", "cca/*/platform.pub.pem")),
+    "collateral-archive": Target(lambda data: read_archive(BytesIO(data)), (RefusedArchive,)),
+    "collateral-entry": Target(lambda data: msgspec.json.decode(data, type=Entry), (*JSON_ERRORS, RecursionError)),
+    "collateral-files": Target(
+        lambda data: list(offers({"collateral.json": data})), (RefusedCollateral,), COLLATERAL, 1 << 16
+    ),
+    "retry-after": Target(lambda data: retry_after(data.decode("latin-1"), datetime(2026, 6, 1, tzinfo=UTC)), ()),
+    "steward-body": Target(lambda data: msgspec.json.decode(data, type=RenewalBody), JSON_ERRORS),
+    "steward-renewal": Target(lambda data: renewal.read((data, data)), (MalformedRequest,), ("roots/*.der",), 4096),
     "keep-manifest": Target(keep_manifest.read, (BadManifest,)),
     "keep-messages": Target(lambda data: list(messages(data)), (BadMessage, EOFError)),
     "keep-certificate-table": Target(certificate_table.read, ()),

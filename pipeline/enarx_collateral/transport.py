@@ -120,8 +120,9 @@ def retry_after(value: str | None, now: datetime) -> float:
     """Seconds that a Retry-After header asks for (RFC 9110, section 10.2.3); 0 for what is none."""
     if value is None:
         return 0.0
-    if value.strip().isdecimal() and value.isascii():
-        return float(value[:12])
+    seconds = value.strip()
+    if seconds.isascii() and seconds.isdecimal():
+        return float(seconds[:12])
     try:
         moment = parsedate_to_datetime(value)
         return max(0.0, (moment.replace(tzinfo=moment.tzinfo or UTC) - now).total_seconds())
