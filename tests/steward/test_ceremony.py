@@ -211,3 +211,11 @@ def test_a_directory_that_is_not_there_is_named_with_what_makes_one(tmp_path):
     with pytest.raises(ConfigurationError, match="No such file or directory") as caught:
         files.load_root(tmp_path / "none", NOW)
     assert "steward --init" in caught.value.hint
+
+
+@pytest.mark.parametrize("word", ["show", "request", "roll", "finish"])
+def test_the_commands_make_no_root_on_the_way(enarx_deploy, tmp_path, word):
+    (tmp_path / "other").mkdir(mode=0o700)
+    ended = enarx_deploy("steward", "ca", word, "--state", str(tmp_path / "other"))
+    assert (ended.returncode, "holds no Steward's root" in ended.stderr) == (1, True)
+    assert list((tmp_path / "other").iterdir()) == []

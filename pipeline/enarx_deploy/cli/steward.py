@@ -222,7 +222,7 @@ def show(context: Context, state: Path | None) -> None:
     from enarx_steward.issuance import utc_now
 
     with _faults_as(StewardError):
-        _show(context, files.load_root((state or _own_state()).absolute(), utc_now()))
+        _show(context, files.load_root(_with_root(state), utc_now()))
 
 
 @ca.command()
@@ -237,7 +237,7 @@ def request(context: Context, state: Path | None) -> None:
     from enarx_steward.issuance import utc_now
 
     with _faults_as(StewardError):
-        pem = ceremony.request((state or _own_state()).absolute(), utc_now()).decode()
+        pem = ceremony.request(_with_root(state), utc_now()).decode()
     context.emit(pem.rstrip(), {"request_pem": pem})
 
 
@@ -257,7 +257,7 @@ def install(context: Context, chain: Path, policy: Path | None, state: Path | No
     from enarx_steward import state as files
     from enarx_steward.issuance import utc_now
 
-    directory = (state or _own_state()).absolute()
+    directory = _with_root(state)
     with _faults_as(StewardError):
         accepted = policies.load(policy or directory / files.POLICY)
         _show(context, ceremony.install(directory, _chain(chain), accepted, utc_now()))
@@ -275,7 +275,7 @@ def roll(context: Context, state: Path | None) -> None:
     from enarx_steward.issuance import utc_now
 
     with _faults_as(StewardError):
-        _show(context, ceremony.roll((state or _own_state()).absolute(), utc_now()))
+        _show(context, ceremony.roll(_with_root(state), utc_now()))
 
 
 @ca.command()
@@ -287,7 +287,7 @@ def finish(context: Context, state: Path | None) -> None:
     from enarx_steward.issuance import utc_now
 
     with _faults_as(StewardError):
-        _show(context, ceremony.finish((state or _own_state()).absolute(), utc_now()))
+        _show(context, ceremony.finish(_with_root(state), utc_now()))
 
 
 def _chain(path: Path) -> bytes:
@@ -310,3 +310,16 @@ def _show(context: Context, root: Root) -> None:
     ]
     lines = [f"root         {one['subject']}\n  sha256:{one['sha256']}, until {one['not_after']}" for one in roots]
     context.emit("\n".join(lines), {"roots": roots, "roots_pem": root.pems})
+
+
+def _with_root(given: Path | None) -> Path:
+    """The state directory, in which there is a root: nothing here is done to one that is made on the way."""
+    from enarx_steward import state
+
+    directory = (given or _own_state()).absolute()
+    if not (directory / state.ROOT).is_file():
+        raise StewardError(
+            f"{directory} holds no Steward's root",
+            hint="is it the right --state? `enarx-deploy steward --init --state DIR` makes one",
+        )
+    return directory
