@@ -147,10 +147,11 @@ class Store:
         entry = admitted.entry
         with contextlib.suppress(DamagedStore):  # what cannot be read is written anew
             current = self.entry(entry.item)
-            if current is not None and self.holds(current):
+            if current is not None:
+                # Also where the bytes are lost: which issue they were of is known all the same.
                 if any(new < old for new, old in zip(entry.order, current.order, strict=True)):
                     return "older"
-                if entry.order == current.order:
+                if entry.order == current.order and self.holds(current):
                     return "same"
         for digest, data in zip(entry.blobs, (admitted.data, admitted.chain), strict=False):
             self._write(self.directory / "blobs" / digest, data or b"")

@@ -171,6 +171,15 @@ def test_the_store_never_goes_back(store: Store) -> None:
     assert store.entry(Item("qe-identity", ("tdx",))) == newer
 
 
+def test_the_store_goes_back_no_more_where_the_newer_bytes_are_lost(store: Store) -> None:
+    fill(store, TDX)
+    for path in files_below(store.directory / "blobs"):
+        path.write_bytes(b"damaged")
+    again = {item.kind: outcome for item, outcome in fill(store, OTHER_TDX)}
+    assert (again["qe-identity"], again["pck-crl"]) == ("older", "older")
+    assert {item.kind: outcome for item, outcome in fill(store, TDX)}["pck-crl"] == "stored"
+
+
 def test_the_same_item_in_another_form_is_the_same(store: Store) -> None:
     files = files_of(MILAN)
     fill(store, MILAN)
