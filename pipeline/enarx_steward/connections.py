@@ -27,24 +27,47 @@ class BoundedLoop(asyncio.SelectorEventLoop):
 
 
 class BoundedConnection(H11Protocol):
-    """HTTP/1.1 on a connection that lives for at most 30 seconds, and as long as a request is being answered."""
+    """HTTP/1.1 on a connection that lives for at most 30 seconds, and as long as a request is being answered.
+
+    A client that does not take its answers is cut off. When all places are taken, the connection on which nothing has
+    been asked for the longest makes room for a new one.
+    """
 
     LIFETIME: ClassVar[timedelta] = timedelta(seconds=30)
     _end: asyncio.TimerHandle
+    _since: float
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
-        self._end_later()
+        self._since = self.loop.time()
+        self._look_later()
+        if self.limit_concurrency is not None and len(self.connections) >= self.limit_concurrency:
+            self._make_room()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._end.cancel()
         super().connection_lost(exc)
 
-    def _end_later(self) -> None:
+    @property
+    def _idle(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _make_room(self) -> None:
+        idle = [one for one in self.connections if isinstance(one, BoundedConnection) and one._idle and one is not self]
+        if idle:
+            oldest = min(idle, key=lambda one: one._since)
+            self.connections.discard(oldest)  # now: what it holds is only let go of in a later turn of the loop
+            oldest.transport.abort()
+
+    def _look_later(self) -> None:
         self._end = self.loop.call_later(self.LIFETIME.total_seconds(), self._end_if_idle)
 
     def _end_if_idle(self) -> None:
-        if self.cycle is None or self.cycle.response_complete:
+        if self.flow.write_paused:
+            self.transport.abort()
+        elif self._idle:
             self.transport.close()
+            # It closes once all is sent, which a client that does not read can put off.
+            self._end = self.loop.call_later(self.LIFETIME.total_seconds(), self.transport.abort)
         else:
-            self._end_later()
+            self._look_later()
