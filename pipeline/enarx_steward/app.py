@@ -57,6 +57,7 @@ Posted = TypeVar("Posted", bound=CertificateBody)
 _log = logging.getLogger("enarx_steward")
 
 _certificate_body = msgspec.json.Decoder(CertificateBody)
+_LENGTHS = (b"content-length", b"transfer-encoding")
 _renewal_body = msgspec.json.Decoder(RenewalBody)
 
 
@@ -83,7 +84,7 @@ def make_app(
         Route("/v1/log/head", _log_head, methods=["GET"]),
         Route("/v1/openapi.json", _openapi, methods=["GET"]),
     ]
-    middleware = [*outermost, Middleware(LimitedRate, steward=steward)]
+    middleware = [*outermost, Middleware(OneLength), Middleware(LimitedRate, steward=steward)]
     if hosts is not None:
         middleware.append(Middleware(KnownHosts, hosts=frozenset(hosts)))
     app = Starlette(
@@ -95,6 +96,23 @@ def make_app(
     app.state.transport = transport
     app.state.body_timeout = body_timeout
     return app
+
+
+class OneLength:
+    """Refuses requests that give the length of their body in two ways, and has their connection closed.
+
+    A proxy that goes by the other one would take what follows for a part of the body, and here it is the next request:
+    of whoever comes next, or by an address that the proxy never saw (RFC 9112, section 11.2).
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not all(_headers(scope, name) for name in _LENGTHS):
+            await self._app(scope, receive, send)
+        else:
+            await answers.error(scope["path"], 400, {"Connection": "close"})(scope, receive, send)
 
 
 class LimitedRate:

@@ -71,6 +71,19 @@ def test_a_request_under_way_is_answered_before_the_end(start, keep):
     assert running.process.returncode == 0
 
 
+@pytest.mark.parametrize("path", ["/v1/nonce", "/"])
+def test_a_request_of_two_lengths_is_refused_and_no_other_is_read_after_it(start, path):
+    host, _, port = start().client.url.removeprefix("http://").rpartition(":")
+    head = f"POST {path} HTTP/1.1\r\nHost: {host}\r\n"
+    lengths = "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+    smuggled = f"GET /v1/info HTTP/1.1\r\nHost: {host}\r\n\r\n"
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        connection.sendall((head + lengths + smuggled).encode())
+        said = b"".join(iter(lambda: connection.recv(4096), b""))
+    assert said.startswith(b"HTTP/1.1 400")
+    assert said.count(b"HTTP/1.1") == 1
+
+
 def test_it_listens_on_the_loopback_interface_alone(start):
     port = int(start().client.url.rpartition(":")[2])
     for family, address in ((socket.AF_INET, "127.0.0.2"), (socket.AF_INET6, "::1")):
