@@ -10,6 +10,8 @@ import asyncio
 from datetime import timedelta
 from typing import Any, ClassVar, Final
 
+import uvicorn
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HANDSHAKE: Final = timedelta(seconds=10)
@@ -71,3 +73,22 @@ class BoundedConnection(H11Protocol):
             self._end = self.loop.call_later(self.LIFETIME.total_seconds(), self.transport.abort)
         else:
             self._look_later()
+
+
+def configure(
+    app: ASGIApp, *, most: int, shutdown: timedelta, log_config: dict[str, Any] | None = None, access_log: bool = True
+) -> uvicorn.Config:
+    """A server with bounds: of `most` connections, and `shutdown` for requests under way when it is to end."""
+    return uvicorn.Config(
+        app,
+        http=BoundedConnection,
+        loop=f"{BoundedLoop.__module__}:{BoundedLoop.__name__}",
+        ws="none",
+        lifespan="off",
+        log_config=log_config,
+        access_log=access_log,
+        proxy_headers=False,
+        server_header=False,
+        limit_concurrency=most,
+        timeout_graceful_shutdown=int(shutdown.total_seconds()),
+    )

@@ -10,7 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Collection, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 import uvicorn
@@ -30,7 +30,7 @@ from enarx_collateral import CollateralError, Store
 from enarx_collateral.item import KEPT_FOR_GOOD
 
 from .app import KnownHosts
-from .connections import BoundedConnection
+from .connections import configure
 from .database import Database
 from .decisions import Decision, Issued
 from .errors import Unavailable
@@ -40,6 +40,7 @@ from .openapi import OPERATIONS
 
 PATH: Final = "/metrics"
 MAX_CONNECTIONS: Final = 16
+SHUTDOWN: Final = timedelta(seconds=1)
 BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 """Seconds."""
 OTHER: Final = "other"
@@ -206,19 +207,8 @@ class Endpoint:
     def _config(self) -> uvicorn.Config:
         routes = [Route(PATH, self._show)]
         known = [] if self._hosts is None else [Middleware(KnownHosts, hosts=frozenset(self._hosts))]
-        return uvicorn.Config(
-            Starlette(routes=routes, middleware=known),
-            http=BoundedConnection,
-            loop="asyncio",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            limit_concurrency=MAX_CONNECTIONS,
-            timeout_graceful_shutdown=1,
-        )
+        app = Starlette(routes=routes, middleware=known)
+        return configure(app, most=MAX_CONNECTIONS, shutdown=SHUTDOWN, access_log=False)
 
 
 def _gauge(name: str, about: str, value: float) -> Metric:

@@ -11,6 +11,7 @@ import logging
 import os
 import socket
 from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -23,7 +24,7 @@ from . import database, state
 from . import policy as policy_file
 from .app import make_app
 from .appraisal import Appraiser
-from .connections import BoundedConnection, BoundedLoop
+from .connections import configure
 from .errors import ConfigurationError
 from .issuance import Steward, utc_now
 from .issuance_log import IssuanceLog
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
 MAX_CONNECTIONS: Final = 512
 """Beyond these, a connection is answered with 503."""
-SHUTDOWN_SECONDS: Final = 5
+SHUTDOWN: Final = timedelta(seconds=5)
 """For requests that are under way when the Steward is asked to end."""
 
 _log = logging.getLogger("enarx_steward")
@@ -136,18 +137,8 @@ def _configure(
 ) -> uvicorn.Config:
     named = urlsplit(steward.audience).hostname or ""
     hosts = {"localhost", "127.0.0.1", "::1", options.host, named} if is_loopback(options.host) else None
-    config = uvicorn.Config(
-        make_app(steward, hosts=hosts, transport=options.transport, outermost=outermost),
-        http=BoundedConnection,
-        loop=f"{BoundedLoop.__module__}:{BoundedLoop.__name__}",
-        ws="none",
-        lifespan="off",
-        log_config=_LOG_CONFIG,
-        proxy_headers=False,
-        server_header=False,
-        limit_concurrency=MAX_CONNECTIONS,
-        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
-    )
+    app = make_app(steward, hosts=hosts, transport=options.transport, outermost=outermost)
+    config = configure(app, most=MAX_CONNECTIONS, shutdown=SHUTDOWN, log_config=_LOG_CONFIG)
     config.load()
     config.ssl = tls.context if tls else None
     return config
