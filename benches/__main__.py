@@ -11,7 +11,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-from benches import attestation, cold_run, echo, wasi_calls
+from benches import attestation, cold_run, echo, steward, wasi_calls
 from benches.figures import Section, shown
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
@@ -22,6 +22,7 @@ BENCHMARKS: dict[str, Callable[[float], Section]] = {
     "tls": echo.measure_tls,
     "run": cold_run.measure,
     "attestation": attestation.measure,
+    "steward": steward.measure,
 }
 
 
