@@ -22,14 +22,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from typing import Final, TypeVar
+from functools import partial
+from typing import Final, ParamSpec, TypeVar
 
 import msgspec
 from cryptography.hazmat.primitives.hashes import SHA256
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
@@ -39,6 +40,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from . import answers, checkpoint, openapi
 from .ca import Authority, policy_of
+from .database import POOL_SIZE
 from .enarx_protocol import HANDLERS, MAX_BODY, MEDIA_TYPE_OUT
 from .errors import MalformedRequest, StewardFault
 from .issuance import Steward, utc_now
@@ -52,7 +54,12 @@ BODY_TIMEOUT: Final = timedelta(seconds=30)
 UNLIMITED: Final = frozenset({("GET", "/"), ("HEAD", "/"), ("GET", "/v1/health"), ("HEAD", "/v1/health")})
 """What a monitor asks, also of a Steward that is asked a great deal."""
 
+THREADS: Final = 2 * POOL_SIZE
+"""On which requests are decided: as many as there can be connections to the database."""
+
 Posted = TypeVar("Posted", bound=CertificateBody)
+Given = ParamSpec("Given")
+Answer = TypeVar("Answer")
 
 _log = logging.getLogger("enarx_steward")
 
@@ -95,6 +102,7 @@ def make_app(
     app.state.steward = steward
     app.state.transport = transport
     app.state.body_timeout = body_timeout
+    app.state.threads = ThreadPoolExecutor(THREADS, thread_name_prefix="steward")
     return app
 
 
@@ -169,7 +177,7 @@ async def _enarx(request: Request) -> Response:
     if handler is None:
         return Response(status_code=400)
     body = await _body(request)
-    answer = await run_in_threadpool(handler, _steward(request), body)
+    answer = await _on_a_thread(request, handler, _steward(request), body)
     return Response(answer, media_type=MEDIA_TYPE_OUT)
 
 
@@ -200,7 +208,9 @@ def _intermediates(authority: Authority) -> Iterator[Intermediate]:
 
 
 async def _nonce(request: Request) -> Response:
-    return answers.json(await run_in_threadpool(_steward(request).challenge))
+    steward = _steward(request)
+    challenge = await _on_a_thread(request, steward.challenge) if steward.shares_challenges else steward.challenge()
+    return answers.json(challenge)
 
 
 async def _certificate(request: Request) -> Response:
@@ -223,7 +233,8 @@ async def _posted(request: Request, decoder: msgspec.json.Decoder[Posted]) -> Po
 
 
 async def _certify(request: Request, asked: CertificateBody, renewed: tuple[bytes, ...] | None = None) -> Response:
-    certified = await run_in_threadpool(
+    certified = await _on_a_thread(
+        request,
         _steward(request).certify,
         request=asked.csr,
         nonce=asked.nonce,
@@ -238,12 +249,12 @@ async def _certify(request: Request, asked: CertificateBody, renewed: tuple[byte
 
 async def _health(request: Request) -> Response:
     """Ready to issue: the database answers. `GET /` says that the process lives."""
-    await run_in_threadpool(_the_log(request).head)
+    await _on_a_thread(request, _the_log(request).head)
     return answers.json(Health())
 
 
 async def _log_head(request: Request) -> Response:
-    head = await run_in_threadpool(_the_log(request).head)
+    head = await _on_a_thread(request, _the_log(request).head)
     return answers.json(checkpoint.sign(_steward(request).authority, head, utc_now()))
 
 
@@ -251,7 +262,7 @@ async def _log_page(request: Request) -> Response:
     if not _steward(request).policy.log_public:
         raise HTTPException(403)
     after, limit = _number(request, "after", 0, 0, 2**63 - 1), _number(request, "limit", 100, 1, MAX_PAGE)
-    entries = await run_in_threadpool(_the_log(request).read, after, limit)
+    entries = await _on_a_thread(request, _the_log(request).read, after, limit)
     return answers.json(LogPage(entries, entries[-1].seq if len(entries) == limit else None))
 
 
@@ -298,6 +309,14 @@ async def _http_error(request: Request, exc: Exception) -> Response:
 
 async def _failed(request: Request, exc: Exception) -> Response:  # noqa: ARG001 — uvicorn logs it
     return answers.error(request.url.path, 500)
+
+
+async def _on_a_thread(
+    request: Request, function: Callable[Given, Answer], /, *args: Given.args, **kwargs: Given.kwargs
+) -> Answer:
+    """Do there what computes or waits, so that others are answered meanwhile."""
+    threads: ThreadPoolExecutor = request.app.state.threads
+    return await asyncio.get_running_loop().run_in_executor(threads, partial(function, *args, **kwargs))
 
 
 def _steward(request: Request) -> Steward:

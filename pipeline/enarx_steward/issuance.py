@@ -119,6 +119,11 @@ class Steward:
         self._version = PolicyVersion(authority or replaced.authority, policy)
         return replaced
 
+    @property
+    def shares_challenges(self) -> bool:
+        """Whether other Stewards answer for its challenges too, so that to make one takes a while."""
+        return self._nonces.shared
+
     def challenge(self) -> Challenge:
         """A new challenge. Raises `Overloaded`."""
         return Challenge(self._nonces.open(), self._clock() + self._nonces.lifetime)

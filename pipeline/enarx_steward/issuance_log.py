@@ -62,6 +62,8 @@ class Head(msgspec.Struct, frozen=True):
 
 
 EMPTY: Final = Head(0, NO_HASH)
+_LAST: Final = select(ENTRIES.c.seq, ENTRIES.c.hash).order_by(ENTRIES.c.seq.desc()).limit(1)
+_APPENDED: Final = insert(ENTRIES)
 _decision: msgspec.json.Decoder[Decision] = msgspec.json.Decoder(Decision)
 
 
@@ -142,7 +144,7 @@ class IssuanceLog:
             entry = _next(head, shown(self._clock()), body)
             rows.append({**msgspec.structs.asdict(entry), "body": body.decode()})
             head = Head(entry.seq, entry.hash)
-        connection.execute(insert(ENTRIES), rows)
+        connection.execute(_APPENDED, rows)
 
 
 class _Waiting:
@@ -188,7 +190,7 @@ def _check_next(head: Head, entry: Entry) -> None:
 
 
 def _head(connection: Connection) -> Head:
-    row = connection.execute(select(ENTRIES.c.seq, ENTRIES.c.hash).order_by(ENTRIES.c.seq.desc()).limit(1)).first()
+    row = connection.execute(_LAST).first()
     return EMPTY if row is None else Head(row.seq, row.hash)
 
 

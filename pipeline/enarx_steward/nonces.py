@@ -26,6 +26,8 @@ class Nonces(Protocol):
     """Open nonces, wherever they are."""
 
     lifetime: timedelta
+    shared: bool
+    """Whether they are elsewhere, for several processes."""
 
     def open(self) -> bytes:
         """A new nonce. Raises `Overloaded`, `Unavailable`."""
@@ -39,6 +41,8 @@ class Nonces(Protocol):
 
 class NonceStore:
     """Open nonces of one process. Safe to use from many threads."""
+
+    shared = False
 
     def __init__(
         self,

@@ -24,6 +24,8 @@ HOUSEKEEPING: Final = 1.0
 class SharedNonces:
     """Open nonces in a database. Safe to use from many threads and processes."""
 
+    shared = True
+
     def __init__(self, database: Database, *, lifetime: timedelta = LIFETIME, capacity: int = CAPACITY) -> None:
         self.lifetime = lifetime
         self._database = database
