@@ -13,8 +13,9 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
+import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
@@ -39,7 +40,7 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
 
 from . import state
 from .errors import ConfigurationError, Unavailable
@@ -117,6 +118,8 @@ class Database:
     def __init__(self, engine: Engine, shown: str) -> None:
         self._engine = engine
         self._writing = engine.execution_options(writes=True)
+        self._away = False
+        self._finding_out = threading.Lock()
         self.shown = shown
         """Where it is, for people."""
 
@@ -155,10 +158,23 @@ class Database:
 
     @contextmanager
     def _faults(self) -> Iterator[None]:
+        """While the database is away, one at a time finds out whether it is back, and others are told at once."""
+        with self._one_finds_out() if self._away else nullcontext():
+            try:
+                yield
+            except SQLAlchemyError as exc:
+                self._away = self.shared and _is_lost(exc)
+                raise Unavailable(f"the database {self.shown} does not answer as it should: {_reason(exc)}") from exc
+            self._away = False
+
+    @contextmanager
+    def _one_finds_out(self) -> Iterator[None]:
+        if not self._finding_out.acquire(blocking=False):
+            raise Unavailable(f"the database {self.shown} does not answer")
         try:
             yield
-        except SQLAlchemyError as exc:
-            raise Unavailable(f"the database {self.shown} does not answer as it should: {_reason(exc)}") from exc
+        finally:
+            self._finding_out.release()
 
     def _prepare(self) -> None:
         """Make the schema, or check its version. A role that may not make tables can use a schema that is there."""
@@ -211,6 +227,8 @@ def open_url(url: str) -> Database:
     """The PostgreSQL database at a URL. Raises `ConfigurationError`, also if it cannot be reached."""
     parsed = _postgresql_url(url)
     try:
+        from .postgresql import connect  # psycopg is an extra
+
         engine = create_engine(
             parsed,
             connect_args=_POSTGRESQL_PATIENCE,
@@ -224,6 +242,7 @@ def open_url(url: str) -> Database:
         raise ConfigurationError(
             "PostgreSQL needs the package psycopg", hint="pip install 'enarx-deploy[postgresql]'"
         ) from exc
+    event.listen(engine, "do_connect", connect)
     event.listen(engine, "connect", _set_up_postgresql)
     return _prepared(Database(engine, parsed.render_as_string()))
 
@@ -312,6 +331,11 @@ def _set_up_postgresql(connection: Any, record: object) -> None:  # noqa: ARG001
             "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
         )
     connection.commit()
+
+
+def _is_lost(exc: SQLAlchemyError) -> bool:
+    """Whether there is no connection, or none any more; what a server itself says has an SQLSTATE."""
+    return isinstance(exc, DBAPIError) and (exc.connection_invalidated or getattr(exc.orig, "sqlstate", None) is None)
 
 
 def _reason(exc: SQLAlchemyError) -> str:

@@ -56,10 +56,17 @@ class SharedNonces:
             return connection.execute(select(func.count()).select_from(NONCES)).scalar_one()
 
     def _make_room(self) -> None:
+        if self._is_mine_to_count():
+            self._open = self.count()
         with self._lock:
-            now = time.monotonic()
-            if self._counted is None or now - self._counted >= HOUSEKEEPING:
-                self._open, self._counted = self.count(), now
             if self._open >= self._capacity:
                 raise Overloaded("too many challenges are open", hint="ask again in a minute")
             self._open += 1
+
+    def _is_mine_to_count(self) -> bool:
+        """Whether it is time to; meanwhile the others go by the last count."""
+        with self._lock:
+            now = time.monotonic()
+            due = self._counted is None or now - self._counted >= HOUSEKEEPING
+            self._counted = now if due else self._counted
+            return due

@@ -136,6 +136,17 @@ class Process:
         return status
 
 
+def processes(state: str = "RSDT") -> dict[int, int]:
+    """Processes in one of these states, with their parents. The kernel's own list of children may leave some out."""
+    found = {}
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            its, parent, *_ = status.read_text().rpartition(")")[2].split()
+            if its in state:
+                found[int(status.parent.name)] = int(parent)
+    return found
+
+
 POSTGRESQL = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
 
 
@@ -153,7 +164,7 @@ class Cluster:
 
     def start(self) -> None:
         words = ["-D", str(self.place / "data"), "-k", str(self.place), "-c", "listen_addresses="]
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120  # after a kill, it first has the disk write all of its files
         while True:
             self._process = subprocess.Popen(
                 [*self._as, str(POSTGRESQL[-1] / "postgres"), *words],
@@ -172,12 +183,26 @@ class Cluster:
 
     def kill(self) -> None:
         """End it and all its processes without a word."""
-        os.kill(self._process.pid, signal.SIGSTOP)  # so that it has no more of them
-        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text().split()
-        for pid in [*map(int, children), self._process.pid]:
+        for pid in self.freeze():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self._process.wait(timeout=30)
+
+    def freeze(self) -> list[int]:
+        """Have it and all its processes stand still: connections stay, and nobody answers. Returns their numbers."""
+        os.kill(self._process.pid, signal.SIGSTOP)  # first, so that it has no more of them
+        while self._process.pid not in processes(state="T"):
+            time.sleep(0.01)
+        frozen = [pid for pid, parent in processes().items() if parent == self._process.pid]
+        for pid in frozen:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGSTOP)
+        return [*frozen, self._process.pid]
+
+    def thaw(self, frozen: list[int]) -> None:
+        for pid in frozen:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
 
     def stop(self) -> None:
         self._process.send_signal(signal.SIGINT)
@@ -200,15 +225,28 @@ class Cluster:
         subprocess.run([*self._as, str(POSTGRESQL[-1] / tool), *words], check=True, capture_output=True, cwd=self.place)
 
 
-@pytest.fixture(scope="session")
-def cluster():
-    """A running PostgreSQL."""
+@contextlib.contextmanager
+def running_cluster():
     if not POSTGRESQL or shutil.which("psql") is None:
         pytest.skip("PostgreSQL is not installed")
     with tempfile.TemporaryDirectory(prefix="pg.", ignore_cleanup_errors=True) as place:
         running = Cluster(Path(place))
         yield running
         running.stop()
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    """A running PostgreSQL."""
+    with running_cluster() as running:
+        yield running
+
+
+@pytest.fixture
+def own_cluster():
+    """A PostgreSQL for a test that ends or stops it."""
+    with running_cluster() as running:
+        yield running
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import sqlite3
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -364,8 +364,10 @@ def certify_until_it_ends(client, make_keep, got: list[bytes], end: threading.Ev
     with httpx.Client(trust_env=False, timeout=30) as http:
         client = replace(client, http=http)
         while not end.is_set():
-            with suppress(httpx.HTTPError):
+            try:
                 got.append(client.certify(make_keep())[0].public_bytes(Encoding.DER))
+            except httpx.HTTPError:
+                time.sleep(0.05)
 
 
 @pytest.fixture
@@ -415,6 +417,49 @@ def test_a_steward_that_is_killed_has_logged_all_that_it_gave_out(start, store, 
     again = start(*store.options[2:])
     assert got <= logged(store.log())
     again.end()
+
+
+def test_a_postgresql_that_is_killed_has_all_that_was_given_out_and_the_steward_goes_on(start, own_cluster, load):
+    running = start("--database", own_cluster.url("postgres"))
+    got = load(running.client)
+    wait_for(got, 40)
+    own_cluster.kill()
+    assert is_unavailable(running.client)
+    own_cluster.start()
+    wait_for(got, len(got) + 40)
+    given = digests(load.finish())
+    assert running.end() == 0
+    with closing(database.open_url(own_cluster.url("postgres"))) as opened:
+        assert given <= logged(IssuanceLog(opened))
+
+
+def test_a_postgresql_that_stands_still_is_said_so_and_keeps_no_steward_from_its_end(start, own_cluster, load):
+    running = start("--database", own_cluster.url("postgres"))
+    got = load(running.client)
+    wait_for(got, 10)
+    with frozen(own_cluster):
+        assert is_unavailable(running.client)
+        # More than there are threads; if each of them waited for the database, the last would give up.
+        with ThreadPoolExecutor(64) as pool:
+            assert all(pool.map(is_unavailable, [running.client] * 64))
+    wait_for(got, len(got) + 10)
+    with frozen(own_cluster):
+        assert is_unavailable(running.client)
+        assert running.end() == 0
+
+
+@contextmanager
+def frozen(cluster):
+    stopped = cluster.freeze()
+    try:
+        yield
+    finally:
+        cluster.thaw(stopped)
+
+
+def is_unavailable(client) -> bool:
+    answer = httpx.post(f"{client.url}/v1/nonce", trust_env=False, timeout=30)
+    return (answer.status_code, answer.json()["code"]) == (503, "unavailable")
 
 
 def test_the_log_is_told_page_by_page_where_the_policy_makes_it_public(start, keep):

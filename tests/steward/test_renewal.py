@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import httpx
 import pytest
 from cryptography import x509
 
+from enarx_steward import database
 from enarx_steward import policy as policy_file
 from enarx_steward.ca import Authority
 from enarx_steward.errors import MalformedRequest, Refused
 from enarx_steward.issuance import Steward
+from enarx_steward.issuance_log import IssuanceLog
 from enarx_steward.root import Root
 
 KVM = '[kvm]\nany_workload = true\nnames = ["localhost"]\n'
@@ -58,6 +62,17 @@ def test_a_certificate_is_renewed_for_the_same_key_or_another(steward, keep, mak
         leaf.verify_directly_issued_by(issuers[0])
         assert leaf.public_key() == holder.key.public_key()
         assert leaf.serial_number != x509.load_der_x509_certificate(old[0]).serial_number
+
+
+def test_the_log_says_whose_place_a_certificate_takes(start, keep):
+    running = start()
+    old = first(running.client, keep)
+    new = issued(renew(running.client, keep, old))
+    with closing(database.open_file(running.state / "issuance.db")) as opened:
+        entries = [entry.decision() for entry in IssuanceLog(opened).walk()]
+    digests = [hashlib.sha256(chain[0]).hexdigest() for chain in (old, new)]
+    assert [entry.certificate_sha256 for entry in entries] == digests
+    assert [entry.renewal_of for entry in entries] == [None, digests[0]]
 
 
 def test_everything_is_appraised_anew(steward, keep):
