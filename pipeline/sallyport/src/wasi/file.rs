@@ -41,8 +41,12 @@ pub fn fd_datasync(guest: &mut Guest, _: &mut Memory, args: &Args) -> Answer {
     }
 }
 
+/// As POSIX has it for `ftruncate`: `INVAL` for a stream.
 pub fn fd_filestat_set_size(guest: &mut Guest, _: &mut Memory, args: &Args) -> Answer {
-    let (tree, opened) = opened(guest, args.u32(0))?;
+    let Descriptor::Opened(opened, _) = guest.table.get(args.u32(0))? else {
+        return Err(Errno::INVAL.into());
+    };
+    let tree = &mut guest.tree;
     Ok(tree.fd_filestat_set_size(opened.file()?, args.u64(1), wall_clock())?)
 }
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use sallyport::block::Block;
 use sallyport::errno::Errno;
+use sallyport::fs::{Access, Limits, Tree, rights};
 use sallyport::guest::port::Port;
 use sallyport::guest::{FileKind, Guest};
 use sallyport::host::Host;
@@ -26,6 +27,11 @@ const FLAGS: u32 = 72;
 const EVENTS: u32 = 256;
 const SUBSCRIPTIONS: u32 = 16 << 10;
 const DATA: u32 = 64 << 10;
+/// Where a test puts a path, which `with_file` sets to `f`, and where it lets results be written.
+pub const NAME: u32 = 1 << 20;
+pub const OUT: u32 = 2 << 20;
+/// What `with_file` fills the memory at `OUT` with.
+pub const UNTOUCHED: u8 = 0xa5;
 
 /// A workload without wasm: it calls WASI functions by name.
 pub struct Workload {
@@ -63,6 +69,18 @@ impl Workload {
     pub fn word(&self, at: u32) -> u32 {
         let at = at as usize;
         u32::from_le_bytes(self.memory[at..at + 4].try_into().unwrap())
+    }
+
+    pub fn long(&self, at: u32) -> u64 {
+        u64::from(self.word(at)) | u64::from(self.word(at + 4)) << 32
+    }
+
+    /// Open the file of `with_file` to read and seek.
+    pub fn open_file(&mut self) -> u64 {
+        let rights = rights::FD_READ | rights::FD_SEEK | rights::FD_FILESTAT_GET;
+        let args = [1, 0, NAME.into(), 1, 0, rights, 0, 0, OUT.into()];
+        self.call("path_open", &args).unwrap();
+        self.word(OUT).into()
     }
 
     fn iovec(&mut self, len: usize) {
@@ -151,6 +169,28 @@ pub fn workload(guest: Guest) -> Workload {
         guest,
         memory: vec![0; 4 << 20],
     }
+}
+
+/// A workload with one file `f` of ten bytes below the directory 1; entry 0 is `null`.
+pub fn with_file() -> (Host, Workload) {
+    let host = Host::new(1, 0, 4096).unwrap();
+    host.start().unwrap();
+    let mut guest = guest_of(&host);
+    guest.add_file(FileKind::Null).unwrap();
+    let limits = Limits {
+        max_bytes: 1 << 20,
+        max_inodes: 16,
+        max_file_bytes: 1 << 20,
+    };
+    guest.tree = Tree::new(limits, 0).unwrap();
+    let bytes = (*b"0123456789").into();
+    guest.tree.insert_file(b"/d/f", bytes, Access::CopyOnWrite, 5).unwrap();
+    guest.add_preopen(b"/d").unwrap();
+    guest.open_for_business();
+    let mut workload = workload(guest);
+    workload.memory[NAME as usize] = b'f';
+    workload.memory[OUT as usize..][..128].fill(UNTOUCHED);
+    (host, workload)
 }
 
 /// A Keep whose entry 0 is a connected plain socket; answers the other end too.
