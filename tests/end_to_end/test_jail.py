@@ -128,3 +128,15 @@ def test_compiled_code_that_cannot_be_used_is_made_anew_inside_the_jail(cli, pro
     assert kept.read_bytes() == good
     limited = cli("run", module, "--set", "resources.time=60", env=cache)
     assert (limited.returncode, limited.stdout) == (0, "Hello, world!\n"), limited.stderr
+
+
+def test_functions_that_take_the_compiler_much_memory_are_compiled_inside_the_jail(cli, tmp_path: Path) -> None:
+    """glibc shrinks a thread's heap once it is large, and opened a file before it did."""
+    import wasmtime
+
+    step = "(local.set $x (i32.add (i32.mul (local.get $x) (i32.const {})) (i32.load (i32.const 0))))"
+    large = "(func (param $x i32) (result i32) " + "".join(map(step.format, range(8000))) + " (local.get $x))"
+    module = tmp_path / "large.wasm"
+    module.write_bytes(wasmtime.wat2wasm(f'(module (memory 1) {large * 8} (func (export "_start")))'))
+    ran = cli("run", str(module), env={"ENARX_DEPLOY_CACHE_DIR": str(tmp_path / "cache")})
+    assert ran.returncode == 0, ran.stderr
