@@ -2,6 +2,7 @@
 //!
 //! - [`layout`], [`memory`], [`shared`], [`block`]: the shared memory
 //! - [`claim`], [`ring`]: what may be believed of what the other half writes there
+//! - [`patience`]: how long a half looks for news before it sleeps
 //! - [`host`]: the host half, which moves bytes between descriptors and rings
 //! - [`guest`]: the guest half, which is the workload's descriptors, with TLS ending inside
 //! - [`fs`], [`errno`]: the private file system
@@ -25,6 +26,7 @@ pub mod host;
 pub mod jail;
 pub mod layout;
 pub mod memory;
+pub mod patience;
 mod python;
 pub mod report;
 pub mod ring;

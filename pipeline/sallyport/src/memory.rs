@@ -9,8 +9,9 @@ use std::time::Duration;
 /// Each method panics if the place is not aligned or not inside: offsets come from the layout, never from the other
 /// half.
 pub trait Memory {
-    /// How often to look for news before going to sleep: about as long as a wake-up through the kernel would take.
-    const SPINS: u32 = 200;
+    /// Whether a half may look for news for a while before it sleeps (see [`crate::patience`]): not where every step
+    /// is one to be tried in each order.
+    const MAY_LOOK: bool = true;
 
     /// The 32-bit word at `offset`, read once.
     fn load32(&self, offset: usize) -> u32;

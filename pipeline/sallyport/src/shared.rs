@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io::Errno;
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
 use rustix::thread::futex;
 
 use crate::memory::Memory;
@@ -87,6 +87,15 @@ impl Mapping {
         let parts = ranges.map(|range| rustix::io::IoSlice::new(self.kernel_range(range)));
         let used = if ranges[1].1 == 0 { 1 } else { 2 };
         rustix::io::writev(fd, &parts[..used])
+    }
+
+    /// Give the pages of a range back to the kernel: they read as zeroes from now on, for both halves. Where the kernel
+    /// refuses they stay, which costs memory alone.
+    pub fn give_back(&self, offset: usize, len: usize) {
+        assert!(len <= self.len && offset <= self.len - len);
+        // SAFETY: inside the mapping (just checked), which is shared memory that anyone may change at any time; no
+        // reference into it exists.
+        let _ = unsafe { madvise(self.base.as_ptr().add(offset).cast(), len, Advice::LinuxRemove) };
     }
 
     /// A range as the slice that the system-call wrappers want.

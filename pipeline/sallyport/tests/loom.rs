@@ -58,7 +58,7 @@ impl Shared {
 }
 
 impl Memory for Shared {
-    const SPINS: u32 = 0;
+    const MAY_LOOK: bool = false;
 
     fn load32(&self, offset: usize) -> u32 {
         self.load64(offset) as u32
@@ -273,29 +273,37 @@ fn no_mark_is_lost_to_a_guest_that_goes_to_sleep() {
 
 #[test]
 fn no_mark_is_lost_to_a_host_that_goes_to_sleep() {
-    every_order(4, || {
-        let (shared, bell) = (Shared::new(), Bell::new());
-        let (guest, guests_bell) = (shared.clone(), bell.clone());
-        let marker = loom::thread::spawn(move || {
-            let block = guest.block();
-            for slot in 0..SLOTS {
-                block.mark(Half::Host, slot);
-                if block.host_needs_bell() {
-                    guests_bell.ring();
-                }
+    every_order(4, || host_goes_to_sleep(false));
+}
+
+#[test]
+fn no_mark_is_lost_to_a_host_that_looks_before_it_goes_to_sleep() {
+    every_order(4, || host_goes_to_sleep(true));
+}
+
+fn host_goes_to_sleep(looks: bool) {
+    let (shared, bell) = (Shared::new(), Bell::new());
+    let (guest, guests_bell) = (shared.clone(), bell.clone());
+    let marker = loom::thread::spawn(move || {
+        let block = guest.block();
+        for slot in 0..SLOTS {
+            block.mark(Half::Host, slot);
+            if block.host_needs_bell() {
+                guests_bell.ring();
             }
-        });
-        let block = shared.block();
-        let (mut marked, mut heard) = (Vec::new(), 0);
-        while !(marked.contains(&0) && marked.contains(&1)) {
-            if block.host_may_sleep() {
-                bell.wait(&mut heard);
-            }
-            block.host_is_awake();
-            block.take_marks(Half::Host, &mut marked);
         }
-        marker.join().unwrap();
     });
+    let block = shared.block();
+    let (mut marked, mut heard) = (Vec::new(), 0);
+    while !(marked.contains(&0) && marked.contains(&1)) {
+        let seen = looks && block.is_marked(Half::Host);
+        if !seen && block.host_may_sleep() {
+            bell.wait(&mut heard);
+        }
+        block.host_is_awake();
+        block.take_marks(Half::Host, &mut marked);
+    }
+    marker.join().unwrap();
 }
 
 #[test]

@@ -10,6 +10,7 @@ use crate::block::{Block, Half};
 use crate::errno::Errno;
 use crate::layout::{report, slot as word, state};
 use crate::memory::Memory;
+use crate::patience::Patience;
 use crate::ring::{Impossible, Positions};
 use crate::shared::Mapping;
 
@@ -32,6 +33,7 @@ pub struct Port<M = Mapping, D = OwnedFd> {
     streams: Vec<Stream>,
     marks: Vec<u32>,
     told_host: bool,
+    patience: Patience,
 }
 
 /// Something that happened to a slot.
@@ -80,6 +82,7 @@ impl<M: Memory, D: Doorbell> Port<M, D> {
             streams,
             marks: Vec::new(),
             told_host: false,
+            patience: Patience::new(),
         }
     }
 
@@ -140,18 +143,17 @@ impl<M: Memory, D: Doorbell> Port<M, D> {
         Some(file)
     }
 
-    /// Sleep until the host marks something, at most until `deadline`. A short spin first: most answers are near.
+    /// Sleep until the host marks something, at most until `deadline`. It is looked for first, while that is worth it.
     pub fn wait(&mut self, deadline: Option<Instant>) {
         self.tell_host();
-        for _ in 0..M::SPINS {
-            if self.block.is_marked(Half::Guest) {
-                return;
-            }
-            std::hint::spin_loop();
+        let block = &self.block;
+        if M::MAY_LOOK && self.patience.look(|| block.is_marked(Half::Guest)) {
+            return;
         }
         let limit = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         if limit != Some(Duration::ZERO) {
             self.block.guest_sleep(limit);
+            self.patience.slept();
         }
     }
 

@@ -15,11 +15,11 @@ use rustix::net::{SocketFlags, accept_with, sockopt};
 use super::stream::{Ends, Moved, Served, Stream};
 use super::{Answer, Counters, Orders, held};
 use crate::block::{Block, BlockError, Half};
+use crate::patience::Patience;
 
-/// Names in epoll data: below are slots' inputs, then slots' outputs, then listeners, and the bells.
-const OUTPUT: u64 = 1 << 32;
-const LISTENER: u64 = 2 << 32;
-const BELL: u64 = 3 << 32;
+/// Names in epoll data: below are slots, then listeners, and the bells.
+const LISTENER: u64 = 1 << 32;
+const BELL: u64 = 2 << 32;
 
 /// How long a peer that reads nothing may keep a slot whose workload has closed it.
 const LINGER: Duration = Duration::from_secs(30);
@@ -59,6 +59,11 @@ pub struct EventLoop {
     orders: Arc<Orders>,
     counters: Arc<Counters>,
     moved: Moved,
+    /// The guest was told of something that it may answer.
+    told_guest: bool,
+    patience: Patience,
+    /// The last look was not in vain, and the kernel was not asked since.
+    saw_answer: bool,
 }
 
 impl EventLoop {
@@ -98,6 +103,9 @@ impl EventLoop {
             orders,
             counters,
             moved: Moved::default(),
+            told_guest: false,
+            patience: Patience::new(),
+            saw_answer: false,
         })
     }
 
@@ -129,14 +137,9 @@ impl EventLoop {
     }
 
     fn open(&mut self, slot: u32, file: u32, ends: Ends, fault: Option<Errno>) -> Result<(), Errno> {
-        let watch = EventFlags::ET | EventFlags::RDHUP;
-        let watched = [
-            (ends.input.as_ref(), EventFlags::IN, u64::from(slot)),
-            (ends.output.as_ref(), EventFlags::OUT, OUTPUT | u64::from(slot)),
-        ];
-        for (fd, flag, name) in watched {
-            let Some(fd) = fd else { continue };
-            match epoll::add(&self.epoll, fd, EventData::new_u64(name), watch | flag) {
+        if let Some((fd, readiness)) = ends.to_watch() {
+            let watch = readiness | EventFlags::ET | EventFlags::RDHUP;
+            match epoll::add(&self.epoll, fd, EventData::new_u64(slot.into()), watch) {
                 // A regular file is always ready, and epoll will not watch it.
                 Ok(()) | Err(Errno::PERM) => {}
                 Err(fault) => return Err(fault),
@@ -169,8 +172,10 @@ impl EventLoop {
             if self.is_finished() {
                 return Ok(());
             }
-            self.wait(&mut events)?;
-            self.note_events(&mut events, &mut work);
+            if !self.sees_answer() {
+                self.wait(&mut events)?;
+                self.note_events(&mut events, &mut work);
+            }
             self.block.take_marks(Half::Host, &mut work);
             work.append(&mut self.unfinished);
             self.note_orders(&mut work);
@@ -189,6 +194,7 @@ impl EventLoop {
             return Ok(());
         };
         let served = stream.serve(&self.block, &mut self.moved);
+        self.told_guest |= stream.told_guest;
         if stream.is_unfinished {
             self.unfinished.push(slot);
         }
@@ -283,9 +289,25 @@ impl EventLoop {
         }
     }
 
-    fn wait(&mut self, events: &mut Vec<Event>) -> Result<(), String> {
+    /// Look for the guest's answer to what it was just told, which is often near, before the kernel is asked for
+    /// anything. Not twice in a row: descriptors have their turn in between.
+    fn sees_answer(&mut self) -> bool {
+        let block = &self.block;
+        self.saw_answer = std::mem::take(&mut self.told_guest)
+            && !self.saw_answer
+            && !self.has_more_to_do()
+            && self.patience.look(|| block.is_marked(Half::Host));
+        self.saw_answer
+    }
+
+    /// Whether there is work that neither the kernel nor the guest has to announce.
+    fn has_more_to_do(&self) -> bool {
         let more_to_accept = self.listeners.iter().any(|listener| listener.waiting) && !self.free.is_empty();
-        let may_sleep = !more_to_accept && self.unfinished.is_empty() && self.block.host_may_sleep();
+        more_to_accept || !self.unfinished.is_empty()
+    }
+
+    fn wait(&mut self, events: &mut Vec<Event>) -> Result<(), String> {
+        let may_sleep = !self.has_more_to_do() && self.block.host_may_sleep();
         let limit = if !may_sleep {
             Some(Duration::ZERO)
         } else if self.has_timed_work() {
@@ -299,6 +321,7 @@ impl EventLoop {
         });
         let waited = epoll::wait(&self.epoll, spare_capacity(events), limit.as_ref());
         self.block.host_is_awake();
+        self.patience.slept();
         match waited {
             Ok(_) | Err(Errno::INTR) => Ok(()),
             Err(fault) => Err(format!("epoll: {fault}")),
@@ -311,12 +334,12 @@ impl EventLoop {
             match name & !0xffff_ffff {
                 BELL => {}
                 LISTENER => self.note_connection((name & 0xffff_ffff) as usize),
-                side => {
-                    let slot = (name & 0xffff_ffff) as u32;
+                _ => {
+                    let slot = name as u32;
                     let Some(stream) = &mut self.streams[slot as usize] else {
                         continue;
                     };
-                    note_readiness(stream, side == OUTPUT, flags);
+                    note_readiness(stream, flags);
                     work.push(slot);
                 }
             }
@@ -390,12 +413,9 @@ impl EventLoop {
     }
 }
 
-fn note_readiness(stream: &mut Stream, is_output: bool, flags: EventFlags) {
+fn note_readiness(stream: &mut Stream, flags: EventFlags) {
     let broken = flags.intersects(EventFlags::ERR | EventFlags::HUP);
-    if is_output {
-        stream.writable |= broken || flags.contains(EventFlags::OUT);
-    } else {
-        stream.hung_up |= broken || flags.contains(EventFlags::RDHUP);
-        stream.readable |= stream.hung_up || flags.contains(EventFlags::IN);
-    }
+    stream.writable |= broken || flags.contains(EventFlags::OUT);
+    stream.hung_up |= broken || flags.contains(EventFlags::RDHUP);
+    stream.readable |= stream.hung_up || flags.contains(EventFlags::IN);
 }

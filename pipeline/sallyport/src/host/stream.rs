@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use rustix::event::epoll::EventFlags;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, Mode, OFlags, fcntl_getfl, fstat, makedev, open};
 use rustix::io::Errno;
@@ -17,13 +18,18 @@ use crate::ring::{Impossible, Positions};
 /// (PIPE_BUF of pipe(7)) without blocking.
 const PIPE_BUF: usize = 4096;
 
+/// Bytes that may have gone through a ring whose pages are not worth giving back.
+const LEFT_RESIDENT: u32 = 16 * 1024;
+
 /// Bytes read for one slot before the others get their turn.
 const TURN: u64 = 256 * 1024;
 
 /// The descriptors behind a slot.
 pub struct Ends {
-    pub(super) input: Option<OwnedFd>,
-    pub(super) output: Option<OwnedFd>,
+    /// Closed once neither direction needs it.
+    fd: Option<OwnedFd>,
+    reads: bool,
+    writes: bool,
     /// The descriptors belong to others too (a terminal, a pipe of the shell) and could not be opened anew, so their
     /// flags stay as they are and readiness is asked before each call.
     may_block: bool,
@@ -34,10 +40,10 @@ impl Ends {
     /// A connected socket, made non-blocking.
     pub fn socket(fd: OwnedFd) -> Result<Self, Errno> {
         rustix::io::ioctl_fionbio(&fd, true)?;
-        let output = rustix::io::fcntl_dupfd_cloexec(&fd, 3)?;
         Ok(Self {
-            input: Some(fd),
-            output: Some(output),
+            fd: Some(fd),
+            reads: true,
+            writes: true,
             may_block: false,
             is_socket: true,
         })
@@ -46,8 +52,9 @@ impl Ends {
     /// Nothing: what stands for a connection that could not be made.
     pub fn none() -> Self {
         Self {
-            input: None,
-            output: None,
+            fd: None,
+            reads: false,
+            writes: false,
             may_block: false,
             is_socket: true,
         }
@@ -58,8 +65,9 @@ impl Ends {
         let fd = opened_anew(&fd, OFlags::RDONLY).unwrap_or(fd);
         let may_block = !fcntl_getfl(&fd)?.contains(OFlags::NONBLOCK);
         Ok(Self {
-            input: Some(fd),
-            output: None,
+            fd: Some(fd),
+            reads: true,
+            writes: false,
             may_block,
             is_socket: false,
         })
@@ -70,11 +78,43 @@ impl Ends {
         let fd = opened_anew(&fd, OFlags::WRONLY).unwrap_or(fd);
         let may_block = !fcntl_getfl(&fd)?.contains(OFlags::NONBLOCK);
         Ok(Self {
-            input: None,
-            output: Some(fd),
+            fd: Some(fd),
+            reads: false,
+            writes: true,
             may_block,
             is_socket: false,
         })
+    }
+
+    /// The descriptor, and what to watch it for.
+    pub(super) fn to_watch(&self) -> Option<(&OwnedFd, EventFlags)> {
+        let readiness = [(self.reads, EventFlags::IN), (self.writes, EventFlags::OUT)];
+        let wanted = readiness.into_iter().filter(|(wanted, _)| *wanted);
+        self.fd.as_ref().map(|fd| (fd, wanted.map(|(_, flag)| flag).collect()))
+    }
+
+    fn input(&self) -> Option<&OwnedFd> {
+        self.fd.as_ref().filter(|_| self.reads)
+    }
+
+    fn output(&self) -> Option<&OwnedFd> {
+        self.fd.as_ref().filter(|_| self.writes)
+    }
+
+    fn end_input(&mut self) {
+        self.reads = false;
+        self.close_if_unused();
+    }
+
+    fn end_output(&mut self) {
+        self.writes = false;
+        self.close_if_unused();
+    }
+
+    fn close_if_unused(&mut self) {
+        if !self.reads && !self.writes {
+            self.fd = None;
+        }
     }
 }
 
@@ -97,6 +137,8 @@ pub struct Stream {
     asked_for_room: bool,
     /// Its turn is over, but there is more to read.
     pub(super) is_unfinished: bool,
+    /// The guest was told of something when it was served last.
+    pub(super) told_guest: bool,
     /// When the guest was seen to have released the slot while bytes were left to deliver, or when one was last taken.
     pub(super) released_at: Option<Instant>,
 }
@@ -123,7 +165,7 @@ impl Stream {
     /// Open `slot` for the guest: generation first is told last, so that the guest sees a whole line. With `fault`, it
     /// has ended by it already.
     pub fn open(block: &Block, slot: u32, generation: u32, file: u32, ends: Ends, fault: Option<Errno>) -> Self {
-        let fin = if ends.input.is_none() { state::FIN } else { 0 };
+        let fin = if ends.reads { 0 } else { state::FIN };
         let stream = Self {
             ends,
             slot,
@@ -139,6 +181,7 @@ impl Stream {
             shut: false,
             asked_for_room: false,
             is_unfinished: false,
+            told_guest: true,
             released_at: None,
         };
         block.publish(slot, word::IN_TAIL, 0);
@@ -154,9 +197,9 @@ impl Stream {
     /// Move what can be moved, both ways, and tell the guest what has changed.
     pub fn serve(&mut self, block: &Block, moved: &mut Moved) -> Result<Served, Impossible> {
         self.look_at_guest(block)?;
-        let mut news = self.deliver(block, moved)?;
-        news |= self.collect(block, moved)?;
-        if news {
+        let room = self.deliver(block, moved)?;
+        self.told_guest = self.collect(block, moved)? || room;
+        if self.told_guest {
             block.mark(Half::Guest, self.slot);
         }
         Ok(self.outcome())
@@ -172,14 +215,29 @@ impl Stream {
     /// Close: the slot is free for another connection. A peer that did not get everything sees a reset, since an
     /// orderly end would tell it that this was all.
     pub fn close(self, block: &Block) {
-        if let Some(output) = &self.ends.output
+        if let Some(output) = self.ends.output()
             && self.ends.is_socket
             && self.outgoing.filled() > 0
         {
             let _ = set_socket_linger(output, Some(Duration::ZERO));
         }
+        self.give_pages_back(block);
         block.publish(self.slot, word::HOST_STATE, 0);
         block.mark(Half::Guest, self.slot);
+    }
+
+    /// Pages that a ring was filled on stay resident until they are given back. Those that each connection needs, a
+    /// handshake and a few messages, are left to the next.
+    fn give_pages_back(&self, block: &Block) {
+        let rings = [
+            (self.incoming.tail(), block.in_ring(self.slot)),
+            (self.outgoing.tail(), block.out_ring(self.slot)),
+        ];
+        for (put, ring) in rings {
+            if put > LEFT_RESIDENT {
+                block.memory().give_back(ring, block.ring() as usize);
+            }
+        }
     }
 
     /// Copy the guest's line, then check it. The state is read first: bytes that were put before FIN are then seen.
@@ -195,7 +253,7 @@ impl Stream {
 
     /// From the out-ring to the descriptor. True if the guest should hear of it.
     fn deliver(&mut self, block: &Block, moved: &mut Moved) -> Result<bool, Impossible> {
-        if self.ends.output.is_none() {
+        if !self.ends.writes {
             return Ok(self.swallow(block));
         }
         let before = self.outgoing.head();
@@ -220,7 +278,7 @@ impl Stream {
     }
 
     fn can_write(&mut self) -> bool {
-        let Some(output) = &self.ends.output else { return false };
+        let Some(output) = self.ends.output() else { return false };
         if self.ends.may_block && !is_ready(output, PollFlags::OUT) {
             self.writable = false;
         }
@@ -228,7 +286,7 @@ impl Stream {
     }
 
     fn write_once(&self, block: &Block) -> Result<u32, Errno> {
-        let output = self.ends.output.as_ref().ok_or(Errno::BADF)?;
+        let output = self.ends.output().ok_or(Errno::BADF)?;
         let mut ranges = self.outgoing.filled_ranges(block.out_ring(self.slot), block.ring());
         if self.ends.may_block {
             ranges[0].1 = ranges[0].1.min(PIPE_BUF);
@@ -242,7 +300,7 @@ impl Stream {
 
     /// Nobody reads any more: drop what is left, and let the guest's writes fail.
     fn output_failed(&mut self, block: &Block, fault: Errno) -> bool {
-        self.ends.output = None;
+        self.ends.end_output();
         self.discard_outgoing(block);
         self.report(block, fault);
         true
@@ -275,11 +333,12 @@ impl Stream {
             return;
         }
         self.shut = true;
-        if let Some(output) = self.ends.output.take()
+        if let Some(output) = self.ends.output()
             && self.ends.is_socket
         {
-            let _ = shutdown(&output, Shutdown::Write);
+            let _ = shutdown(output, Shutdown::Write);
         }
+        self.ends.end_output();
     }
 
     /// From the descriptor to the in-ring. True if the guest should hear of it.
@@ -298,7 +357,7 @@ impl Stream {
             }
             let ranges = self.incoming.free_ranges(block.in_ring(self.slot), block.ring());
             let asked = ranges[0].1 + ranges[1].1;
-            let Some(input) = &self.ends.input else { break };
+            let Some(input) = self.ends.input() else { break };
             match block.memory().read_from(input.as_fd(), ranges) {
                 Ok(0) => self.input_ended(block),
                 Ok(read) => {
@@ -327,7 +386,7 @@ impl Stream {
         if self.state & state::FIN != 0 || self.guest_state & state::RELEASED != 0 {
             return false;
         }
-        let Some(input) = &self.ends.input else { return false };
+        let Some(input) = self.ends.input() else { return false };
         if self.ends.may_block && self.readable && !is_ready(input, PollFlags::IN) {
             self.readable = false;
         }
@@ -354,12 +413,12 @@ impl Stream {
 
     fn input_ended(&mut self, block: &Block) {
         self.state |= state::FIN;
-        self.ends.input = None;
+        self.ends.end_input();
         block.publish(self.slot, word::HOST_STATE, self.state);
     }
 
     fn outcome(&self) -> Served {
-        let delivered = self.outgoing.filled() == 0 || self.ends.output.is_none();
+        let delivered = self.outgoing.filled() == 0 || !self.ends.writes;
         match (self.guest_state & state::RELEASED != 0, delivered) {
             (false, _) => Served::Open,
             (true, false) => Served::Lingers,
