@@ -11,7 +11,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-from benches import attestation, cold_run, echo, steward, wasi_calls
+from benches import attestation, cold_run, compute, echo, idle, steward, wasi_calls
 from benches.figures import Section, shown
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
@@ -20,9 +20,11 @@ BENCHMARKS: dict[str, Callable[[float], Section]] = {
     "wasi": wasi_calls.measure,
     "echo": echo.measure_tcp,
     "tls": echo.measure_tls,
+    "compute": compute.measure,
     "run": cold_run.measure,
     "attestation": attestation.measure,
     "steward": steward.measure,
+    "idle": idle.measure,
 }
 
 

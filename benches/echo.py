@@ -8,17 +8,20 @@ import tempfile
 from pathlib import Path
 
 from benches import peers
-from benches.figures import Ratio, Section
+from benches.figures import Bound, Ratio, Section
 
 ROUNDS = 3
 LOADS = ((1, 64), (64, 64), (1, 65536), (16, 65536))
 """Connections, and bytes of each message."""
+_BOUNDS = {("tcp", 64): Bound(0.5, 0.8), ("tcp", 65536): Bound(0.6, 0.9)}
+_TLS_BOUND = Bound(0.9, 1.2)
+_HANDSHAKES_BOUND = Bound(0.7, 1.0)
 
 
 def measure_tcp(seconds: float) -> Section:
     """Requests and bytes per second, in clear."""
     with _folder() as folder, peers.native_echo(folder) as native, peers.keep(folder, "tcp") as keep:
-        ports = {"nil Keep": keep, "native C": native}
+        ports = {"nil Keep": keep.port, "native C": native}
         return _compare("TCP echo", ports, "tcp", LOADS, seconds)
 
 
@@ -30,7 +33,7 @@ def measure_tls(seconds: float) -> Section:
         peers.nginx_tls(folder, native, *peers.self_signed(folder)) as nginx,
         peers.keep(folder, "tls") as keep,
     ):
-        ports = {"nil Keep": keep}
+        ports = {"nil Keep": keep.port}
         if nginx is not None:
             ports["native C behind nginx"] = nginx
         section = _compare("TLS echo", ports, "tls", LOADS, seconds)
@@ -62,8 +65,15 @@ def _compare(
         ours, *others = rates
         for other in others:
             pairs = [one / two for one, two in zip(rates[ours], rates[other], strict=True)]
-            ratios.append(Ratio(f"{title} {what}, requests/s, {ours} / {other}", statistics.median(pairs), "more"))
+            name = f"{title} {what}, requests/s, {ours} / {other}"
+            ratios.append(Ratio(name, statistics.median(pairs), "more", _bound(mode, size)))
     return Section(title, ["load", "served by", "requests/s", "MB/s", "p99 µs"], rows, ratios)
+
+
+def _bound(mode: str, size: int) -> Bound:
+    if mode == "handshakes":
+        return _HANDSHAKES_BOUND
+    return _TLS_BOUND if mode == "tls" else _BOUNDS[mode, size]
 
 
 def _load(load: Path, port: int, connections: int, size: int, seconds: float, mode: str) -> tuple[float, ...]:

@@ -7,15 +7,33 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
+class Bound:
+    """What has to be reached, and what is aimed at."""
+
+    floor: float
+    goal: float
+
+
+@dataclass(frozen=True)
 class Ratio:
-    """Ours over theirs. `better` says which way is better."""
+    """Ours over theirs, or an amount that is bounded by itself. `better` says which way is better."""
 
     name: str
     value: float
     better: str
+    bound: Bound | None = None
 
     def __str__(self) -> str:
-        return f"{self.name}: {self.value:.2f} ({self.better} is better)"
+        if self.bound is None:
+            return f"{self.name}: {self.value:.2f} ({self.better} is better)"
+        limits = f"floor {self.bound.floor:g}, goal {self.bound.goal:g}: {self._reached(self.bound)}"
+        return f"{self.name}: {self.value:.2f} ({self.better} is better; {limits})"
+
+    def _reached(self, bound: Bound) -> str:
+        sign = 1 if self.better == "more" else -1
+        if sign * self.value >= sign * bound.goal:
+            return "goal reached"
+        return "floor reached" if sign * self.value >= sign * bound.floor else "below the floor"
 
 
 @dataclass(frozen=True)

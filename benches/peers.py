@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -61,21 +62,51 @@ def nginx_tls(folder: Path, backend: int, chain: Path, key: Path) -> Iterator[in
         yield port
 
 
+@dataclass(frozen=True)
+class Keep:
+    """A Keep that runs: where it listens, and the process of its host."""
+
+    port: int
+    host: int
+
+    def processes(self) -> list[int]:
+        """The host's, and the Keep's own below it."""
+        children = Path(f"/proc/{self.host}/task/{self.host}/children")
+        below = [task.read_text().split() for task in children.parents[1].glob("*/children")]
+        return [self.host, *(int(child) for row in below for child in row)]
+
+    def resident_kib(self) -> int:
+        """Memory of all its processes; what several share, such as the block, counts once (PSS, proc(5))."""
+        return sum(_proportional_kib(process) for process in self.processes())
+
+    def descriptors(self) -> int:
+        """Open descriptors of all its processes."""
+        return sum(len(os.listdir(f"/proc/{process}/fd")) for process in self.processes())  # noqa: PTH208 - names only
+
+
+def _proportional_kib(process: int) -> int:
+    rollup = Path(f"/proc/{process}/smaps_rollup").read_text()
+    return next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
+
+
 @contextlib.contextmanager
-def keep(folder: Path, prot: str) -> Iterator[int]:
-    """The echo template in a nil Keep."""
+def keep(folder: Path, prot: str, *settings: str) -> Iterator[Keep]:
+    """The echo template in a nil Keep, with further `--set` of its manifest."""
     project = folder / f"echo-{prot}"
     environment = os.environ | {"ENARX_DEPLOY_STATE_DIR": str(folder / "state")}
-    settings = ["--set", f"files.echo.prot={prot}", "--set", "files.echo.port=0"]
+    settings = (f"files.echo.prot={prot}", "files.echo.port=0", *settings)
 
     def run(*words: str) -> str:
         done = subprocess.run([PROGRAM, *words], env=environment, check=True, stdout=subprocess.PIPE, text=True)
         return done.stdout
 
+    set_words = [word for setting in settings for word in ("--set", setting)]
     run("new", "echo", str(project), "-q")
-    answer = json.loads(run("-C", str(project), "up", "--backend", "nil", "--json", *settings))
+    answer = json.loads(run("-C", str(project), "up", "--backend", "nil", "--json", *set_words))
     try:
-        yield int(answer["endpoints"][0]["port"])
+        state = folder / "state" / "keeps" / answer["deployment"]["id"] / "state.json"
+        host = json.loads(state.read_text())["pid"]
+        yield Keep(int(answer["endpoints"][0]["port"]), int(host))
     finally:
         run("stop", answer["deployment"]["id"], "--grace", "0", "-q")
         run("steward", "--stop", "-q")

@@ -1,9 +1,11 @@
 //! A load for echo servers: CONNECTIONS that each send SIZE bytes, wait for them to come back, and send again.
 //!
-//!     load PORT CONNECTIONS SIZE SECONDS [tls | handshakes]
+//!     load PORT CONNECTIONS SIZE SECONDS [tls | handshakes | hold]
 //!
 //! Prints one line: requests per second, and the median and 99th percentile of their time in microseconds. With
-//! `handshakes` each request is a new connection with a full handshake. Certificates are not checked: this measures.
+//! `handshakes` each request is a new connection with a full handshake. `hold` opens connections by TLS, one after the
+//! other with one message each, as many as CONNECTIONS; says how many, and holds them until its standard input ends.
+//! Certificates are not checked: this measures.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -146,6 +148,9 @@ fn main() -> io::Result<()> {
     let config = (mode != "tcp").then(config);
     let payload = vec![7u8; size];
     let mut scratch = vec![0u8; 256 * 1024];
+    if mode == "hold" {
+        return hold(port, connections, config.as_ref(), &payload, &mut scratch);
+    }
     let poll = epoll::create(CreateFlags::CLOEXEC)?;
     let mut clients = Vec::new();
     for index in 0..connections {
@@ -179,6 +184,26 @@ fn main() -> io::Result<()> {
     times.sort_unstable();
     let at = |part: f64| times.get((times.len() as f64 * part) as usize).map_or(0.0, |ns| *ns as f64 / 1000.0);
     println!("{:.0} {:.1} {:.1}", times.len() as f64 / seconds, at(0.5), at(0.99));
+    Ok(())
+}
+
+fn hold(
+    port: u16,
+    connections: usize,
+    config: Option<&Arc<ClientConfig>>,
+    payload: &[u8],
+    scratch: &mut [u8],
+) -> io::Result<()> {
+    let mut held = Vec::new();
+    for _ in 0..connections {
+        let mut client = Client::new(port, config)?;
+        client.socket.set_nonblocking(false)?;
+        client.request(payload.len());
+        while !client.turn(payload, scratch)? {}
+        held.push(client);
+    }
+    println!("{}", held.len());
+    io::copy(&mut io::stdin(), &mut io::sink())?;
     Ok(())
 }
 
