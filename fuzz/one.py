@@ -8,7 +8,7 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["enarx_attestation", "enarx_keep", "enarx_steward"]):
+with atheris.instrument_imports(include=["enarx_attestation", "enarx_deploy", "enarx_keep", "enarx_steward"]):
     from fuzz.targets import TARGETS, seeds
 
 

@@ -45,6 +45,8 @@ from enarx_collateral.archive import read_archive
 from enarx_collateral.directory import offers
 from enarx_collateral.item import KINDS, Entry
 from enarx_collateral.transport import retry_after
+from enarx_deploy.errors import ModuleError
+from enarx_deploy.wasm_report import report
 from enarx_keep import manifest as keep_manifest
 from enarx_keep.attester import certificate_table, tdx_guest
 from enarx_keep.channel import Reader
@@ -199,6 +201,7 @@ TARGETS: dict[str, Target] = {
     "keep-messages": Target(lambda data: list(messages(data)), (BadMessage, EOFError)),
     "keep-certificate-table": Target(certificate_table.read, ()),
     "keep-quoting-service": Target(tdx_guest.read_quote, (NoEvidence,)),
+    "wasm-report": Target(report, (ModuleError,)),
 }
 
 

@@ -54,6 +54,7 @@ STOREYS = (
     {
         "wasm_binary",
         "wasm",
+        "wasm_report",
         "directory_form",
         "plain_files",
         "package_tree",

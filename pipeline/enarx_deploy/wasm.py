@@ -142,13 +142,7 @@ def inspect(data: bytes, name: str = "the module") -> ModuleFacts:
     Raises ModuleError: not a core wasm module, damaged, imports that a Keep does not provide, no entry point, or a
     memory that WASI preview 1 cannot address.
     """
-    _require_core_module(data, name)
-    try:
-        sections = wasm_binary.read(data)
-    except DamagedModuleError as error:
-        raise ModuleError(
-            f"{name} is damaged: {error}", hint="rebuild it, or fetch it again: was it cut short?"
-        ) from error
+    sections = read(data, name)
     _require_provided_imports(sections, name)
     entry = _entry(sections, name)
     return ModuleFacts(
@@ -157,6 +151,17 @@ def inspect(data: bytes, name: str = "the module") -> ModuleFacts:
         entry=entry,
         memory=_memory(sections, name),
     )
+
+
+def read(data: bytes, name: str = "the module") -> Sections:
+    """The interface of a core module, whether or not a Keep can run it. Raises ModuleError."""
+    _require_core_module(data, name)
+    try:
+        return wasm_binary.read(data)
+    except DamagedModuleError as error:
+        raise ModuleError(
+            f"{name} is damaged: {error}", hint="rebuild it, or fetch it again: was it cut short?"
+        ) from error
 
 
 def validate(data: bytes, name: str = "the module") -> ModuleFacts:
@@ -208,7 +213,7 @@ def _looks_like(data: bytes) -> tuple[str, str]:
 
 
 def _require_provided_imports(sections: Sections, name: str) -> None:
-    missing = [imported for imported, _ in sections.imports if not _provided(imported)]
+    missing = [imported for imported, _ in sections.imports if not provided(imported)]
     if missing:
         raise ModuleError(
             f"{name} imports what a Keep does not provide: {_listed([_shown(i) for i in missing])}",
@@ -224,7 +229,8 @@ def _require_provided_imports(sections: Sections, name: str) -> None:
             )
 
 
-def _provided(imported: Import) -> bool:
+def provided(imported: Import) -> bool:
+    """Whether a Keep has something of that name; its signature is another question."""
     if imported.kind != "func" or imported.name not in WASI_PREVIEW1:
         return False
     return imported.module == "wasi_snapshot_preview1" or (
@@ -301,14 +307,14 @@ def _listed(names: list[str], most: int = 20) -> str:
 
 def _shown(imported: Import) -> str:
     kind = "" if imported.kind == "func" else f" ({imported.kind})"
-    return _printable(f"{imported.module}.{imported.name}") + kind
+    return printable(f"{imported.module}.{imported.name}") + kind
 
 
-def _printable(text: str, most: int = 120) -> str:
+def printable(text: str, most: int = 120) -> str:
     """A name out of a module may hold anything, a terminal's control sequences too."""
     text = text if len(text) <= most else f"{text[:most]}…"
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _in_one_line(text: str) -> str:
-    return _printable("; ".join(line.strip() for line in text.splitlines() if line.strip()), most=300)
+    return printable("; ".join(line.strip() for line in text.splitlines() if line.strip()), most=300)

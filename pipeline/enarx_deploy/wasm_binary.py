@@ -1,7 +1,7 @@
 """The binary form of a core wasm module, as far as it says what the module imports, exports and starts with.
 
 Read are the type, import, function, memory and export sections (WebAssembly core specification 3.0, section 5.5) and
-nothing else. Every read is bounded by its section, and every count by `COUNT_LIMIT`.
+nothing else. Every read is bounded by its section, and every count by `COUNT_LIMIT` or `FUNCTION_LIMIT`.
 """
 
 from __future__ import annotations
@@ -13,13 +13,34 @@ from typing import Literal
 from enarx_deploy.models import Import
 
 COUNT_LIMIT = 100_000
-"""Entries of the longest type, import, memory or export section that is read."""
+"""Entries of the longest type, import, memory or export section that is read, and sections of a module."""
+
+FUNCTION_LIMIT = 1_000_000
+"""Functions of a module, which is also the engine's own limit."""
 
 Kind = Literal["func", "table", "memory", "global", "tag"]
 
 _KINDS: tuple[Kind, ...] = ("func", "table", "memory", "global", "tag")
 _LETTERS = {0x7F: "i", 0x7E: "I", 0x7D: "f", 0x7C: "F", 0x7B: "v"}
-_SECTIONS = {1: "type", 2: "import", 3: "function", 5: "memory", 7: "export"}
+_READ = (1, 2, 3, 5, 7)
+
+SECTIONS = (
+    "custom",
+    "type",
+    "import",
+    "function",
+    "table",
+    "memory",
+    "global",
+    "export",
+    "start",
+    "element",
+    "code",
+    "data",
+    "data count",
+    "tag",
+)
+"""Name of each section by its number (core specification, section 5.5.2)."""
 
 
 class DamagedModuleError(Exception):
@@ -62,12 +83,37 @@ class Sections:
 def read(data: bytes) -> Sections:
     """Read the sections after the eight bytes of the header. Raises DamagedModuleError."""
     raw = _RawSections()
-    for number, reader in _split(data):
+    for number, reader in split(data):
+        if number not in _READ:
+            continue
         try:
             _parse(number, reader, raw)
         except DamagedModuleError as error:
-            raise DamagedModuleError(f"{_SECTIONS[number]} section: {error}") from None
+            raise DamagedModuleError(f"{SECTIONS[number]} section: {error}") from None
     return _join(raw)
+
+
+def split(data: bytes) -> Iterator[tuple[int, Reader]]:
+    """Each section after the header, by its number. Raises DamagedModuleError."""
+    outer = Reader(data, 8, len(data))
+    seen = set()
+    for _ in range(COUNT_LIMIT + 1):
+        if outer.done():
+            return
+        number = outer.byte()
+        size = outer.unsigned()
+        start = outer.skip(size)
+        if number in seen:
+            raise DamagedModuleError(f"there are two {section_name(number)} sections")
+        if number:
+            seen.add(number)
+        yield number, Reader(data, start, start + size)
+    raise DamagedModuleError(f"more than {COUNT_LIMIT:,} sections")
+
+
+def section_name(number: int) -> str:
+    """What the specification calls a section; a number that it does not know stands for itself."""
+    return SECTIONS[number] if number < len(SECTIONS) else f"unknown (0x{number:02x})"
 
 
 @dataclass
@@ -79,13 +125,18 @@ class _RawSections:
     exports: list[tuple[Export, int]] = field(default_factory=list)
 
 
-class _Reader:
+class Reader:
     """Reads one value after another, up to its end."""
 
     def __init__(self, data: bytes, start: int, end: int) -> None:
         self._data = data
         self._at = start
         self._end = end
+
+    @property
+    def left(self) -> int:
+        """Bytes that are still to be read."""
+        return self._end - self._at
 
     def done(self) -> bool:
         return self._at == self._end
@@ -118,10 +169,10 @@ class _Reader:
             raise DamagedModuleError(f"number out of range at byte {self._at}")
         return value
 
-    def count(self) -> int:
+    def count(self, most: int = COUNT_LIMIT) -> int:
         count = self.unsigned()
-        if count > COUNT_LIMIT:
-            raise DamagedModuleError(f"{count:,} entries, more than {COUNT_LIMIT:,}")
+        if count > most:
+            raise DamagedModuleError(f"{count:,} entries, more than {most:,}")
         return count
 
     def name(self) -> str:
@@ -159,29 +210,14 @@ class _Reader:
         return Memory(minimum, maximum, shared=bool(flags & 2), wide=bool(flags & 4))
 
 
-def _split(data: bytes) -> Iterator[tuple[int, _Reader]]:
-    outer = _Reader(data, 8, len(data))
-    seen = set()
-    while not outer.done():
-        number = outer.byte()
-        size = outer.unsigned()
-        start = outer.skip(size)
-        if number not in _SECTIONS:
-            continue
-        if number in seen:
-            raise DamagedModuleError(f"there are two {_SECTIONS[number]} sections")
-        seen.add(number)
-        yield number, _Reader(data, start, start + size)
-
-
-def _parse(number: int, reader: _Reader, raw: _RawSections) -> None:
+def _parse(number: int, reader: Reader, raw: _RawSections) -> None:
     match number:
         case 1:
             raw.types = _types(reader)
         case 2:
             raw.imports = [_import(reader) for _ in range(reader.count())]
         case 3:
-            raw.functions = [reader.unsigned() for _ in range(reader.unsigned())]
+            raw.functions = [reader.unsigned() for _ in range(reader.count(FUNCTION_LIMIT))]
         case 5:
             raw.memories = [reader.memory() for _ in range(reader.count())]
         case 7:
@@ -190,7 +226,7 @@ def _parse(number: int, reader: _Reader, raw: _RawSections) -> None:
         raise DamagedModuleError("longer than its content")
 
 
-def _types(reader: _Reader) -> list[str]:
+def _types(reader: Reader) -> list[str]:
     """The signature of each type, and "" for a type that is no function."""
     types: list[str] = []
     for _ in range(reader.count()):
@@ -202,7 +238,7 @@ def _types(reader: _Reader) -> list[str]:
     return types
 
 
-def _type(reader: _Reader, form: int) -> str:
+def _type(reader: Reader, form: int) -> str:
     if form in (0x4F, 0x50):
         for _ in range(reader.count()):
             reader.unsigned()
@@ -217,7 +253,7 @@ def _type(reader: _Reader, form: int) -> str:
     return ""
 
 
-def _import(reader: _Reader) -> tuple[Import, int | Memory | None]:
+def _import(reader: Reader) -> tuple[Import, int | Memory | None]:
     imported = Import(module=reader.name(), name=reader.name(), kind=reader.kind())
     match imported.kind:
         case "func":

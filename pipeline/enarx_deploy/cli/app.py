@@ -20,6 +20,7 @@ COMMANDS = {
     "check": "Check Enarx.toml, and say what is wrong with it.",
     "schema": "Print the JSON Schema of Enarx.toml.",
     "compile": "Build the sources to one wasm module.",
+    "inspect": "Show what a wasm module is made of, and what its imports let it do.",
     "package": "Put module, manifest and assets into a content-addressed tree.",
     "attest": "Say what the package must measure to on a backend.",
     "deploy": "Start a Keep, which then waits for its certificate.",
