@@ -8,7 +8,7 @@ What lies in a tree, by one rule for whoever makes it and for the Keep that read
   path `/` is a folder and fills `assets` itself.
 - `roots/NAME`: each PEM file that a `roots` of `[tls.SOCKET]` names, under its own file name.
 
-The digest of a package is the SHA-256 of its root directory in Drawbridge's form (`enarx_deploy.directory_form`).
+The digest of a package is the SHA-256 of its root directory in Drawbridge's form (`enarx_drawbridge.directory_form`).
 
 A directory that holds no file is not part of a package.
 
@@ -30,10 +30,10 @@ from typing import TYPE_CHECKING, TypeAlias
 import msgspec
 
 from enarx_deploy import plain_files
-from enarx_deploy.directory_form import DIRECTORY_TYPE, Digests, Entry, directory_json, entry_of, media_type
 from enarx_deploy.errors import PackageError
 from enarx_deploy.models import Module, Package, PackageFile
 from enarx_deploy.wasm import MODULE_LIMIT
+from enarx_drawbridge.directory_form import DIRECTORY_TYPE, Digests, Entry, directory_json, entry_of, media_type
 
 if TYPE_CHECKING:
     from enarx_deploy.project import Project

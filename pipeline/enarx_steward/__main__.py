@@ -8,9 +8,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from enarx_service.sockets import LOOPBACK, parse_listen
+
 from . import background, state
 from .errors import StewardFault
-from .options import LOOPBACK, Options, parse_listen
+from .options import Options
 from .record import Running
 from .server import serve
 

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -36,7 +35,8 @@ from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+
+from enarx_service.gates import KnownHosts, LimitedRate, OneLength
 
 from . import answers, checkpoint, openapi
 from .ca import Authority, policy_of
@@ -47,7 +47,6 @@ from .issuance import Steward, utc_now
 from .issuance_log import MAX_PAGE, IssuanceLog
 from .messages import CertificateBody, Health, Info, Intermediate, LogPage, RenewalBody
 from .options import Transport
-from .rate_limit import RateLimit, as_address, client_of
 
 BODY_TIMEOUT: Final = timedelta(seconds=30)
 """Within which a body must have come."""
@@ -64,7 +63,6 @@ Answer = TypeVar("Answer")
 _log = logging.getLogger("enarx_steward")
 
 _certificate_body = msgspec.json.Decoder(CertificateBody)
-_LENGTHS = (b"content-length", b"transfer-encoding")
 _renewal_body = msgspec.json.Decoder(RenewalBody)
 
 
@@ -91,9 +89,11 @@ def make_app(
         Route("/v1/log/head", _log_head, methods=["GET"]),
         Route("/v1/openapi.json", _openapi, methods=["GET"]),
     ]
-    middleware = [*outermost, Middleware(OneLength), Middleware(LimitedRate, steward=steward)]
+    # A refusal of evidence is an entry in the log, which nobody may grow at will.
+    limited = Middleware(LimitedRate, answers.error, limits=lambda: steward.policy.limits, unlimited=UNLIMITED)
+    middleware = [*outermost, Middleware(OneLength, answers.error), limited]
     if hosts is not None:
-        middleware.append(Middleware(KnownHosts, hosts=frozenset(hosts)))
+        middleware.append(Middleware(KnownHosts, answers.error, hosts=frozenset(hosts)))
     app = Starlette(
         routes=routes,
         middleware=middleware,
@@ -104,70 +104,6 @@ def make_app(
     app.state.body_timeout = body_timeout
     app.state.threads = ThreadPoolExecutor(THREADS, thread_name_prefix="steward")
     return app
-
-
-class OneLength:
-    """Refuses requests that give the length of their body in two ways, and has their connection closed.
-
-    A proxy that goes by the other one would take what follows for a part of the body, and here it is the next request:
-    of whoever comes next, or by an address that the proxy never saw (RFC 9112, section 11.2).
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not all(_headers(scope, name) for name in _LENGTHS):
-            await self._app(scope, receive, send)
-        else:
-            await answers.error(scope["path"], 400, {"Connection": "close"})(scope, receive, send)
-
-
-class LimitedRate:
-    """Refuses requests of an address that asks more often than the policy in force lets it.
-
-    Before anything is read or decided: a refusal of evidence is an entry in the log, which nobody may grow at will.
-    """
-
-    def __init__(self, app: ASGIApp, steward: Steward) -> None:
-        self._app = app
-        self._steward = steward
-        self._rate = RateLimit()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        wait = self._wait(scope) if scope["type"] == "http" else 0
-        if not wait:
-            await self._app(scope, receive, send)
-        else:
-            await answers.error(scope["path"], 429, {"Retry-After": str(math.ceil(wait))})(scope, receive, send)
-
-    def _wait(self, scope: Scope) -> float:
-        """For how many seconds the client has to wait; 0 if it need not."""
-        if (scope["method"], scope["path"]) in UNLIMITED:
-            return 0
-        limits = self._steward.policy.limits
-        peer = as_address(scope["client"][0] if scope["client"] else "::")  # one that is gone has no address
-        client = client_of(peer, ",".join(_headers(scope, b"x-forwarded-for")), limits.trusted_proxies)
-        exempt = client is peer and peer.is_loopback and not limits.own_machine
-        return 0 if exempt else self._rate.take(client, limits)
-
-
-class KnownHosts:
-    """Refuses requests for other hosts.
-
-    A web page can have its own name resolve to this machine, and then a browser here takes a Steward on the loopback
-    interface for a part of that page; but it says in the Host header which name it used.
-    """
-
-    def __init__(self, app: ASGIApp, hosts: frozenset[str]) -> None:
-        self._app = app
-        self._hosts = hosts
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or _host(scope) in self._hosts:
-            await self._app(scope, receive, send)
-        else:
-            await answers.error(scope["path"], 421)(scope, receive, send)
 
 
 async def _enarx(request: Request) -> Response:
@@ -329,14 +265,3 @@ def _the_log(request: Request) -> IssuanceLog:
     if log is None:
         raise HTTPException(404)
     return log
-
-
-def _host(scope: Scope) -> str:
-    """The host of the Host header, without its port; empty if there is none or more than one."""
-    values = _headers(scope, b"host")
-    text = values[0].lower() if len(values) == 1 else ""
-    return text.partition("]")[0].lstrip("[") if text.startswith("[") else text.partition(":")[0]
-
-
-def _headers(scope: Scope, wanted: bytes) -> list[str]:
-    return [value.decode("latin-1") for name, value in scope["headers"] if name == wanted]

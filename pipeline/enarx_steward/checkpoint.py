@@ -14,10 +14,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 
+from enarx_service.strangers import NOT_ISSUED
+
 from .ca import Authority
 from .decisions import Sha256
 from .issuance_log import Head, Time, shown
-from .strangers import NOT_ISSUED
 
 MAX_SIZE: Final = 65_536
 """Most bytes of a signed head as JSON."""

@@ -14,21 +14,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from enarx_attestation import Check
+from enarx_service.errors import ConfigurationError, ServiceFault
 
 if TYPE_CHECKING:
     from .appraisal import Appraisal
 
+__all__ = [
+    "ConfigurationError",
+    "MalformedRequest",
+    "Overloaded",
+    "Refused",
+    "StewardFault",
+    "Unattested",
+    "Unavailable",
+]
 
-class StewardFault(Exception):
-    """Head of the tree: `str(fault)` is one line of what and where, `hint` one line of what to do."""
 
-    def __init__(self, message: str, *, hint: str = "") -> None:
-        super().__init__(message)
-        self.hint = hint
-
-
-class ConfigurationError(StewardFault):
-    """The Steward's own files cannot be used as they are."""
+StewardFault = ServiceFault
+"""Head of the tree."""
 
 
 class MalformedRequest(StewardFault):

@@ -28,9 +28,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from enarx_attestation.kinds import KINDS
 from enarx_collateral import CollateralError, Store
 from enarx_collateral.item import KEPT_FOR_GOOD
+from enarx_service.connections import configure
+from enarx_service.gates import KnownHosts
 
-from .app import KnownHosts
-from .connections import configure
+from . import answers
 from .database import Database
 from .decisions import Decision, Issued
 from .errors import Unavailable
@@ -206,7 +207,7 @@ class Endpoint:
 
     def _config(self) -> uvicorn.Config:
         routes = [Route(PATH, self._show)]
-        known = [] if self._hosts is None else [Middleware(KnownHosts, hosts=frozenset(self._hosts))]
+        known = [] if self._hosts is None else [Middleware(KnownHosts, answers.error, hosts=frozenset(self._hosts))]
         app = Starlette(routes=routes, middleware=known)
         return configure(app, most=MAX_CONNECTIONS, shutdown=SHUTDOWN, access_log=False)
 

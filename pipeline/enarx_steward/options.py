@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
 from pathlib import Path
-from typing import Final, Literal
+from typing import Literal
 
 import msgspec
+
+from enarx_service.sockets import LOOPBACK, is_loopback
 
 from . import state
 from .errors import ConfigurationError
 from .policy import StewardPolicy
 
-LOOPBACK: Final = "127.0.0.1"
 Transport = Literal["loopback-http", "insecure-http", "given-tls", "own-tls"]
 """Plain HTTP on this machine, or for others too; TLS with the operator's certificate, or under the own root."""
 
@@ -52,25 +52,6 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     def policy_path(self) -> Path:
         """Where the policy is."""
         return self.policy or self.state / state.POLICY
-
-
-def parse_listen(text: str) -> tuple[str, int]:
-    """Read `HOST:PORT` or `[HOST]:PORT`, where HOST is an IP address or `localhost`. Raises `ConfigurationError`."""
-    host, _, port = text.rpartition(":")
-    host = LOOPBACK if host == "localhost" else host.removeprefix("[").removesuffix("]")
-    try:
-        ip_address(host)
-        number = int(port)
-    except ValueError:
-        number = -1
-    if not 0 <= number <= 65535:
-        raise ConfigurationError(f"{text!r} is not an IP address and a port", hint="such as 127.0.0.1:3000 or [::1]:0")
-    return host, number
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an IP address is reached from this machine only."""
-    return ip_address(host).is_loopback
 
 
 def audience_of(policy: StewardPolicy, host: str, url: str) -> str:

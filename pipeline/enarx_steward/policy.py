@@ -56,10 +56,10 @@ from typing import Any, Final, get_args, get_type_hints
 import msgspec
 
 from enarx_attestation import Policy, PolicyError, load_policy
+from enarx_service.rate_limit import Limits, Network
 from enarx_toml.positions import Positions
 
 from .errors import ConfigurationError
-from .rate_limit import Limits, Network
 from .workload import Workload
 
 MAX_SIZE: Final = 1 << 20

@@ -14,11 +14,11 @@ from cryptography import x509
 
 from enarx_attestation import Sheet, claims_extension
 from enarx_attestation.claims_extension import KeepClaims
+from enarx_service.strangers import NOT_ISSUED, UNREADABLE
 
 from .ca import Authority
 from .errors import MalformedRequest
 from .policy import StewardPolicy
-from .strangers import NOT_ISSUED, UNREADABLE
 from .workload import Workload
 
 MAX_CERTIFICATE: Final = 1 << 16

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import socket
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -19,22 +18,23 @@ import uvicorn
 from starlette.middleware import Middleware
 
 from enarx_collateral import Store
+from enarx_service.connections import configure
+from enarx_service.line_writer import LineWriter
+from enarx_service.sockets import OWN_NAMES, is_loopback, listen, url_of
+from enarx_service.tls import Given
+from enarx_service.tls import Listener as TlsListener
 
 from . import database, state
 from . import policy as policy_file
 from .app import make_app
 from .appraisal import Appraiser
-from .connections import configure
-from .errors import ConfigurationError
 from .issuance import Steward, utc_now
 from .issuance_log import IssuanceLog
-from .line_writer import LineWriter
-from .options import Options, audience_of, is_loopback
+from .options import Options, audience_of
 from .record import Held, Running, hold
 from .shared_nonces import SharedNonces
 from .stored import StoredCollateral
-from .tls import Given, Own
-from .tls import Listener as TlsListener
+from .tls import Own
 from .upkeep import Server, Upkeep
 
 if TYPE_CHECKING:
@@ -74,12 +74,12 @@ def serve(options: Options, ready: Ready, *, before_serving: Callable[[], None] 
     authority = state.load_authority(options.state, policy, utc_now())
     with (
         hold(options.state) as held,
-        _listen(options.host, _ports(options, held)) as listener,
+        listen(options.host, _ports(options, held)) as listener,
         _metrics(options) as metrics,
         contextlib.closing(database.open_for(options.state, options.database or policy.database)) as opened,
     ):
         transport = options.transport
-        url = _url(listener, "https" if transport.endswith("-tls") else "http")
+        url = url_of(listener, "https" if transport.endswith("-tls") else "http")
         store = Store(policy.collateral_store or options.state / state.COLLATERAL)
         audience = audience_of(policy, options.host, url)
         steward = Steward(
@@ -120,9 +120,9 @@ def _metrics(options: Options) -> Iterator[Endpoint | None]:
     from .metrics import Endpoint
 
     host, port = options.metrics
-    with _listen(host, (port,), "--metrics") as listener:
-        hosts = {"localhost", "127.0.0.1", "::1", host} if is_loopback(host) else None
-        yield Endpoint(listener, f"{_url(listener, 'http')}/metrics", hosts)
+    with listen(host, (port,), "--metrics") as listener:
+        hosts = {*OWN_NAMES, host} if is_loopback(host) else None
+        yield Endpoint(listener, f"{url_of(listener, 'http')}/metrics", hosts)
 
 
 def _tls(options: Options, audience: str) -> TlsListener | None:
@@ -136,7 +136,7 @@ def _configure(
     steward: Steward, options: Options, tls: TlsListener | None, outermost: Sequence[Middleware]
 ) -> uvicorn.Config:
     named = urlsplit(steward.audience).hostname or ""
-    hosts = {"localhost", "127.0.0.1", "::1", options.host, named} if is_loopback(options.host) else None
+    hosts = {*OWN_NAMES, options.host, named} if is_loopback(options.host) else None
     app = make_app(steward, hosts=hosts, transport=options.transport, outermost=outermost)
     config = configure(app, most=MAX_CONNECTIONS, shutdown=SHUTDOWN, log_config=_LOG_CONFIG)
     config.load()
@@ -149,29 +149,3 @@ def _ports(options: Options, held: Held) -> Sequence[int]:
         return (options.port,)
     previous = held.previous.url.rpartition(":")[2] if held.previous else ""
     return (int(previous), 0) if previous.isdecimal() and int(previous) <= 65535 else (0,)
-
-
-def _listen(host: str, ports: Sequence[int], option: str = "--listen") -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    for port in ports:
-        # With the protocol named: asyncio switches Nagle's algorithm off for such sockets only.
-        listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-        try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind((host, port))
-            listener.listen(1024)
-        except OSError as exc:
-            listener.close()
-            if port == ports[-1]:
-                raise ConfigurationError(
-                    f"cannot listen on {host} port {port}: {exc.strerror}",
-                    hint=f"give another with {option} HOST:PORT; port 0 takes any free one",
-                ) from exc
-        else:
-            return listener
-    raise AssertionError("there is a port to try")
-
-
-def _url(listener: socket.socket, scheme: str) -> str:
-    host, port = listener.getsockname()[:2]
-    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

@@ -16,14 +16,15 @@ from typing import Final
 import msgspec
 import uvicorn
 
+from enarx_service.errors import ConfigurationError
+from enarx_service.tls import Listener
+
 from . import policy as policy_file
 from . import state
-from .errors import ConfigurationError
 from .issuance import Steward, utc_now
 from .options import Options, audience_of
 from .policy import StewardPolicy
 from .record import Held, Running
-from .tls import Listener
 
 RENEWAL_TICKS: Final = 3000
 """Ticks of a tenth of a second between two looks at what may have to be renewed: five minutes."""

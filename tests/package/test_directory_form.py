@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from enarx_deploy.directory_form import DIRECTORY_TYPE, Entry, directory_json, entry_of, media_type
+from enarx_drawbridge.directory_form import DIRECTORY_TYPE, Entry, directory_json, entry_of, media_type
 
 DATA = Path(__file__).parent / "data"
 GOLDEN = DATA / "drawbridge-directory-golden.json"

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from enarx_deploy import package_tree
-from enarx_deploy.directory_form import DIRECTORY_TYPE, directory_json, entry_of, media_type
 from enarx_deploy.errors import PackageError
 from enarx_deploy.models import Module, Package
 from enarx_deploy.project import load_project
+from enarx_drawbridge.directory_form import DIRECTORY_TYPE, directory_json, entry_of, media_type
 
 WASM = b"\0asm\x01\0\0\0"
 MANIFEST = b'[[files]]\nkind = "stdin"\n'

@@ -13,10 +13,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import uvicorn
 
-from enarx_steward import connections, policy, tls
+from enarx_service import connections
+from enarx_service.connections import BoundedConnection, BoundedLoop
+from enarx_service.tls import Listener
+from enarx_steward import policy, tls
 from enarx_steward.app import make_app
 from enarx_steward.ca import Authority
-from enarx_steward.connections import BoundedConnection, BoundedLoop
 from enarx_steward.enarx_protocol import MAX_BODY
 from enarx_steward.issuance import Steward
 from enarx_steward.root import Root
@@ -105,9 +107,7 @@ def brief(request, monkeypatch) -> Iterator[Peer]:
     )
     config.load()
     if request.param == "tls":
-        config.ssl = tls.Listener(
-            Fixed(tls.issue(root, LOCALHOST, NOW)), request.getfixturevalue("tmp_path"), NOW
-        ).context
+        config.ssl = Listener(Fixed(tls.issue(root, LOCALHOST, NOW)), request.getfixturevalue("tmp_path"), NOW).context
     server = uvicorn.Server(config)
     context = ssl.create_default_context(cadata=root.pem) if request.param == "tls" else None
     with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from enarx_steward.line_writer import MAX_LINE, LineWriter
+from enarx_service.line_writer import MAX_LINE, LineWriter
 
 
 @pytest.fixture

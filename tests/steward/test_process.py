@@ -19,8 +19,8 @@ from pathlib import Path
 import pytest
 import uvicorn
 
+from enarx_service.connections import BoundedConnection
 from enarx_steward import background
-from enarx_steward.connections import BoundedConnection
 from enarx_steward.record import find
 
 ENSURE = (

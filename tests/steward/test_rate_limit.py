@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from enarx_service.rate_limit import Limits, RateLimit, as_address, client_of
 from enarx_steward import database, policy
 from enarx_steward.errors import ConfigurationError
 from enarx_steward.issuance_log import IssuanceLog
-from enarx_steward.rate_limit import Limits, RateLimit, as_address, client_of
 
 from .conftest import POLICY
 

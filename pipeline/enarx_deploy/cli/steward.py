@@ -160,10 +160,11 @@ def _options(
     insecure_http: bool,
     metrics: str | None,
 ) -> Options:
+    from enarx_service import sockets
     from enarx_steward import options
 
     with _faults_as(UsageError):
-        host, port = options.parse_listen(listen) if listen else (options.LOOPBACK, None)
+        host, port = sockets.parse_listen(listen) if listen else (sockets.LOOPBACK, None)
         chosen = options.Options(
             state=directory,
             policy=policy.absolute() if policy else None,
@@ -173,7 +174,7 @@ def _options(
             tls_certificate=tls_cert.absolute() if tls_cert else None,
             tls_key=tls_key.absolute() if tls_key else None,
             insecure_http=insecure_http,
-            metrics=options.parse_listen(metrics) if metrics else None,
+            metrics=sockets.parse_listen(metrics) if metrics else None,
         )
         _ = chosen.transport  # raises if they exclude each other
     return chosen

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from enarx_deploy.directory_form import DIRECTORY_TYPE, Entry, directory_json, entry_of, media_type
 from enarx_deploy.errors import PackageError
+from enarx_drawbridge.directory_form import DIRECTORY_TYPE, Entry, directory_json, entry_of, media_type
 from enarx_keep.channel import encode
 
 if TYPE_CHECKING:

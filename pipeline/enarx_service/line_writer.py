@@ -1,4 +1,4 @@
-"""What the Steward says on its standard error, without ever waiting for whoever reads it.
+"""What a service says on its standard error, without ever waiting for whoever reads it.
 
 A pipe that nobody reads is full after some hundred requests, and then a write to it does not return.
 """

@@ -1,0 +1,1 @@
+"""Drawbridge, Enarx's registry of packages: the form of what it stores."""
