@@ -8,48 +8,22 @@
     key = "steward-root"                         # the key's label; made if there is no root yet
     pin_file = "/etc/steward/pin"                # or pin_env = "NAME", of an environment variable
 
-The vendor's library runs in a process of its own for each signature, `pkcs11_signer`: what it does to memory, threads
-and forks is not the Steward's, and one that hangs is given up. The root signs seldom, so that costs nothing.
+The root signs seldom, so that the process which `enarx_signing.token` starts for each signature costs nothing.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
-import stat
-import subprocess
-import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Final, NoReturn
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    KeySerializationEncryption,
-    PrivateFormat,
-    load_der_public_key,
-)
+
+from enarx_signing.errors import KeyFault
+from enarx_signing.token import Token, TokenKey
 
 from .errors import ConfigurationError
-from .pkcs11_signer import Answer, Order
-
-SIGN_SECONDS: Final = 30
-MAX_PIN: Final = 255
-_COORDINATE: Final = 32
-Name = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
-
-
-class Token(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Where a key is."""
-
-    module: Name
-    token: Name
-    key: Name
-    pin_file: str = ""
-    pin_env: str = ""
 
 
 class Configuration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -58,77 +32,25 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     pkcs11: Token
 
 
-class TokenKey(ec.EllipticCurvePrivateKey):
-    """A key on P-256 in a token, for cryptography's builders of certificates, which ask for no more than a signature.
-
-    `sign` and `public_key` raise `ConfigurationError` if the token cannot be used.
-    """
-
-    def __init__(self, token: Token) -> None:
-        self._token = token
-
-    @property
-    def curve(self) -> ec.EllipticCurve:
-        """P-256, which is what signatures are checked with."""
-        return ec.SECP256R1()
-
-    @property
-    def key_size(self) -> int:
-        """Bits."""
-        return self.curve.key_size
+class RootKey(TokenKey):
+    """The root's key. What is wrong with its token is a fault of the Steward's own files: `ConfigurationError`."""
 
     def make(self) -> None:
-        """Make the key, unless there is one of its name."""
-        self._ask(make=True)
+        with _faults():
+            super().make()
 
     def public_key(self) -> ec.EllipticCurvePublicKey:
-        """Read the public half."""
-        key = load_der_public_key(self._ask().spki)
-        if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
-            raise ConfigurationError(f"the key {self._token.key!r} in the token is not on P-256")
-        return key
+        with _faults():
+            return super().public_key()
 
     def sign(
         self, data: bytes | bytearray | memoryview, signature_algorithm: ec.EllipticCurveSignatureAlgorithm
     ) -> bytes:
-        """Sign with ECDSA and SHA-256."""
-        if not isinstance(signature_algorithm.algorithm, SHA256):
-            raise ConfigurationError("a key in a token signs with SHA-256 alone")
-        raw = self._ask(digest=hashlib.sha256(data).digest()).signature
-        if len(raw) != 2 * _COORDINATE:
-            raise ConfigurationError(f"the token's signature has {len(raw)} bytes, and one on P-256 has 64")
-        return encode_dss_signature(int.from_bytes(raw[:_COORDINATE]), int.from_bytes(raw[_COORDINATE:]))
-
-    def exchange(self, algorithm: ec.ECDH, peer_public_key: ec.EllipticCurvePublicKey) -> NoReturn:
-        """Not what it is for."""
-        raise NotImplementedError
-
-    def private_numbers(self) -> NoReturn:
-        """It does not leave the token."""
-        raise NotImplementedError
-
-    def private_bytes(
-        self, encoding: Encoding, format: PrivateFormat, encryption_algorithm: KeySerializationEncryption
-    ) -> NoReturn:
-        """It does not leave the token."""
-        raise NotImplementedError
-
-    def __copy__(self) -> TokenKey:
-        return self
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> TokenKey:
-        return self
-
-    def _ask(self, *, digest: bytes = b"", make: bool = False) -> Answer:
-        token = self._token
-        order = Order(module=token.module, token=token.token, key=token.key, pin=_pin(token), digest=digest, make=make)
-        answer = _run(order, without=token.pin_env)
-        if answer.fault:
-            raise ConfigurationError(f"{token.module}: {answer.fault}", hint=answer.hint)
-        return answer
+        with _faults():
+            return super().sign(data, signature_algorithm)
 
 
-def read_configuration(path: Path) -> TokenKey:
+def read_configuration(path: Path) -> RootKey:
     """Read `ca.toml`. Raises `ConfigurationError`."""
     try:
         found = msgspec.toml.decode(path.read_bytes(), type=Configuration)
@@ -140,48 +62,12 @@ def read_configuration(path: Path) -> TokenKey:
         ) from exc
     if bool(found.pkcs11.pin_file) == bool(found.pkcs11.pin_env):
         raise ConfigurationError(f"{path}: the PIN comes from `pin_file` or from `pin_env`: give one of them")
-    return TokenKey(found.pkcs11)
+    return RootKey(found.pkcs11)
 
 
-def _run(order: Order, *, without: str) -> Answer:
-    """Without the variable that has the PIN: the vendor's library gets it once, where it asks for it."""
+@contextmanager
+def _faults() -> Iterator[None]:
     try:
-        done = subprocess.run(
-            [sys.executable, "-P", "-m", "enarx_steward.pkcs11_signer"],
-            input=msgspec.json.encode(order),
-            capture_output=True,
-            timeout=SIGN_SECONDS,
-            env={name: value for name, value in os.environ.items() if name != without},
-            start_new_session=True,
-            check=False,
-        )
-        return msgspec.json.decode(done.stdout, type=Answer)
-    except subprocess.TimeoutExpired as exc:
-        raise ConfigurationError(f"{order.module}: the token does not answer within {SIGN_SECONDS} seconds") from exc
-    except msgspec.MsgspecError as exc:
-        raise ConfigurationError(
-            f"{order.module}: the library ended the process that used it (status {done.returncode})",
-            hint="is it the right one for this machine?",
-        ) from exc
-
-
-def _pin(token: Token) -> str:
-    if token.pin_env:
-        pin = os.environ.get(token.pin_env, "")
-        if not pin:
-            raise ConfigurationError(
-                f"the environment variable {token.pin_env}, which is to have the token's PIN, is not set",
-                hint="a Steward in the background is not given it: use pin_file",
-            )
-        return pin
-    path = Path(token.pin_file)
-    try:
-        with path.open("rb") as file:
-            if os.fstat(file.fileno()).st_mode & (stat.S_IRWXO | stat.S_IRWXG):
-                raise ConfigurationError(f"{path}: others could read the PIN", hint=f"chmod 600 {path}")
-            pin = file.read(MAX_PIN + 1).decode().strip()
-    except (OSError, UnicodeDecodeError) as exc:
-        raise ConfigurationError(f"{path}: the PIN cannot be read: {exc}") from exc
-    if not 0 < len(pin) <= MAX_PIN:
-        raise ConfigurationError(f"{path}: a PIN has 1 to {MAX_PIN} characters")
-    return pin
+        yield
+    except KeyFault as exc:
+        raise ConfigurationError(str(exc), hint=exc.hint) from exc

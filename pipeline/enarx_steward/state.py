@@ -32,7 +32,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from .ca import Authority, policy_of
 from .errors import ConfigurationError
-from .hsm import TokenKey, read_configuration
+from .hsm import RootKey, read_configuration
 from .policy import StewardPolicy, for_this_machine
 from .root import Root, new_key_pem, read_key, self_signed
 
@@ -122,7 +122,7 @@ def _key_in_file(directory: Path) -> ec.EllipticCurvePrivateKey:
     return read_key(read_secret(key))
 
 
-def _key_in_token(directory: Path) -> TokenKey:
+def _key_in_token(directory: Path) -> RootKey:
     if (directory / KEY).exists():
         raise ConfigurationError(
             f"{directory} has both {CONFIGURATION} and {KEY}",

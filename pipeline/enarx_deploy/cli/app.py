@@ -22,6 +22,7 @@ COMMANDS = {
     "compile": "Build the sources to one wasm module.",
     "inspect": "Show what a wasm module is made of, and what its imports let it do.",
     "package": "Put module, manifest and assets into a content-addressed tree.",
+    "key": "Make keys that sign packages, and say whose signatures are trusted.",
     "attest": "Say what the package must measure to on a backend.",
     "deploy": "Start a Keep, which then waits for its certificate.",
     "up": "All of it: compile, package, attest, deploy, provision TLS.",

@@ -1,6 +1,6 @@
-"""`python -m enarx_steward.pkcs11_signer`: one order from the standard input, one answer to the standard output.
+"""`python -m enarx_signing.pkcs11_signer`: one order from the standard input, one answer to the standard output.
 
-The only place that loads a vendor's PKCS#11 library. See `hsm`, which starts it.
+The only place that loads a vendor's PKCS#11 library. See `token`, which starts it.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 MAX_ORDER: Final = 65_536
 _FAULTS: Final = {
-    "NoSuchToken": ("there is no token of this label", "is the device there, and is `token` in ca.toml its label?"),
-    "NoSuchKey": ("there is no key of this label in the token", "`key` in ca.toml is its label"),
+    "NoSuchToken": ("there is no token of this label", "is the device there, and is this its label?"),
+    "NoSuchKey": ("there is no key of this label in the token", "is this its label, and may you see it?"),
     "MultipleObjectsReturned": (
         "there is more than one key of this label",
         "give each a label of its own",
