@@ -49,19 +49,20 @@ ROOMS = {
 FOR_PLUGINS = {"hookspecs", "protocols", "models", "errors", "paths", "project", "manifest"}
 FOR_SOME = {
     "enarx_targets": {"host", "package_tree"},  # the local target starts the core's host process
-    "enarx_registries": {"package_tree"},  # what is fetched is a package, checked as one
+    "enarx_registries": {"package_tree", "reference", "staging"},  # what is fetched is a package, checked as one
 }
 
 # The core from the bottom up: a module imports from its own line or from those above it, never from below.
 STOREYS = (
     {"__init__", "errors", "models"},
-    {"protocols", "hookspecs", "paths", "manifest"},
+    {"protocols", "hookspecs", "paths", "manifest", "reference"},
     {"project"},
     {
         "wasm_binary",
         "wasm",
         "wasm_report",
         "plain_files",
+        "staging",
         "package_tree",
         "trusted_signers",
         "template",
@@ -72,6 +73,7 @@ STOREYS = (
     {"stages", "verification"},
     {"plugin_manager"},
     {"choice"},
+    {"fetching"},
     {"steps"},
     {"runner"},
     {"host"},

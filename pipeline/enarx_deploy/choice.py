@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from enarx_deploy.errors import KeepError, UsageError
+from enarx_deploy.protocols import ArtifactRegistry
 
 if TYPE_CHECKING:
     from enarx_deploy.models import Probe
     from enarx_deploy.plugin_manager import PluginManager
     from enarx_deploy.project import Project
-    from enarx_deploy.protocols import Backend, Issuer, Target, Toolchain
+    from enarx_deploy.protocols import Backend, Issuer, Registry, Target, Toolchain
 
 DEFAULT_TARGET = "local"
 
@@ -53,6 +54,26 @@ def target(project: Project, plugins: PluginManager) -> Target:
 def issuer(project: Project, plugins: PluginManager) -> Issuer:
     """The issuer that `[attest] issuer` names."""
     return plugins.get("issuer", project.manifest.attest.issuer)
+
+
+def registry(reference: str, plugins: PluginManager) -> Registry:
+    """The registry that understands a reference. Raises UsageError."""
+    for candidate in plugins.all("registry"):
+        if reference.startswith(tuple(candidate.schemes)):
+            return candidate
+    known = ", ".join(scheme for candidate in plugins.all("registry") for scheme in candidate.schemes)
+    raise UsageError(f"no registry understands {reference}", hint=f"a reference begins with one of {known}")
+
+
+def artifact_registry(reference: str, plugins: PluginManager) -> ArtifactRegistry:
+    """The same, if it keeps attachments and can be asked what it has. Raises UsageError."""
+    found = registry(reference, plugins)
+    if not isinstance(found, ArtifactRegistry):
+        raise UsageError(
+            f"the registry {found.name!r} can publish and fetch, and nothing else",
+            hint="its plugin would have to implement `ArtifactRegistry` (docs/reference/hooks.md)",
+        )
+    return found
 
 
 def _strongest(plugins: PluginManager) -> tuple[Backend, str]:

@@ -9,6 +9,8 @@
     ├── BuildError                   1   a toolchain is missing or failed
     ├── ModuleError                  2   the module is not one that a Keep can run
     ├── PackageError                 1   a package is unsafe, damaged, or not found
+    │   └── NotPublished             1   a registry was asked, and has no such package
+    ├── RegistryError                1   a registry cannot be reached, or refused
     ├── KeepError                    1   a Keep could not be started or died
     └── StewardError                 1   the Steward cannot be reached, or refused
 
@@ -88,6 +90,14 @@ class ModuleError(EnarxDeployError):
 
 class PackageError(EnarxDeployError):
     """A package is unsafe, damaged, or cannot be found."""
+
+
+class NotPublished(PackageError):
+    """A registry was asked for a package, and says that it has none, or that it was withdrawn."""
+
+
+class RegistryError(EnarxDeployError):
+    """A registry cannot be reached, refused a login, or answered with what makes no sense."""
 
 
 class KeepError(EnarxDeployError):

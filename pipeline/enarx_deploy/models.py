@@ -65,6 +65,22 @@ class Package(Record, frozen=True):
     files: list[PackageFile]
 
 
+class Published(Record, frozen=True):
+    """What a registry says of one package: nothing of it is believed before the package was fetched and checked.
+
+    `reference` ends in the package's digest. `size` is that of its files in bytes. `tags` are those that are known to
+    name it. `yanked` says why it was withdrawn, and is "" where it was not. `details` is what only registries of this
+    kind have, such as the digest of an OCI manifest.
+    """
+
+    reference: str
+    digest: str
+    size: int
+    tags: list[str] = []
+    yanked: str = ""
+    details: dict[str, str] = {}
+
+
 class ReferenceValues(Record, frozen=True):
     """What `attest` made: what this package must measure to on this backend, and the policy for the Steward.
 

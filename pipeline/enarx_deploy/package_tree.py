@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import secrets
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
@@ -29,7 +28,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
-from enarx_deploy import plain_files
+from enarx_deploy import plain_files, staging
 from enarx_deploy.errors import PackageError
 from enarx_deploy.models import Module, Package, PackageFile
 from enarx_deploy.wasm import MODULE_LIMIT
@@ -102,6 +101,33 @@ def copy(source: Path, into: Path, digest: str = "") -> Package:
         return _settle(tree.package(root, digest))
 
 
+def lay_out(files: Iterable[tuple[str, Iterable[bytes]]], into: Path, digest: str = "", shown: str = "it") -> Package:
+    """Lay a tree out in `into/DIGEST` from its files as they come: each one's path in the package, and its content.
+
+    All of it or nothing; with `digest`, only that package is taken. `shown` is what messages call the source.
+    Raises PackageError; what iterating raises goes through.
+    """
+    with _new_tree(into) as (tree, root):
+        for path, chunks in files:
+            place = tuple(path.split("/"))
+            name = _printable(f"{shown}: {path}")
+            _require_top(place[0], name, directory=len(place) > 1)
+            tree.add_chunks(chunks, name, place)
+        package = tree.package(root, digest)
+        if not any(file.path == MODULE for file in package.files):
+            raise PackageError(
+                f"{shown} is not a package: it holds no {MODULE}", hint="was it published by another tool?"
+            )
+        return _settle(package)
+
+
+def _require_top(name: str, shown: str, *, directory: bool) -> None:
+    if _TOP.get(name) != ("directory" if directory else "file"):
+        raise PackageError(
+            f"{shown} is not part of a package", hint=f"a package holds {MODULE}, {MANIFEST}, {ASSETS}/ and {ROOTS}/"
+        )
+
+
 def _add_module(tree: _TreeBuilder, module: Module) -> None:
     with plain_files.opened(Path(module.path)) as descriptor:
         tree.add(descriptor, module.path, (MODULE,))
@@ -153,11 +179,7 @@ def _add_package(tree: _TreeBuilder, root: Path) -> None:
 def _add_top(tree: _TreeBuilder, directory: int, root: Path, name: str) -> None:
     shown = _printable(f"{root}/{name}")
     with plain_files.opened_in(directory, name, shown) as descriptor:
-        if _TOP.get(name) != ("directory" if plain_files.is_directory(descriptor) else "file"):
-            raise PackageError(
-                f"{shown} is not part of a package",
-                hint=f"a package holds {MODULE}, {MANIFEST}, {ASSETS}/ and {ROOTS}/",
-            )
+        _require_top(name, shown, directory=plain_files.is_directory(descriptor))
         tree.add(descriptor, shown, (name,))
 
 
@@ -177,6 +199,10 @@ class _TreeBuilder:
             self._add_directory(descriptor, shown, place)
         else:
             self._add_file(plain_files.chunks(descriptor, shown, _LIMITS.get(place, TOTAL_LIMIT)), shown, place)
+
+    def add_chunks(self, chunks: Iterable[bytes], shown: str, place: _Place) -> None:
+        """Add a file whose content comes from elsewhere."""
+        self._add_file(_bounded(chunks, shown, _LIMITS.get(place, TOTAL_LIMIT)), shown, place)
 
     def add_bytes(self, data: bytes, shown: str, place: _Place) -> None:
         """Add a file with this content."""
@@ -249,6 +275,15 @@ class _TreeBuilder:
         return digests.entry(media_type(place[-1]))
 
 
+def _bounded(chunks: Iterable[bytes], shown: str, limit: int) -> Iterator[bytes]:
+    left = limit
+    for chunk in chunks:
+        left -= len(chunk)
+        if left < 0:
+            raise PackageError(f"{shown} is larger than {limit:,} bytes", hint=_SMALLER)
+        yield chunk
+
+
 def _fold(tree: _Tree, shown: str) -> Entry:
     """The entry of a directory, made from the entries in it."""
     entries = {
@@ -264,16 +299,13 @@ def _fold(tree: _Tree, shown: str) -> Entry:
 
 @contextlib.contextmanager
 def _new_tree(parent: Path) -> Iterator[tuple[_TreeBuilder, Path]]:
-    root = parent / f".new-{secrets.token_hex(8)}"
     try:
-        root.mkdir(parents=True)
-        yield _TreeBuilder(root), root
+        with staging.directory(parent) as root:
+            yield _TreeBuilder(root), root
     except OSError as error:
         raise PackageError(
             f"cannot lay the package out in {parent}: {error.strerror}", hint="is there space, and may you write there?"
         ) from error
-    finally:
-        shutil.rmtree(root, ignore_errors=True)
 
 
 def _settle(package: Package) -> Package:

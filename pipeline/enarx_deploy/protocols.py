@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 import msgspec
 
 if TYPE_CHECKING:
-    from enarx_deploy.models import Deployment, KeepStatus, Package, Probe, ReferenceValues
+    from enarx_deploy.models import Deployment, KeepStatus, Package, Probe, Published, ReferenceValues
     from enarx_deploy.project import Project
 
 Progress = Callable[[str], None]
@@ -213,7 +213,10 @@ class Target(Protocol):
 
 @runtime_checkable
 class Registry(Protocol):
-    """A place where packages are published and fetched. A reference begins with one of `schemes`."""
+    """A place where packages are published and fetched. A reference begins with one of `schemes`.
+
+    This is the least; one that is an `ArtifactRegistry` can do what `info`, `search` and `yank` ask for, too.
+    """
 
     name: str
     schemes: tuple[str, ...]
@@ -223,3 +226,66 @@ class Registry(Protocol):
 
     def fetch(self, reference: str, into: Path) -> Package:
         """Get a package, check it against its digest, and lay its tree under `into`."""
+
+
+AttachmentKind = Literal["sbom", "provenance", "signature"]
+ATTACHMENT_LIMIT = 16 << 20
+"""Bytes of the largest attachment."""
+ATTACHMENTS_LIMIT = 64
+"""Attachments that are read of one package."""
+
+
+class Attachment(msgspec.Struct, frozen=True):
+    """What is said about a package, and kept beside it: `content` as it is, and its media type.
+
+    A registry vouches for none of it: whoever can write there can attach what they like.
+    """
+
+    kind: AttachmentKind
+    media_type: str
+    content: bytes
+
+
+def silent(line: str) -> None:
+    """A `Progress` for whom nobody listens."""
+
+
+@runtime_checkable
+class ArtifactRegistry(Registry, Protocol):
+    """A registry that keeps attachments, has tags, and can be asked what it has.
+
+    Every method raises NotPublished where the registry says that there is no such package, and RegistryError where it
+    cannot be reached or refuses. A reference is as `enarx_deploy.reference` parses it.
+    """
+
+    def publish(
+        self,
+        package: Package,
+        reference: str,
+        attachments: Sequence[Attachment] = (),
+        progress: Progress = silent,
+        created: int = 0,
+    ) -> str:
+        """Store the package and what is attached to it, the name that makes it visible last.
+
+        `created` is the date of its sources in seconds since 1970, never that of today. Publishing again changes
+        nothing. Returns the reference with the digest.
+        """
+
+    def fetch(self, reference: str, into: Path, progress: Progress = silent) -> Package:
+        """Get a package, check it against its digest, and lay its tree under `into`: all of it or nothing."""
+
+    def resolve(self, reference: str) -> Published:
+        """What the registry says of the package that a reference names."""
+
+    def attachments(self, reference: str) -> list[Attachment]:
+        """What is attached to a package, by anyone who could write there: at most ATTACHMENTS_LIMIT."""
+
+    def tags(self, reference: str) -> list[str]:
+        """Every tag of a reference's repository, at most some thousands."""
+
+    def search(self, place: str, words: Sequence[str]) -> Iterator[Published]:
+        """The packages in a registry, or a part of it, in whose name each word is found. Yanked ones are among them."""
+
+    def yank(self, reference: str, reason: str) -> None:
+        """Withdraw a package: its tag names it no more. By its digest it can still be had."""

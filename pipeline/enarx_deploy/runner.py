@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from enarx_deploy import paths, records
 from enarx_deploy.errors import EnarxDeployError, PluginError, UsageError
 from enarx_deploy.lock import locked
-from enarx_deploy.models import ALIVE, STAGES, Deployment, Record, StageName
+from enarx_deploy.models import ALIVE, STAGES, Deployment, Package, Record, StageName
 from enarx_deploy.steps import DEPLOY, PROVISION_TLS, STEPS, Step, Work, inputs_digest
 
 if TYPE_CHECKING:
@@ -54,17 +54,30 @@ class StageRun:
 
 
 def run(
-    project: Project, plugins: PluginManager, reporter: Reporter, *, until: StageName = "provision_tls"
+    project: Project,
+    plugins: PluginManager,
+    reporter: Reporter,
+    *,
+    until: StageName = "provision_tls",
+    package: Package | None = None,
 ) -> list[StageRun]:
-    """Run the stages up to and including `until`. Raises EnarxDeployError; records made before that are kept."""
+    """Run the stages up to and including `until`. Raises EnarxDeployError; records made before that are kept.
+
+    With `package`, which was fetched, the stages that would make one are left out.
+    """
     plugins.load()
     for failed in plugins.failures:
         reporter.note(f"{failed} failed to load and takes no part: {failed.error}")
     work = Work(project, plugins, reporter.note)
-    _require_project(work)
+    steps = STEPS[: STAGES.index(until) + 1]
+    if package is None:
+        _require_project(work)
+    else:
+        work.made["package"] = package
+        steps = steps[STAGES.index("package") + 1 :]
     paths.private_directory(project.work_dir)
     with locked(project.work_dir, reporter.note):
-        return [_run_step(work, step, reporter) for step in STEPS[: STAGES.index(until) + 1]]
+        return [_run_step(work, step, reporter) for step in steps]
 
 
 def _require_project(work: Work) -> None:

@@ -1,23 +1,41 @@
 """A directory as a registry: each package in it is a directory named by its digest.
 
 References: `dir:PATH` or `file://PATH` to publish to, and the same with `@sha256:HEX` to fetch. A reference without a
-digest may also name one package's own directory, as in Enarx's `deploy file:///DIR`.
+digest may also name one package's own directory, as in Enarx's `deploy file:///DIR`. There are no tags.
+
+    HEX/                      the tree
+    HEX.attachments/SHA256    one thing attached to it, as JSON
+    HEX.yanked                why it was withdrawn
 """
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from enarx_deploy import package_tree
-from enarx_deploy.errors import PackageError, UsageError
-from enarx_deploy.hookspecs import hookimpl
-from enarx_deploy.models import Package
-from enarx_deploy.protocols import Registry
+import msgspec
 
-_REFERENCE = re.compile(r"(?P<place>.+?)(@(?P<digest>sha256:[0-9a-f]{64}))?", re.DOTALL)
+from enarx_deploy import package_tree, reference, staging
+from enarx_deploy.errors import NotPublished, PackageError, RegistryError, UsageError
+from enarx_deploy.hookspecs import hookimpl
+from enarx_deploy.models import Package, Published
+from enarx_deploy.protocols import (
+    ATTACHMENT_LIMIT,
+    ATTACHMENTS_LIMIT,
+    Attachment,
+    Progress,
+    Registry,
+    silent,
+)
+from enarx_deploy.reference import Reference
+
+_HEX = re.compile(r"[0-9a-f]{64}")
+_JSON_LIMIT = 2 * ATTACHMENT_LIMIT  # base64 takes 4/3 of the content
+_REASON_LIMIT = 4096
 
 
 class Directory:
@@ -26,41 +44,155 @@ class Directory:
     name = "directory"
     schemes: tuple[str, ...] = ("dir:", "file://")
 
-    def publish(self, package: Package, reference: str) -> str:
-        place, digest = _parse(reference)
-        if digest and digest != package.digest:
+    def publish(
+        self,
+        package: Package,
+        reference: str,
+        attachments: Sequence[Attachment] = (),
+        progress: Progress = silent,
+        created: int = 0,  # noqa: ARG002  # a directory keeps no dates
+    ) -> str:
+        named = _parse(reference)
+        if named.digest and named.digest != package.digest:
             raise UsageError(f"{reference} names another package than {package.digest}", hint="leave the digest away")
-        stored = package_tree.copy(Path(package.root), _directory(place), package.digest)
-        return f"{place}@{stored.digest}"
+        store = _directory(named)
+        with _refusals(store):
+            for attachment in attachments:
+                progress(f"attaching {attachment.kind}")
+                _attach(store, package.digest, attachment)
+        progress(f"copying {len(package.files)} files")
+        stored = package_tree.copy(Path(package.root), store, package.digest)
+        with _refusals(store):
+            _beside(store, stored.digest, "yanked").unlink(missing_ok=True)
+        return str(named.pinned(stored.digest))
 
-    def fetch(self, reference: str, into: Path) -> Package:
-        place, digest = _parse(reference)
-        directory = _directory(place)
-        if digest:
-            return package_tree.copy(directory / digest.removeprefix("sha256:"), into, digest)
-        if not (directory / package_tree.MODULE).exists():
-            raise PackageError(
-                f"{directory} is no package, and {reference} does not say which one in it",
-                hint=f"say which: {place}@sha256:HEX, as `publish` printed it",
-            )
-        return package_tree.copy(directory, into)
+    def fetch(self, reference: str, into: Path, progress: Progress = silent) -> Package:
+        named = _parse(reference)
+        tree = _tree(named)
+        progress(f"copying {tree}")
+        return package_tree.copy(tree, into, named.digest)
+
+    def resolve(self, reference: str) -> Published:
+        named = _parse(reference)
+        return _published(named, package_tree.read(_tree(named), named.digest))
+
+    def attachments(self, reference: str) -> list[Attachment]:
+        named = _parse(reference)
+        _tree(named)
+        kept = _beside(_directory(named), named.digest, "attachments") if named.digest else None
+        if kept is None or not kept.is_dir():
+            return []
+        with _refusals(kept):
+            found = sorted(path for path in kept.iterdir() if _HEX.fullmatch(path.name))
+            return [_attachment(path) for path in found[:ATTACHMENTS_LIMIT]]
+
+    def tags(self, reference: str) -> list[str]:
+        _parse(reference)
+        return []
+
+    def search(self, place: str, words: Sequence[str]) -> Iterator[Published]:
+        named = _parse(place)
+        store = _directory(named)
+        with _refusals(store):
+            names = sorted(path.name for path in store.iterdir() if _HEX.fullmatch(path.name) and path.is_dir())
+        for name in names:
+            if all(word in f"sha256:{name}" for word in words):
+                yield self.resolve(str(named.pinned(f"sha256:{name}")))
+
+    def yank(self, reference: str, reason: str) -> None:
+        named = _parse(reference)
+        if not named.digest:
+            raise UsageError(f"{reference} does not say which package", hint=f"write {named.place}@sha256:HEX")
+        _tree(named)
+        store = _directory(named)
+        with _refusals(store):
+            _write(store, _beside(store, named.digest, "yanked"), reason[:_REASON_LIMIT].encode())
 
 
-def _parse(reference: str) -> tuple[str, str]:
-    """The place and the digest ("" if none) of a reference."""
-    found = _REFERENCE.fullmatch(reference)
-    if found is None:
-        raise UsageError(f"{reference!r} is not a reference", hint="write dir:PATH or dir:PATH@sha256:HEX")
-    return found["place"], found["digest"] or ""
+def _parse(text: str) -> Reference:
+    return reference.parse(text)
 
 
-def _directory(place: str) -> Path:
-    if not place.startswith("file://"):
-        return Path(place.removeprefix("dir:")).absolute()
-    url = urlsplit(place)
+def _directory(named: Reference) -> Path:
+    if not named.place.startswith("file://"):
+        return Path(named.place.removeprefix("dir:")).absolute()
+    url = urlsplit(named.place)
     if url.netloc not in ("", "localhost") or not url.path.startswith("/"):
-        raise UsageError(f"{place} does not name a directory of this machine", hint="write file:///PATH")
+        raise UsageError(f"{named.place} does not name a directory of this machine", hint="write file:///PATH")
     return Path(unquote(url.path))
+
+
+def _tree(named: Reference) -> Path:
+    """The directory of the package that is named. Raises NotPublished."""
+    directory = _directory(named)
+    if not named.digest:
+        if (directory / package_tree.MODULE).exists():
+            return directory
+        raise PackageError(
+            f"{directory} is no package, and {named.place} does not say which one in it",
+            hint=f"say which: {named.place}@sha256:HEX, as `publish` printed it",
+        )
+    tree = directory / named.digest.removeprefix("sha256:")
+    if not tree.is_symlink() and not tree.exists():
+        raise NotPublished(
+            f"{directory} has no package {named.digest}",
+            hint=f"`enarx-deploy search dir:{directory}` lists those that it has",
+        )
+    return tree
+
+
+def _published(named: Reference, package: Package) -> Published:
+    mark = _beside(_directory(named), package.digest, "yanked")
+    yanked = ""
+    if named.digest and mark.exists():
+        yanked = mark.read_text(errors="replace")[:_REASON_LIMIT] or "no reason given"
+    return Published(
+        reference=str(named.pinned(package.digest)), digest=package.digest, size=package.size, yanked=yanked
+    )
+
+
+def _beside(store: Path, digest: str, suffix: str) -> Path:
+    return store / f"{digest.removeprefix('sha256:')}.{suffix}"
+
+
+def _attach(store: Path, digest: str, attachment: Attachment) -> None:
+    """Keep an attachment under the digest of its JSON: what is there already stays as it is."""
+    data = msgspec.json.encode(attachment)
+    if len(attachment.content) > ATTACHMENT_LIMIT:
+        raise PackageError(f"the {attachment.kind} is over {ATTACHMENT_LIMIT:,} bytes", hint="attach less")
+    kept = _beside(store, digest, "attachments")
+    kept.mkdir(parents=True, exist_ok=True)
+    path = kept / hashlib.sha256(data).hexdigest()
+    if not path.exists():
+        _write(store, path, data)
+
+
+def _write(store: Path, path: Path, data: bytes) -> None:
+    with staging.directory(store) as new:
+        (new / path.name).write_bytes(data)
+        (new / path.name).replace(path)
+
+
+def _attachment(path: Path) -> Attachment:
+    with path.open("rb") as file:
+        data = file.read(_JSON_LIMIT + 1)
+    try:
+        if len(data) <= _JSON_LIMIT and hashlib.sha256(data).hexdigest() == path.name:
+            return msgspec.json.decode(data, type=Attachment)
+    except msgspec.MsgspecError:
+        pass
+    raise PackageError(f"{path} is damaged", hint="remove it, and publish the package again")
+
+
+@contextlib.contextmanager
+def _refusals(path: Path) -> Iterator[None]:
+    """What the system refuses, as an error of the registry."""
+    try:
+        yield
+    except OSError as error:
+        raise RegistryError(
+            f"{error.filename or path}: {error.strerror}", hint="is it there, and may you read and write it?"
+        ) from error
 
 
 @hookimpl

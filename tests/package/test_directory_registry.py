@@ -5,12 +5,14 @@ from pathlib import Path
 import pytest
 
 from enarx_deploy import package_tree
-from enarx_deploy.errors import EnarxDeployError, PackageError, UsageError
+from enarx_deploy.errors import EnarxDeployError, NotPublished, PackageError, UsageError
 from enarx_deploy.models import Package
-from enarx_deploy.protocols import Registry
+from enarx_deploy.protocols import ATTACHMENT_LIMIT, ArtifactRegistry, Attachment
 from enarx_registries.directory import Directory
 
 REGISTRY = Directory()
+SBOM = Attachment("sbom", "application/vnd.cyclonedx+json", b'{"bomFormat":"CycloneDX"}')
+SIGNATURE = Attachment("signature", "application/vnd.dsse.envelope.v1+json", b"\0binary")
 
 
 @pytest.fixture
@@ -33,7 +35,7 @@ def place(store: Path, package: Package) -> Path:
 
 
 def test_it_is_a_registry() -> None:
-    assert isinstance(REGISTRY, Registry)
+    assert isinstance(REGISTRY, ArtifactRegistry)
 
 
 @pytest.mark.parametrize("scheme", ["dir:", "file://"])
@@ -85,7 +87,7 @@ def test_a_link_in_the_place_of_a_package_is_not_followed(package: Package, stor
 
 def test_a_package_that_is_not_there_is_named(store: Path, tmp_path: Path) -> None:
     store.mkdir()
-    with pytest.raises(PackageError, match=f"cannot open {store}/{'0' * 64}: No such file or directory"):
+    with pytest.raises(NotPublished, match=f"{store} has no package sha256:0000"):
         REGISTRY.fetch(f"dir:{store}@sha256:{'0' * 64}", tmp_path / "into")
 
 
@@ -119,3 +121,43 @@ def test_references_that_name_no_package_are_refused(
 def test_publishing_under_another_packages_digest_is_refused(package: Package, store: Path) -> None:
     with pytest.raises(UsageError, match="names another package"):
         REGISTRY.publish(package, f"dir:{store}@sha256:{'0' * 64}")
+
+
+def test_what_is_attached_comes_back_as_it_was(package: Package, store: Path) -> None:
+    reference = REGISTRY.publish(package, f"dir:{store}", [SBOM])
+    REGISTRY.publish(package, f"dir:{store}", [SBOM, SIGNATURE])
+    assert sorted(REGISTRY.attachments(reference), key=lambda one: one.kind) == [SBOM, SIGNATURE]
+    assert REGISTRY.fetch(reference, store / "into").digest == package.digest
+
+
+def test_an_attachment_that_was_changed_is_refused(package: Package, store: Path) -> None:
+    reference = REGISTRY.publish(package, f"dir:{store}", [SBOM])
+    (kept,) = (store / f"{package.digest.removeprefix('sha256:')}.attachments").iterdir()
+    kept.write_bytes(kept.read_bytes().replace(b"sbom", b"mobs"))
+    with pytest.raises(PackageError, match="is damaged"):
+        REGISTRY.attachments(reference)
+
+
+def test_an_attachment_that_is_too_large_is_refused_before_anything_is_seen(package: Package, store: Path) -> None:
+    large = Attachment("sbom", "text/plain", bytes(ATTACHMENT_LIMIT + 1))
+    with pytest.raises(PackageError, match="the sbom is over 16,777,216 bytes"):
+        REGISTRY.publish(package, f"dir:{store}", [large])
+    assert not store.exists()
+
+
+def test_a_yanked_package_says_why_and_is_still_had_by_its_digest(
+    package: Package, store: Path, tmp_path: Path
+) -> None:
+    reference = REGISTRY.publish(package, f"dir:{store}")
+    REGISTRY.yank(reference, "it leaks")
+    assert REGISTRY.resolve(reference).yanked == "it leaks"
+    assert REGISTRY.fetch(reference, tmp_path / "into").digest == package.digest
+    REGISTRY.publish(package, f"dir:{store}")
+    assert REGISTRY.resolve(reference).yanked == ""
+
+
+def test_search_finds_packages_by_the_words_in_their_names(package: Package, store: Path) -> None:
+    reference = REGISTRY.publish(package, f"dir:{store}", [SBOM])
+    assert [found.reference for found in REGISTRY.search(f"dir:{store}", [])] == [reference]
+    assert [found.size for found in REGISTRY.search(f"dir:{store}", [package.digest[:20]])] == [package.size]
+    assert list(REGISTRY.search(f"dir:{store}", ["elsewhere"])) == []

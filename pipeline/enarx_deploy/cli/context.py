@@ -27,10 +27,11 @@ if TYPE_CHECKING:
     from enarx_deploy.errors import PluginError
     from enarx_deploy.plugin_manager import PluginManager
     from enarx_deploy.project import Project
+    from enarx_deploy.reference import Reference
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Extra = Literal["manifest", "backend", "target", "metrics", "force"]
+Extra = Literal["manifest", "backend", "target", "metrics", "force", "registry"]
 
 
 @dataclass
@@ -47,6 +48,7 @@ class Context:
     target: str = ""
     metrics: str = ""
     force: bool = False
+    registry_host: str = ""
     trace_hooks: bool = False
     given_before: dict[str, str] = field(default_factory=dict)  # field -> option, given before the command's name
     answered: bool = False  # whether the command's answer is on stdout
@@ -78,6 +80,12 @@ class Context:
         for line in project.warnings:
             self.warn(line)
         return project
+
+    def reference(self, text: str) -> Reference:
+        """A package's reference, `--host` standing in where it names no registry. Raises UsageError."""
+        from enarx_deploy.reference import parse
+
+        return parse(text, self.registry_host)
 
     def emit(self, human: str | Callable[[], str], record: Any) -> None:
         """Answer on stdout: `record` as JSON with `--json`, else the text that `human` is or returns."""
@@ -192,6 +200,15 @@ _EXTRA: dict[Extra, tuple[_Option, ...]] = {
             "Run every stage again, changed or not.",
             ("ENARX_DEPLOY_FORCE",),
             {"is_flag": True},
+        ),
+    ),
+    "registry": (
+        _Option(
+            "registry_host",
+            ("--host",),
+            "The registry of slugs without a host: HOST for a Drawbridge, oci://HOST for OCI.",
+            ("ENARX_DEPLOY_HOST", "ENARX_REGISTRY"),
+            {"metavar": "HOST"},
         ),
     ),
 }

@@ -9,11 +9,12 @@ from enarx_deploy.cli.run_stages import run_stages
 
 
 @click.command()
-@common_options("manifest", "backend", "target", "metrics", "force")
-def command(context: Context) -> None:
+@common_options("manifest", "backend", "target", "metrics", "force", "registry")
+@click.argument("reference", default="")
+def command(context: Context, reference: str) -> None:
     """Compile, package and attest, and start a Keep, which then waits for its certificate.
 
-    `enarx-deploy up` goes on from there.
+    `enarx-deploy up` goes on from there. With REFERENCE the package is fetched from its registry instead.
     """
-    deployment = run_stages(context, until="deploy")[-1].record
+    deployment = run_stages(context, until="deploy", reference=reference)[-1].record
     context.emit(deployment.id, deployment)

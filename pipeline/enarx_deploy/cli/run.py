@@ -25,7 +25,7 @@ _LAST_STANDARD_STREAM = 2
 
 
 @click.command()
-@common_options("manifest", "backend", "metrics")
+@common_options("manifest", "backend", "metrics", "registry")
 @click.option("--env", "env", multiple=True, metavar="NAME=VALUE", help="Add to the workload's environment.")
 @click.option(
     "--dir", "directories", multiple=True, metavar="HOST::GUEST", help="Copy a directory into the Keep's file system."
@@ -65,7 +65,8 @@ def command(
     _fill_standard_streams()
     ending = _Ending()
     signal.signal(signal.SIGTERM, ending.take)
-    with try_out.Program(program, project, context.plugins, changes=changes) as made:
+    host = context.registry_host
+    with try_out.Program(program, project, context.plugins, changes=changes, registry_host=host) as made:
         with reporter(context) as shown:
             made.prepare(shown)
         outcome, session = try_out.run(made, project, context.plugins, grants, note, ending.drain_instead)

@@ -18,14 +18,17 @@ _COLUMNS = 100
 
 
 @click.command()
-@common_options("manifest", "backend", "target", "metrics", "force")
-def command(context: Context) -> None:
+@common_options("manifest", "backend", "target", "metrics", "force", "registry")
+@click.argument("reference", default="")
+def command(context: Context, reference: str) -> None:
     """Compile, package, attest, deploy, and provision TLS: the project ends as a running service.
 
     What did not change is not done again. When something did, the Keep that runs is stopped before the new one
     starts, since both listen on the same port.
+
+    With REFERENCE the project is left alone: that package is fetched from its registry, checked, and served.
     """
-    runs = run_stages(context, until="provision_tls")
+    runs = run_stages(context, until="provision_tls", reference=reference)
     made = {run.name: run.record for run in runs}
     context.emit(lambda: _shown(made["attest"], made["deploy"], made["provision_tls"]), _record(runs, made))
 

@@ -36,8 +36,11 @@ class Program(AbstractContextManager["Program"]):
     package: Package
     manifest: Manifest
 
-    def __init__(self, named: str, project: Project, plugins: PluginManager, *, changes: bool = False) -> None:
+    def __init__(
+        self, named: str, project: Project, plugins: PluginManager, *, changes: bool = False, registry_host: str = ""
+    ) -> None:
         self.named = named
+        self._registry_host = registry_host
         self._changes = changes
         self._project = project
         self._plugins = plugins
@@ -63,7 +66,7 @@ class Program(AbstractContextManager["Program"]):
                 f"{self.named} is a package, whose manifest is part of what its digest names",
                 hint="leave out --set and --manifest, or run the project or the module that it was made of",
             )
-        return package_tree.copy(path, self._folder()) if path.is_dir() else self._fetched()
+        return package_tree.copy(path, self._folder()) if path.is_dir() else self._fetched(reporter)
 
     def _folder(self) -> Path:
         return Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="enarx-run.")))
@@ -96,14 +99,16 @@ class Program(AbstractContextManager["Program"]):
         package: Package = runs[-1].record
         return package
 
-    def _fetched(self) -> Package:
-        for registry in self._plugins.all("registry"):
-            if self.named.startswith(tuple(registry.schemes)):
-                return registry.fetch(self.named, self._folder())
-        raise UsageError(
-            f"{self.named}: no such file or directory, and no registry knows it",
-            hint=f"name a .wasm file, a directory with an {MANIFEST_NAME}, or a package such as dir:DIR@sha256:DIGEST",
-        )
+    def _fetched(self, reporter: Reporter) -> Package:
+        from enarx_deploy import fetching, reference
+
+        if not reference.names_a_registry(self.named):
+            raise UsageError(
+                f"{self.named}: no such file or directory, and not a reference to a package",
+                hint=f"name a .wasm file, a directory with an {MANIFEST_NAME}, or a package such as HOST/USER/NAME:1.0",
+            )
+        parsed = reference.parse(self.named, self._registry_host)
+        return fetching.fetch(parsed, self._plugins, reporter.progress)
 
 
 def run(

@@ -1,0 +1,95 @@
+"""`enarx-deploy publish`: put a package into a registry."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from enarx_deploy.cli.context import Context, common_options
+from enarx_deploy.cli.progress import reporter
+from enarx_deploy.errors import UsageError
+
+if TYPE_CHECKING:
+    from enarx_deploy.models import Package
+    from enarx_deploy.protocols import Attachment
+    from enarx_deploy.runner import Reporter
+
+
+@click.command()
+@common_options("manifest", "force", "registry")
+@click.argument("reference")
+@click.argument("package", default="")
+def command(context: Context, reference: str, package: str) -> None:
+    """Put a package into the registry that REFERENCE names, and print the reference with the package's digest.
+
+    PACKAGE is a package's directory, or a reference to one in another registry, which is copied with what is attached
+    to it. Without it the project is compiled and packaged first. The tag is set last: nobody sees a part of a package,
+    and a publish that was interrupted can be done again. A tag that is a version names one package for ever.
+
+    \b
+    Examples:
+      enarx-deploy publish dir:./packages
+      enarx-deploy publish oci://registry.example/team/my-echo:1.0.0
+      enarx-deploy publish oci://registry.example/team/my-echo:1.0.0 dir:./packages@sha256:HEX
+    """
+    from enarx_deploy import choice
+
+    named = str(context.reference(reference))
+    with reporter(context) as shown, context.plugins.boundary():
+        choice.registry(named, context.plugins)  # before anything is built
+        made, attachments = _package(context, package, shown)
+        published = _publish(context, named, made, attachments, shown)
+    record = {
+        "reference": published,
+        "digest": made.digest,
+        "size": made.size,
+        "attachments": [{"kind": one.kind, "media_type": one.media_type} for one in attachments],
+    }
+    context.emit(published, record)
+
+
+def _package(context: Context, named: str, shown: Reporter) -> tuple[Package, list[Attachment]]:
+    """The package to publish, and what is attached to it."""
+    from enarx_deploy import fetching, package_tree, runner
+    from enarx_deploy.choice import registry
+    from enarx_deploy.protocols import ArtifactRegistry
+    from enarx_deploy.reference import names_a_registry
+
+    if not named:
+        package: Package = runner.run(context.project(), context.plugins, shown, until="package")[-1].record
+        return package, []
+    if Path(named).is_dir():
+        return package_tree.read(Path(named)), []
+    if not names_a_registry(named):
+        raise UsageError(f"{named}: no such directory, and not a reference to a package", hint="-C DIR names a project")
+    reference = context.reference(named)
+    package = fetching.fetch(reference, context.plugins, shown.progress)
+    source = registry(str(reference), context.plugins)
+    pinned = str(reference.pinned(package.digest))
+    return package, source.attachments(pinned) if isinstance(source, ArtifactRegistry) else []
+
+
+def _publish(context: Context, named: str, package: Package, attachments: list[Attachment], shown: Reporter) -> str:
+    from enarx_deploy import choice
+    from enarx_deploy.protocols import ArtifactRegistry
+
+    registry = choice.registry(named, context.plugins)
+    if isinstance(registry, ArtifactRegistry):
+        return registry.publish(package, named, attachments, shown.progress, _source_date())
+    if attachments:
+        shown.note(f"the registry {registry.name!r} keeps no attachments: {len(attachments)} are left out")
+    return registry.publish(package, named)
+
+
+def _source_date() -> int:
+    """The date of the sources: SOURCE_DATE_EPOCH, else the beginning of 1970; the clock would change every digest."""
+    import os
+
+    try:
+        return max(int(os.environ.get("SOURCE_DATE_EPOCH", "0")), 0)
+    except ValueError as error:
+        raise UsageError(
+            "SOURCE_DATE_EPOCH is not a number of seconds", hint="`git log -1 --format=%ct` is one"
+        ) from error
