@@ -32,8 +32,8 @@ _HOOKS_HEAD = """\
 # Hooks
 
 A plugin is a module that an entry point of the group `enarx_deploy` names, with functions marked `@hookimpl`. It
-imports `enarx_deploy.hookspecs`, `.protocols`, `.models`, `.errors`, `.paths` and `.project`, and nothing else of
-enarx-deploy. What this distribution ships takes the same road: `enarx-deploy plugins` lists all of it.
+imports `enarx_deploy.hookspecs`, `.protocols`, `.models`, `.errors`, `.paths`, `.project` and `.tools`, and nothing
+else of enarx-deploy. What this distribution ships takes the same road: `enarx-deploy plugins` lists all of it.
 
 ```toml
 [project.entry-points.enarx_deploy]

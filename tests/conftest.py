@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from enarx_deploy import paths
+
 ROOT = Path(__file__).parent.parent
 _KEPT = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "TMPDIR", "CARGO_HOME", "RUSTUP_HOME")
 
@@ -150,9 +152,9 @@ def wheel(built: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def zig_cache(request: pytest.FixtureRequest) -> Path:
+def zig_cache() -> Path:
     """zig's cache, kept between sessions: filling it takes half a minute. As `ZIG_GLOBAL_CACHE_DIR` it is used."""
-    return Path(request.config.cache.mkdir("zig"))
+    return paths.cache_dir("zig")
 
 
 @pytest.fixture(scope="session")

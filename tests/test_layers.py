@@ -46,7 +46,7 @@ ROOMS = {
 }
 
 # What every plugin may import of the core, and what some may beside that.
-FOR_PLUGINS = {"hookspecs", "protocols", "models", "errors", "paths", "project", "manifest"}
+FOR_PLUGINS = {"hookspecs", "protocols", "models", "errors", "paths", "project", "manifest", "tools"}
 FOR_SOME = {
     "enarx_targets": {"host", "package_tree"},  # the local target starts the core's host process
     "enarx_registries": {"package_tree", "reference", "staging"},  # what is fetched is a package, checked as one
@@ -57,6 +57,7 @@ STOREYS = (
     {"__init__", "errors", "models"},
     {"protocols", "hookspecs", "paths", "manifest", "reference"},
     {"project"},
+    {"tools"},
     {
         "wasm_binary",
         "wasm",

@@ -14,16 +14,23 @@ if TYPE_CHECKING:
     from enarx_deploy.protocols import Backend, Issuer, Registry, Target, Toolchain
 
 DEFAULT_TARGET = "local"
+COMMAND = "command"  # the toolchain that runs `[build] command`
 
 
 def toolchain(project: Project, plugins: PluginManager) -> tuple[Toolchain | None, str]:
-    """The toolchain that `[build] toolchain` names, else the first that knows the sources, else None."""
+    """That of `[build] command`, else the one that `[build] toolchain` names, else the first that knows the sources.
+
+    None where there is none. One that looks for a file about the whole project goes before those that know a suffix.
+    """
+    if project.manifest.build.command:
+        return plugins.get("toolchain", COMMAND), "the command of [build] command builds, and no toolchain"
     named = project.manifest.build.toolchain
     if named:
         return plugins.get("toolchain", named), f"toolchain {named}: [build] toolchain names it"
     fits = [(candidate, reason) for candidate in plugins.all("toolchain") if (reason := candidate.detect(project))]
     if not fits:
         return None, ""
+    fits.sort(key=lambda fit: not getattr(fit[0], "by_project_file", False))
     chosen, reason = fits[0]
     others = "".join(f", {other.name} ({why})" for other, why in fits[1:])
     also = f"; would fit too: {others[2:]}" if others else ""

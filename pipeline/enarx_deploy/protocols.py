@@ -27,10 +27,16 @@ class Tool(msgspec.Struct, frozen=True):
 
 
 class MissingTool(msgspec.Struct, frozen=True):
-    """A tool that was not found: its name, and the exact command that installs it."""
+    """A tool that was not found: its name, and the exact command that installs it, as a user would type it.
+
+    Where a package brings it, `registry` says whose, and `command` has the words that install it for this user alone,
+    so that a program can run them. Both are empty where it takes the rights of an administrator, or a choice.
+    """
 
     name: str
     install: str
+    registry: Literal["", "PyPI", "npm"] = ""
+    command: tuple[str, ...] = ()
 
 
 @runtime_checkable
@@ -42,6 +48,10 @@ class Toolchain(Protocol):
     - ``toolchain``: this provider's name; without it the first provider whose `detect` answers is taken.
     - ``source``: the file or folder to build, relative to the project.
     - ``args``: more words for the tool.
+    - ``profile``, ``features``, ``network``: for the toolchains that have them.
+
+    An attribute ``by_project_file = True`` says that what `detect` looks for describes a whole project, such as
+    ``Cargo.toml``: such a toolchain is taken before those that know their sources by a suffix.
     """
 
     name: str
@@ -57,6 +67,14 @@ class Toolchain(Protocol):
 
     def build(self, project: Project, tool: Tool, output: Path, progress: Progress) -> None:
         """Write the module to `output`. Raises BuildError with what the tool said."""
+
+
+@runtime_checkable
+class FindsForProject(Protocol):
+    """What a `Toolchain` has too where its tool depends on the project, which may bring one or pin its version."""
+
+    def find_for(self, project: Project) -> Tool | MissingTool:
+        """As `find`, which is then the tool of a project that says nothing about it."""
 
 
 class Launch(msgspec.Struct, frozen=True):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from enarx_deploy import __version__, choice, records
+from enarx_deploy import __version__, choice, records, tools
 from enarx_deploy.errors import PackageError
 from enarx_deploy.models import (
     Deployment,
@@ -113,7 +113,7 @@ def _compile_inputs(work: Work) -> dict[str, Any]:
     build = msgspec.to_builtins(work.project.manifest.build)
     if work.toolchain is None:
         return {"build": build}
-    tool = work.toolchain.find()
+    tool = tools.find(work.toolchain, work.project)
     return {
         "build": build,
         "toolchain": work.toolchain.name,

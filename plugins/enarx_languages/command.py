@@ -2,61 +2,128 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
+import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from enarx_deploy.errors import BuildError
 from enarx_deploy.protocols import Progress
 
-_PLACED = re.compile(r"^\S.*?:\d+(:\d+)?: (fatal )?error: ")
+Lines = Sequence[str]
+FirstError = Callable[[Lines], str]
+"""Finds, in all that a tool printed, its first error with file and place, in one line; "" where there is none."""
+
+_PLACED = re.compile(r"^\S.*?:\d+(:\d+)?: (fatal )?error(\[\w+\])?: ")
 _ERROR = re.compile(r"\berror\b", re.IGNORECASE)
 _CONTROL_SEQUENCE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
+_REPRODUCIBLE = {
+    "SOURCE_DATE_EPOCH": "315532800",  # 1 January 1980, the earliest date that every kind of archive can hold
+    "TZ": "UTC",
+    "LC_ALL": "C.UTF-8",
+}
+_NO_NETWORK = ("unshare", "--user", "--map-current-user", "--net", "--")
+_KEPT_LINES = 100_000
+_MISSES_NETWORK = re.compile(
+    r"offline|GOPROXY|go\.sum|no required module|dial tcp|download|resolve host|name resolution|getaddrinfo|EAI_AGAIN",
+    re.I,
+)
 
 
-def run(command: Sequence[str], *, cwd: Path, environment: Mapping[str, str], progress: Progress) -> None:
+def run(
+    command: Sequence[str],
+    *,
+    cwd: Path,
+    progress: Progress,
+    environment: Mapping[str, str] | None = None,
+    network: bool = False,
+    first_error: FirstError | None = None,
+    shown: Callable[[str], str] = str,
+) -> None:
     """Run a tool in `cwd`, with `environment` laid over this process's own.
 
-    Raises BuildError with the first error that the tool reports, in one line with its file and place.
+    Without `network` it is cut off from any, where the system lets a user do that. `shown` makes of each line what is
+    passed on, and may make nothing of it. Raises BuildError with the first error that the tool reports, in one line
+    with its file and place.
     """
     lines: list[str] = []
-    try:
-        process = subprocess.Popen(
-            command,
-            cwd=cwd,
-            env={**os.environ, **environment},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-        )
-    except OSError as error:
-        raise BuildError(f"cannot start {command[0]}: {error.strerror}", hint="is it installed?") from error
+    process = _started(command if network else _cut_off(command), command[0], cwd, environment or {})
     with process:
         try:
             for line in process.stdout or ():
-                lines.append(_plain(line.rstrip()))
-                progress(lines[-1])
+                if said := _plain(shown(line.rstrip())):
+                    lines.append(said)
+                    del lines[_KEPT_LINES:]
+                    progress(said)
         except BaseException:
             process.kill()
             raise
     if process.returncode != 0:
+        found = first_error(lines) if first_error else ""
         raise BuildError(
-            first_error(lines) or f"{command[0]} ended with status {process.returncode}",
-            hint="`enarx-deploy -v compile` shows all that the tool says",
+            found or placed_error(lines) or f"{command[0]} ended with status {process.returncode}",
+            hint=_hint(lines, network),
         )
 
 
-def first_error(lines: Sequence[str]) -> str:
+def placed_error(lines: Lines) -> str:
     """The first error with a place in a source, else the first that is called one, else the last line."""
     for pattern in (_PLACED, _ERROR):
         for line in lines:
             if pattern.search(line):
                 return line.strip()
     return lines[-1] if lines else ""
+
+
+def matched(pattern: re.Pattern[str], lines: Lines) -> str:
+    """The first place where a pattern of one or more lines matches, as `FILE:LINE:COLUMN: error: WORDS`.
+
+    The pattern has the groups `file`, `line` and `words`, and may have `column`.
+    """
+    found = pattern.search("\n".join(lines))
+    if found is None:
+        return ""
+    place = [found["file"], found["line"], found.groupdict().get("column")]
+    return f"{':'.join(part for part in place if part)}: error: {' '.join(found['words'].split())}"
+
+
+def _hint(lines: Lines, network: bool) -> str:
+    if not network and any(_MISSES_NETWORK.search(line) for line in lines):
+        return "the build has no network; `network = true` in [build], or --set build.network=true, gives it that"
+    return "`enarx-deploy -v compile` shows all that the tool says"
+
+
+def _started(command: Sequence[str], name: str, cwd: Path, environment: Mapping[str, str]) -> subprocess.Popen[str]:
+    try:
+        return subprocess.Popen(
+            command,
+            cwd=cwd,
+            env={**_REPRODUCIBLE, **os.environ, "LC_ALL": _REPRODUCIBLE["LC_ALL"], **environment},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+            errors="replace",
+        )
+    except OSError as error:
+        raise BuildError(f"cannot start {name}: {error.strerror}", hint="is it installed?") from error
+
+
+def _cut_off(command: Sequence[str]) -> Sequence[str]:
+    """The command in a network of its own, where nothing is."""
+    program = shutil.which(command[0])
+    return (*_NO_NETWORK, *command) if program and _can_cut_off() else command
+
+
+@functools.cache
+def _can_cut_off() -> bool:
+    try:
+        return subprocess.run((*_NO_NETWORK, "true"), capture_output=True, timeout=20).returncode == 0
+    except (OSError, subprocess.SubprocessError):
+        return False
 
 
 def _plain(line: str) -> str:

@@ -24,23 +24,6 @@ Make = Callable[..., Project]
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Make:
-    """Makes a project of files; `build` is the content of its [build] table."""
-
-    def make(files: dict[str, str | bytes], build: str = "") -> Project:
-        root = tmp_path / "project"
-        for name, content in {"Enarx.toml": f"[build]\n{build}\n", **files}.items():
-            path = root / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        loaded = load_project(root)
-        loaded.work_dir.mkdir(exist_ok=True)
-        return loaded
-
-    return make
-
-
-@pytest.fixture
 def zig(zig_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ZIG_GLOBAL_CACHE_DIR", str(zig_cache))
 

@@ -208,11 +208,41 @@ class Build(Table, frozen=True, kw_only=True):
     """How the sources become a wasm module."""
 
     toolchain: Annotated[Word | None, Meta(description="The toolchain, by name. Default: the first that fits.")] = None
+    command: Annotated[
+        tuple[Text, ...],
+        Meta(
+            description="The words of a command that builds the module, in place of any toolchain; it is run in the "
+            "project, without a shell."
+        ),
+    ] = ()
     source: Annotated[Word | None, Meta(description="The file or folder to build, relative to the project.")] = None
     output: Annotated[
-        Word | None, Meta(description="The wasm file that the build leaves, relative to the project.")
+        ProjectPath | None,
+        Meta(
+            description="The wasm file that `command` leaves, relative to the project. A toolchain puts a copy of the "
+            "module there."
+        ),
     ] = None
     args: Annotated[tuple[Text, ...], Meta(description="More words for the toolchain.")] = ()
+    profile: Annotated[
+        Word, Meta(description='"release" or "debug"; with the toolchain `rust` any profile of Cargo.toml.')
+    ] = "release"
+    features: Annotated[
+        tuple[Word, ...], Meta(description="What is compiled in by name: features of Cargo, tags of Go.")
+    ] = ()
+    inputs: Annotated[
+        tuple[ProjectPath, ...],
+        Meta(description="Files and folders that the build reads beside those that its toolchain knows of."),
+    ] = ()
+    network: Annotated[
+        bool, Meta(description="Whether the build may use the network, such as to fetch what it depends on.")
+    ] = False
+    optimize: Annotated[
+        Literal["none", "size", "speed"], Meta(description="What wasm-opt makes the module better in, after the build.")
+    ] = "none"
+    strip: Annotated[
+        bool, Meta(description="Whether the names of functions and what is there for debuggers are taken out.")
+    ] = False
 
 
 class Asset(Table, frozen=True, kw_only=True):

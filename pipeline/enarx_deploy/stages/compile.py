@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from enarx_deploy import paths, records
+from enarx_deploy import paths, records, tools
 from enarx_deploy.errors import BuildError, UsageError
 from enarx_deploy.hookspecs import hookimpl
 from enarx_deploy.models import Module
@@ -27,7 +27,7 @@ def compile(project: Project, toolchain: Toolchain | None, progress: Progress) -
             f"no toolchain knows the sources in {project.root}",
             hint="name one in Enarx.toml: [build] toolchain = NAME; `enarx-deploy plugins` lists them",
         )
-    tool = _found(toolchain)
+    tool = _found(toolchain, project)
     inputs = source_digests(project, toolchain)
     with tempfile.TemporaryDirectory(dir=project.work_dir, prefix="build.") as folder:
         output = Path(folder) / MODULE_NAME
@@ -37,20 +37,27 @@ def compile(project: Project, toolchain: Toolchain | None, progress: Progress) -
 
 
 def source_digests(project: Project, toolchain: Toolchain) -> dict[str, str]:
-    """The digest of each file that the toolchain reads, by its path relative to the project where it lies inside."""
+    """The digest of each file that the build reads, by its path relative to the project where it lies inside.
+
+    Those are the files that the toolchain lists and those of `[build] inputs`. Raises BuildError.
+    """
     digests = {}
-    for listed in toolchain.inputs(project):
-        path = project.root / listed
+    for path in [project.root / listed for listed in toolchain.inputs(project)] + _named_inputs(project):
         name = path.relative_to(project.root) if path.is_relative_to(project.root) else path
         try:
             digests[str(name)] = records.digest_of_file(path)
         except OSError as error:
-            raise BuildError(f"{path}: {error.strerror}", hint="the toolchain would read this file") from error
+            raise BuildError(f"{path}: {error.strerror}", hint="the build would read this file") from error
     return dict(sorted(digests.items()))
 
 
-def _found(toolchain: Toolchain) -> Tool:
-    tool = toolchain.find()
+def _named_inputs(project: Project) -> list[Path]:
+    named = [project.root / name for name in project.manifest.build.inputs]
+    return [file for path in named for file in (path.rglob("*") if path.is_dir() else [path]) if not file.is_dir()]
+
+
+def _found(toolchain: Toolchain, project: Project) -> Tool:
+    tool = tools.find(toolchain, project)
     if isinstance(tool, MissingTool):
         raise BuildError(f"toolchain {toolchain.name!r} needs {tool.name}, which is not here", hint=tool.install)
     return tool
@@ -66,12 +73,26 @@ def _built(output: Path, toolchain: Toolchain) -> bytes:
         ) from error
 
 
+def _copy_to_output(project: Project, data: bytes) -> None:
+    """Put the module where `[build] output` wants it; a command has left its own there."""
+    build = project.manifest.build
+    if not build.output or build.command:
+        return
+    path = project.root / build.output
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        paths.write_atomically(path, data, mode=0o644)
+    except OSError as error:
+        raise BuildError(f"{path}: {error.strerror}", hint="[build] output names this file") from error
+
+
 def _checked(project: Project, toolchain: Toolchain, tool: Tool, data: bytes, inputs: dict[str, str]) -> Module:
     from enarx_deploy import wasm
 
     facts = wasm.validate(data, f"the module that toolchain {toolchain.name!r} built")
     path = project.work_dir / MODULE_NAME
     paths.write_atomically(path, data, mode=0o644)
+    _copy_to_output(project, data)
     return Module(
         path=str(path),
         sha256=records.digest_of(data),

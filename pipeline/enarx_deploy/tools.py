@@ -1,0 +1,122 @@
+"""Finds the tools of toolchains: on PATH, beside this Python, in the project, among the packages kept for this program.
+
+What a tool says of itself is kept in the cache, so that an unchanged project is recognised without starting anything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from enarx_deploy import paths
+from enarx_deploy.protocols import FindsForProject, MissingTool, Tool, Toolchain
+
+if TYPE_CHECKING:
+    from enarx_deploy.project import Project
+
+_TIMEOUT = 20  # seconds that a tool may take to say its version
+_ANSWERS = "answers.json"
+_MOST_ANSWERS = 200
+_LONGEST_ANSWER = 4096  # characters
+
+
+def find(toolchain: Toolchain, project: Project) -> Tool | MissingTool:
+    """The tool that a toolchain takes for this project."""
+    return toolchain.find_for(project) if isinstance(toolchain, FindsForProject) else toolchain.find()
+
+
+def on_path(name: str) -> str | None:
+    """A program by its name: on PATH, else beside this Python, where PyPI packages put theirs."""
+    return shutil.which(name) or shutil.which(name, path=sysconfig.get_path("scripts"))
+
+
+def all_on_path(name: str) -> Iterator[str]:
+    """Every program of this name on PATH, the first one first, and none twice."""
+    seen = set()
+    for folder in os.get_exec_path():
+        found = shutil.which(name, path=folder)
+        if found and (real := os.path.realpath(found)) not in seen:
+            seen.add(real)
+            yield found
+
+
+def node_packages(project: Project | None = None) -> list[Path]:
+    """The `node_modules` that are looked in: the project's own, then the one kept for this program."""
+    own = [project.root / "node_modules"] if project else []
+    return [*own, paths.cache_dir("npm") / "node_modules"]
+
+
+def by_npm(name: str, project: Project | None = None) -> str | None:
+    """A program that an npm package brings: the project's own, else one on PATH, else the one kept for this program."""
+    *own, kept = [shutil.which(name, path=folder / ".bin") for folder in node_packages(project)]
+    return next((found for found in (*own, shutil.which(name), kept) if found), None)
+
+
+def pypi_package(name: str, *requirements: str) -> MissingTool:
+    """A tool that is not here, and that pip installs."""
+    words = (sys.executable, "-m", "pip", "install", *requirements)
+    return MissingTool(name=name, install=f"pip install {shlex.join(requirements)}", registry="PyPI", command=words)
+
+
+def npm_package(name: str, *requirements: str) -> MissingTool:
+    """A tool that is not here, and that npm installs: for this program, which changes nothing of the project."""
+    words = ("npm", "install", "--prefix", str(paths.cache_dir("npm")), *requirements)
+    return MissingTool(name=name, install=shlex.join(words), registry="npm", command=words)
+
+
+def said(
+    *words: str, depends_on: Sequence[Path] = (), cwd: Path | None = None, environment: Mapping[str, str] | None = None
+) -> str:
+    """What a tool prints when asked, or nothing where it cannot be asked or fails.
+
+    The answer is kept for as long as PATH, the program, and the files that it `depends_on` are unchanged.
+    """
+    key = _key(words, depends_on, cwd)
+    answers = _answers()
+    if key not in answers:
+        asked_in = {**os.environ, **(environment or {})}
+        try:
+            ended = subprocess.run(words, capture_output=True, text=True, timeout=_TIMEOUT, cwd=cwd, env=asked_in)
+        except (OSError, subprocess.SubprocessError, UnicodeError):
+            return ""
+        answers[key] = ended.stdout.strip()[:_LONGEST_ANSWER] if ended.returncode == 0 else ""
+        _keep(answers)
+    return answers[key]
+
+
+def _key(words: Sequence[str], depends_on: Sequence[Path], cwd: Path | None) -> str:
+    program = shutil.which(words[0]) or words[0]
+    states = [_state(Path(program)), *map(_state, depends_on)]
+    facts = [words, states, os.environ.get("PATH", ""), str(cwd or "")]
+    return hashlib.sha256(msgspec.json.encode(facts)).hexdigest()
+
+
+def _state(path: Path) -> tuple[str, int, int, int]:
+    """What changes when a file is replaced or written to; a link counts by what it leads to."""
+    try:
+        status = path.stat()
+    except OSError:
+        return str(path), 0, 0, 0
+    return os.path.realpath(path), status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _answers() -> dict[str, str]:
+    try:
+        return msgspec.json.decode((paths.cache_dir("tools") / _ANSWERS).read_bytes(), type=dict[str, str])
+    except (OSError, msgspec.DecodeError):
+        return {}
+
+
+def _keep(answers: dict[str, str]) -> None:
+    latest = dict(list(answers.items())[-_MOST_ANSWERS:])
+    paths.write_atomically(paths.cache_dir("tools") / _ANSWERS, msgspec.json.encode(latest))

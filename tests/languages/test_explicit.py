@@ -1,0 +1,87 @@
+"""A command of the project's own: it wins over every toolchain, and says what it leaves."""
+
+import pytest
+
+from enarx_deploy.errors import BuildError
+from enarx_languages import explicit
+
+WAT = '(module (memory (export "memory") 1) (func (export "_start")))'
+
+
+@pytest.fixture
+def shell(bench):
+    return bench(explicit.Command())
+
+
+def test_it_wins_over_every_toolchain_and_runs_in_a_keep(in_keep):
+    manifest = '[build]\ncommand = ["sh", "-c", "echo building; cp made.bin $ENARX_DEPLOY_OUTPUT"]\ntoolchain = "c"\n'
+    import wasmtime
+
+    files = {"Enarx.toml": manifest, "main.c": "broken", "made.bin": bytes(wasmtime.wat2wasm(WAT))}
+    ended = in_keep(files)
+    assert ended.returncode == 0, ended.stderr
+    assert "the command of [build] command builds, and no toolchain" in ended.stderr
+    assert "building" in ended.stderr
+
+
+def test_the_file_that_it_leaves_is_taken(shell, project):
+    made = project({"a.bin": b"module"}, 'command = ["cp", "a.bin", "b.bin"]\noutput = "b.bin"')
+    assert shell.built(made)[0] == b"module"
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        ('command = ["true"]', "true ended well but left no module"),
+        ('command = ["true"]\noutput = "out/b.wasm"', r"out/b\.wasm: No such file or directory"),
+        ('command = ["sh", "-c", "echo main.x:3: error: bad; exit 1"]', r"main\.x:3: error: bad"),
+        ('command = ["no-such-tool-here"]', "cannot start no-such-tool-here: No such file or directory"),
+        ("", "there is no command to run"),
+    ],
+)
+def test_what_goes_wrong_is_said(shell, project, build, message):
+    with pytest.raises(BuildError, match=f"^{message}$") as caught:
+        shell.built(project({}, build))
+    assert caught.value.hint
+
+
+def test_it_is_cut_off_from_the_network_unless_asked(shell, project):
+    script = (
+        "import os, pathlib; "
+        "pathlib.Path(os.environ['ENARX_DEPLOY_OUTPUT']).write_text(pathlib.Path('/proc/net/dev').read_text())"
+    )
+    command = f'command = ["python3", "-c", "{script}"]'
+    interfaces, _ = shell.built(project({}, command))
+    assert [line.split(":")[0].strip() for line in interfaces.decode().splitlines()[2:]] == ["lo"]
+    seen, _ = shell.built(project({}, f"{command}\nnetwork = true"))
+    assert seen.decode().count("\n") >= interfaces.decode().count("\n")
+
+
+def test_the_date_of_a_build_is_fixed(shell, project, monkeypatch):
+    monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
+    words = 'command = ["sh", "-c", "echo $SOURCE_DATE_EPOCH > $ENARX_DEPLOY_OUTPUT"]'
+    assert shell.built(project({}, words))[0] == b"315532800\n"
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    assert shell.built(project({}, words))[0] == b"1700000000\n"
+
+
+def test_it_is_run_each_time_unless_its_inputs_are_named(enarx_deploy):
+    import wasmtime
+
+    (enarx_deploy.directory / "made.bin").write_bytes(wasmtime.wat2wasm(WAT))
+    manifest = enarx_deploy.directory / "Enarx.toml"
+    manifest.write_text('files = []\n[build]\ncommand = ["cp", "made.bin", "out.wasm"]\noutput = "out.wasm"\n')
+    assert [" unchanged" in enarx_deploy("compile").stderr for _ in range(2)] == [False, False]
+    manifest.write_text(manifest.read_text() + 'inputs = ["made.bin"]\n')
+    assert [" unchanged" in enarx_deploy("compile").stderr for _ in range(2)] == [False, True]
+    with (enarx_deploy.directory / "made.bin").open("ab") as file:
+        file.write(b"\0\x02\x01x")
+    assert " unchanged" not in enarx_deploy("compile").stderr
+
+
+def test_a_named_input_that_is_not_there_is_told(enarx_deploy):
+    manifest = 'files = []\n[build]\ncommand = ["true"]\ninputs = ["data"]\n'
+    (enarx_deploy.directory / "Enarx.toml").write_text(manifest)
+    ended = enarx_deploy("compile")
+    assert ended.returncode == 1
+    assert "data: No such file or directory" in ended.stderr
