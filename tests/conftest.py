@@ -83,13 +83,11 @@ class Program:
         return self.environment | {"PYTHONPATH": os.pathsep.join(path for path in known if path)}
 
 
-@pytest.fixture
-def enarx_deploy(tmp_path: Path) -> Iterator[Program]:
-    """The program, in an empty directory."""
+def _program_in(folder: Path) -> Program:
     kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
-    home = tmp_path / "home"
+    home = folder / "home"
     home.mkdir()
-    directory = tmp_path / "work"
+    directory = folder / "work"
     directory.mkdir()
     places = {
         "HOME": str(home),
@@ -97,9 +95,25 @@ def enarx_deploy(tmp_path: Path) -> Iterator[Program]:
         "ENARX_DEPLOY_CACHE_DIR": str(home / "cache"),
         "PYTHONWARNINGS": "error",
     }
-    program = Program(directory, kept | places)
+    return Program(directory, kept | places)
+
+
+@pytest.fixture
+def enarx_deploy(tmp_path: Path) -> Iterator[Program]:
+    """The program, in an empty directory."""
+    program = _program_in(tmp_path)
     yield program
     program.end()
+
+
+@pytest.fixture(scope="module")
+def module_enarx_deploy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
+    """The program, in a directory that the tests of one module share; its Keeps and its Steward end with them."""
+    program = _program_in(tmp_path_factory.mktemp("shared"))
+    yield program
+    program.end()
+    program("stop", "--all", "--grace", "0")
+    program("steward", "--stop")
 
 
 @pytest.fixture

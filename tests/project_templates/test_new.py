@@ -8,7 +8,7 @@ import pytest
 
 from enarx_deploy.project import load_project
 
-FILES = [".gitignore", "Enarx.toml", "README.md", "main.c"]
+FILES = [".gitignore", "Enarx.toml", "README.md", "main.c", "test_echo.py"]
 
 
 def files_in(directory: Path) -> list[str]:
@@ -32,6 +32,11 @@ def test_what_is_made_is_a_project_without_faults(enarx_deploy: Any) -> None:
     project = load_project(enarx_deploy.directory / "my-echo")
     assert [file.name for file in project.manifest.files] == ["stdin", "stdout", "stderr", "echo"]
     assert not project.warnings
+
+
+def test_a_program_that_is_no_service_is_run_next(enarx_deploy: Any) -> None:
+    ended = enarx_deploy("new", "fibonacci")
+    assert ended.stdout.splitlines()[-2:] == ["  cd fibonacci", "  enarx-deploy run ."]
 
 
 def test_json_says_the_same(enarx_deploy: Any) -> None:
@@ -91,7 +96,8 @@ def test_what_is_there_is_not_touched(enarx_deploy: Any, make: Any) -> None:
     [
         ((), "`new` takes a template and a directory"),
         (("a", "b", "c"), "`new` takes a template and a directory"),
-        (("ecko", "mine"), "there is no template 'ecko'"),
+        (("ecko", "mine"), "there is no template 'ecko'\n  hint: did you mean `echo`?"),
+        (("ocaml", "mine"), "there is no template 'ocaml'\n  hint: `enarx-deploy new --list` shows all"),
     ],
 )
 def test_wrong_words_are_explained(enarx_deploy: Any, words: tuple[str, ...], message: str) -> None:
@@ -104,9 +110,12 @@ def test_wrong_words_are_explained(enarx_deploy: Any, words: tuple[str, ...], me
 
 def test_templates_are_listed_with_what_they_are(enarx_deploy: Any) -> None:
     listed = json.loads(enarx_deploy("new", "--list", "--json").stdout)["templates"]
-    assert [template["name"] for template in listed] == ["echo"]
-    assert all(template["description"].endswith(".") for template in listed)
-    assert listed[0]["description"] in enarx_deploy("new", "--list").stdout
+    shown = enarx_deploy("new", "--list").stdout.splitlines()
+    assert {"echo", "rot13", "fibonacci"} <= {template["name"] for template in listed}
+    assert len(shown) == len(listed) + 1
+    for template, line in zip(listed, shown[1:], strict=True):
+        assert template["description"].endswith(".")
+        assert line.split() == [template["name"], *template["description"].split()]
 
 
 def test_help_teaches(enarx_deploy: Any) -> None:

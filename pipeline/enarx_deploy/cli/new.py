@@ -19,9 +19,12 @@ Examples:
   enarx-deploy new --list          what templates there are
   enarx-deploy new echo my-echo    the template `echo`, in ./my-echo
   enarx-deploy new my-echo         the default template, which is `echo`
+  enarx-deploy new rot13           the template `rot13`, in ./rot13
 
 A project is a directory with an Enarx.toml and the sources of one program.
-After `new`, `enarx-deploy up` takes it to a running service.
+After `new`, `enarx-deploy up` takes it to a running service, or
+`enarx-deploy run .` runs it, where it is no service. Each has tests that do
+so, too: `python3 -m unittest` in its directory.
 """
 
 
@@ -62,18 +65,29 @@ def _parse(words: tuple[str, ...], known: dict[str, Template]) -> tuple[str, str
         raise UsageError("`new` takes a template and a directory", hint="such as: enarx-deploy new echo my-echo")
     name = words[0] if len(words) == 2 or words[0] in known else DEFAULT
     if name not in known:
-        raise UsageError(f"there is no template {name!r}", hint=f"these there are: {', '.join(known)}")
+        raise UsageError(f"there is no template {name!r}", hint=_hint(name, known))
     return name, words[-1]
 
 
+def _hint(name: str, known: dict[str, Template]) -> str:
+    from enarx_deploy.manifest.faults import nearest
+
+    near = nearest(name, known)
+    return (
+        f"did you mean `{near}`? `enarx-deploy new --list` shows all" if near else "`enarx-deploy new --list` shows all"
+    )
+
+
 def _next_steps(root: Path) -> list[str]:
+    """What to type next: a service is started and verified, any other program is run to its end."""
     import shlex
 
     from enarx_deploy.manifest.types import Listen
     from enarx_deploy.project import load_project
 
     way = os.path.relpath(root)
-    listed = load_project(root).manifest.files
-    ports = [file.port for file in listed if isinstance(file, Listen) and file.prot == "tls"]
+    listening = [file for file in load_project(root).manifest.files if isinstance(file, Listen)]
+    ports = [file.port for file in listening if file.prot == "tls"]
     steps = [] if way == "." else [f"cd {shlex.quote(way)}"]
-    return [*steps, "enarx-deploy up", *(f"enarx-deploy verify localhost:{port}" for port in ports[:1])]
+    start = "enarx-deploy up" if listening else "enarx-deploy run ."
+    return [*steps, start, *(f"enarx-deploy verify localhost:{port}" for port in ports[:1])]

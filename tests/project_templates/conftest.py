@@ -1,0 +1,49 @@
+"""Fixtures: projects made from templates, with the program that makes and runs them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from enarx_deploy import choice
+from enarx_deploy.plugin_manager import PluginManager
+from enarx_deploy.project import load_project
+from enarx_deploy.protocols import MissingTool
+
+
+@pytest.fixture(scope="module")
+def cli(module_enarx_deploy: Any, request: pytest.FixtureRequest, zig_cache: Path) -> Any:
+    """`enarx-deploy`, also on PATH, with one Steward for all tests of a module."""
+    compiled = Path(request.config.cache.mkdir("enarx_deploy"))
+    compiled.chmod(0o700)
+    path = [str(Path(sys.executable).parent), os.environ["PATH"]]
+    module_enarx_deploy.environment |= {
+        "PATH": os.pathsep.join(path),
+        "ENARX_DEPLOY_CACHE_DIR": str(compiled),
+        "ZIG_GLOBAL_CACHE_DIR": str(zig_cache),
+    }
+    return module_enarx_deploy
+
+
+@pytest.fixture(scope="module")
+def make_project(cli: Any) -> Callable[[str], Path]:
+    """Make a project from a template, once for a module; the test is skipped where its compiler is absent."""
+
+    def make(name: str) -> Path:
+        folder = cli.directory / name
+        if not folder.exists():
+            made = cli("new", name)
+            assert made.returncode == 0, made.stderr
+        toolchain, _ = choice.toolchain(load_project(folder), PluginManager())
+        assert toolchain is not None, f"no toolchain knows the template {name}"
+        tool = toolchain.find()
+        if isinstance(tool, MissingTool):
+            pytest.skip(f"needs {tool.name}: {tool.install}")
+        return folder
+
+    return make

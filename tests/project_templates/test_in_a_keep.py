@@ -1,0 +1,23 @@
+"""Every template as its user meets it: made by `new`, built by its toolchain, and put to its own tests in a Keep."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from enarx_deploy.template import templates
+
+
+@pytest.mark.parametrize("name", templates())
+def test_its_own_tests_pass(cli: Any, make_project: Callable[[str], Path], name: str) -> None:
+    project = make_project(name)
+    command = [sys.executable, "-m", "unittest"]
+    ended = subprocess.run(command, cwd=project, env=cli.environment, capture_output=True, text=True, timeout=240)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert re.search(r"^Ran [1-9]\d* tests? in", ended.stderr, re.MULTILINE), ended.stderr
