@@ -5,6 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SECONDS ?= 60
+PROCESSES ?= 3
 FUZZ_BUILD ?= $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/enarx-deploy/fuzz
 RUST := $(shell find pipeline/sallyport/src -name '*.rs') pipeline/sallyport/Cargo.toml pipeline/sallyport/Cargo.lock
 
@@ -16,9 +17,9 @@ help:  ## Say what can be made.
 demo: $(VENV)/demo  ## From a template to an attested TLS service, and a client's view of it.
 	$(BIN)/python docs/demo.py
 
-test: $(VENV)/test  ## All tests: Rust, then Python.
+test: $(VENV)/test  ## All tests: Rust, then Python in PROCESSES (3).
 	cargo test --quiet --manifest-path pipeline/sallyport/Cargo.toml --no-default-features
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile
 
 lint: $(VENV)/test  ## Format, lint and types, changing nothing.
 	cargo fmt --manifest-path pipeline/sallyport/Cargo.toml --check

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -12,8 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from enarx_deploy import paths
+
+# How fast examples come says how busy the machine is, and nothing about the code.
+settings.register_profile("here", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("here")
 
 ROOT = Path(__file__).parent.parent
 _KEPT = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "TMPDIR", "CARGO_HOME", "RUSTUP_HOME")
@@ -146,10 +152,23 @@ def shelf(enarx_deploy: Program, install_plugin: Callable[..., Path]) -> Path:
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The directory with this project's sdist, and the wheel built from that: a minute, mostly of rustc."""
+    """The directory with this project's sdist, and the wheel built from that: a minute, mostly of rustc.
+
+    Where tests run in several processes, the first that comes builds it for all.
+    """
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return _build(tmp_path_factory.mktemp("built"))
+    place = tmp_path_factory.getbasetemp().parent / "built"
+    with place.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not place.exists():
+            _build(place.with_suffix(".making")).rename(place)
+        return place
+
+
+def _build(place: Path) -> Path:
     if shutil.which("cargo") is None:
         pytest.fail("the wheel needs a Rust toolchain: https://rustup.rs")
-    place = tmp_path_factory.mktemp("built")
     # What the crate depends on need not be compiled again for a copy of the crate.
     environment = os.environ | {"CARGO_TARGET_DIR": str(ROOT / "pipeline" / "sallyport" / "target")}
     command = [sys.executable, "-m", "build", "--outdir", str(place), str(ROOT)]

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 CONFIGURATION = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # one of the files waits for the other's wheel
 
 
 def tracked(*folders: str) -> list[Path]:

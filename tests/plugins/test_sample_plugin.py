@@ -13,7 +13,7 @@ import pytest
 
 SAMPLE = Path(__file__).parents[1] / "sample_plugin"
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # one of the files waits for the other's wheel
 
 
 @pytest.fixture(scope="module")

@@ -69,7 +69,7 @@ def command(
     with try_out.Program(program, project, context.plugins, changes=changes, registry_host=host) as made:
         with reporter(context) as shown:
             made.prepare(shown)
-        outcome, session = try_out.run(made, project, context.plugins, grants, note, ending.drain_instead)
+        outcome, session = try_out.run(made, project, context.plugins, grants, note, ending.watch)
     return ending.status or _answer(context, outcome, session)
 
 
@@ -88,8 +88,8 @@ class _Ending:
         self.status = 0
         self._session: Session | None = None
 
-    def drain_instead(self, session: Session) -> None:
-        """From now on there may be connections."""
+    def watch(self, session: Session) -> None:
+        """What is to be drained, once there may be connections."""
         self._session = session
 
     def take(self, number: int, _: object) -> None:
@@ -97,7 +97,7 @@ class _Ending:
         from enarx_deploy.host.session import DEFAULT_GRACE
 
         again, self.status = self.status, 128 + number
-        if self._session is None or again:
+        if again or self._session is None or not self._session.may_have_clients:
             sys.exit(self.status)
         threading.Thread(target=self._session.stop, args=(DEFAULT_GRACE,), name="drain", daemon=True).start()
 

@@ -237,6 +237,11 @@ class Session:
         return self._host.counters()
 
     @property
+    def may_have_clients(self) -> bool:
+        """Whether the workload runs; it may have clients before the Keep's word of that was read."""
+        return self._running or self.counters()["open"] > 0
+
+    @property
     def keep_pid(self) -> int:
         """The Keep's process; 0 while there is none."""
         return self._process.pid if self._process else 0

@@ -117,9 +117,9 @@ def run(
     plugins: PluginManager,
     grants: Grants,
     note: Callable[[str], None],
-    serves: Callable[[Session], None],
+    made: Callable[[Session], None],
 ) -> tuple[Outcome, Session]:
-    """Run a program to its end; `serves` is called when it runs. Raises EnarxDeployError where it does not start."""
+    """Run a program to its end; `made` is called before it starts. Raises EnarxDeployError where it does not start."""
     backend, why = choice.backend(project, plugins)
     note(why)
     stdio = Stdio(stdin=0, stdout=1, stderr=2, complaints=2)
@@ -139,11 +139,11 @@ def run(
 
         seen = Seen(lambda: status, session.counters, lambda: session.keep_pid)
         note(f"metrics on {Endpoint(project.settings.metrics, seen).address}")
+    made(session)
     try:
         session.start()
         not_after = _certify(session, program, plugins, note) if session.needs_certificate else ""
         status = msgspec.structs.replace(status, state="running", certificate_not_after=not_after)
-        serves(session)
         for line in session.lacking:
             note(f"this machine lacks a part of the jail: {line}")
         for endpoint in session.endpoints:
