@@ -30,9 +30,14 @@ class Entry:
     type: str
 
     @property
+    def hex(self) -> str:
+        """The SHA-256 digest in hexadecimal."""
+        return base64.b64decode(self.digest["sha-256"]).hex()
+
+    @property
     def sha256(self) -> str:
         """The SHA-256 digest as records write it: `sha256:` and 64 hex digits."""
-        return f"sha256:{base64.b64decode(self.digest['sha-256']).hex()}"
+        return f"sha256:{self.hex}"
 
 
 class Digests:
@@ -48,8 +53,13 @@ class Digests:
             digest.update(data)
 
     def entry(self, media_type: str) -> Entry:
-        digests = {name: base64.b64encode(digest.digest()).decode() for name, digest in self._hashes.items()}
+        digests = {name: encoded(digest.digest()) for name, digest in self._hashes.items()}
         return Entry(digests, self.length, media_type)
+
+
+def encoded(digest: bytes) -> str:
+    """A digest as entries and headers write it."""
+    return base64.b64encode(digest).decode()
 
 
 def media_type(name: str) -> str:

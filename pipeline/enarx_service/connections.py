@@ -16,6 +16,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 HANDSHAKE: Final = timedelta(seconds=10)
 """Within which a TLS handshake must be done."""
+PEER_CERTIFICATE: Final = "peer_certificate"
+"""In the state of a request: the client's certificate (DER), if TLS asked for one and took it, and else None."""
 
 
 class BoundedLoop(asyncio.SelectorEventLoop):
@@ -31,20 +33,28 @@ class BoundedLoop(asyncio.SelectorEventLoop):
 class BoundedConnection(H11Protocol):
     """HTTP/1.1 on a connection that lives for at most 30 seconds, and as long as a request is being answered.
 
-    A client that does not take its answers is cut off. When all places are taken, the connection on which nothing has
-    been asked for the longest makes room for a new one.
+    A client that takes nothing of its answers for as long is cut off. When all places are taken, the connection on
+    which nothing has been asked for the longest makes room for a new one.
     """
 
     LIFETIME: ClassVar[timedelta] = timedelta(seconds=30)
     _end: asyncio.TimerHandle
     _since: float
+    _paused: float
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
+        channel = transport.get_extra_info("ssl_object")
+        certificate = channel.getpeercert(binary_form=True) if channel is not None else None
+        self.app_state = {**self.app_state, PEER_CERTIFICATE: certificate}
         self._since = self.loop.time()
         self._look_later()
         if self.limit_concurrency is not None and len(self.connections) >= self.limit_concurrency:
             self._make_room()
+
+    def pause_writing(self) -> None:
+        self._paused = self.loop.time()
+        super().pause_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._end.cancel()
@@ -66,7 +76,11 @@ class BoundedConnection(H11Protocol):
 
     def _end_if_idle(self) -> None:
         if self.flow.write_paused:
-            self.transport.abort()
+            left = self._paused + self.LIFETIME.total_seconds() - self.loop.time()
+            if left > 0:
+                self._end = self.loop.call_later(left, self._end_if_idle)
+            else:
+                self.transport.abort()
         elif self._idle:
             self.transport.close()
             # It closes once all is sent, which a client that does not read can put off.

@@ -40,13 +40,18 @@ class Given:
 
 
 class Listener:
-    """The context of the listener: TLS 1.3 and nothing else."""
+    """The context of the listener: TLS 1.3 and nothing else.
 
-    def __init__(self, source: Source, directory: Path, now: datetime) -> None:
+    With `client_roots` (PEM) a client may show a certificate, and then it must be good under one of them.
+    """
+
+    def __init__(self, source: Source, directory: Path, now: datetime, *, client_roots: str = "") -> None:
         self._source = source
         self._directory = directory
         self._loaded = b""
         self.context = _context()
+        if client_roots:
+            _ask_clients(self.context, client_roots)
         self.refresh(now)
 
     def refresh(self, now: datetime) -> bool:
@@ -68,6 +73,15 @@ def _context() -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_3
     context.set_alpn_protocols(["http/1.1"])
     return context
+
+
+def _ask_clients(context: ssl.SSLContext, roots: str) -> None:
+    try:
+        context.load_verify_locations(cadata=roots)
+    except ssl.SSLError as exc:
+        raise ConfigurationError("the roots for clients' certificates cannot be read: they are PEM") from exc
+    context.verify_mode = ssl.CERT_OPTIONAL
+    context.verify_flags |= ssl.VERIFY_X509_STRICT
 
 
 def _load(context: ssl.SSLContext, path: Path) -> None:

@@ -1,0 +1,135 @@
+"""`enarx-deploy drawbridge`: a registry of packages, in the foreground."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from enarx_deploy.cli.context import Context, common_options
+from enarx_deploy.errors import EnarxDeployError, RegistryError, UsageError
+
+if TYPE_CHECKING:
+    from enarx_drawbridge.options import Options, Running
+
+
+@click.command(
+    epilog="""\b
+Files in the store:
+  drawbridge.toml  the policy: whose tokens and certificates are believed,
+                   and how much each user may have
+  drawbridge.db    users, repositories and tags
+  blobs            contents, each under its digest
+
+\b
+The registry speaks plain HTTP on this machine's loopback interface. For other
+machines, and for Keeps, it speaks TLS 1.3 with --tls-cert and --tls-key.
+"""
+)
+@click.option("--listen", metavar="HOST:PORT", help="Default: 127.0.0.1:8080; port 0 is any free one.")
+@click.option(
+    "--store",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Where everything is. Default: below your own state.",
+)
+@click.option("--policy", metavar="FILE", type=click.Path(path_type=Path), help="Default: drawbridge.toml in DIR.")
+@click.option("--tls-cert", metavar="FILE", type=click.Path(path_type=Path), help="Speak TLS with this certificate.")
+@click.option("--tls-key", metavar="FILE", type=click.Path(path_type=Path), help="And this key, without a password.")
+@click.option("--insecure-http", is_flag=True, help="Plain HTTP for other machines too: tokens go in clear.")
+@click.option("--init", "initialise", is_flag=True, help="Make the store and a policy to begin with, and end.")
+@common_options()
+def command(
+    context: Context,
+    listen: str | None,
+    store: Path | None,
+    policy: Path | None,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    insecure_http: bool,
+    initialise: bool,
+) -> None:
+    """Run a registry of packages, in the protocol of Enarx's Drawbridge.
+
+    It runs until it is interrupted. Packages are stored by their digests; a tag is seen once all of its package is
+    there, and never changes from then on.
+    """
+    directory = (store or _own_store()).absolute()
+    if initialise:
+        _initialise(context, directory)
+        return
+    options = _options(directory, policy, listen, tls_cert, tls_key, insecure_http)
+    _serve(context, options)
+
+
+def _serve(context: Context, options: Options) -> None:
+    from enarx_drawbridge import server
+
+    if options.transport == "insecure-http":
+        context.warn(f"listening on {options.host} in clear: whoever is on the way can take users' tokens")
+    with _faults_as(RegistryError):
+        server.serve(options, lambda running: context.emit(_shown(running), running))
+
+
+def _initialise(context: Context, directory: Path) -> None:
+    from enarx_drawbridge import policy, store
+
+    with _faults_as(RegistryError):
+        store.prepare(directory)
+        written = policy.write_template(directory / policy.FILE)
+    path = directory / policy.FILE
+    context.emit(
+        f"policy       {path} ({'name a provider of identities in it' if written else 'was there'})",
+        {"policy_path": str(path), "policy_written": written},
+    )
+
+
+def _shown(running: Running) -> str:
+    return (
+        f"Drawbridge   {running.url}\nstore        {running.store}\npolicy       {running.policy_path}\nCtrl-C ends it."
+    )
+
+
+def _options(
+    directory: Path,
+    policy: Path | None,
+    listen: str | None,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    insecure_http: bool,
+) -> Options:
+    from enarx_drawbridge import options
+    from enarx_service import sockets
+
+    with _faults_as(UsageError):
+        host, port = sockets.parse_listen(listen) if listen else (sockets.LOOPBACK, options.DEFAULT_PORT)
+        chosen = options.Options(
+            store=directory,
+            policy=policy.absolute() if policy else None,
+            host=host,
+            port=port,
+            tls_certificate=tls_cert.absolute() if tls_cert else None,
+            tls_key=tls_key.absolute() if tls_key else None,
+            insecure_http=insecure_http,
+        )
+        _ = chosen.transport  # raises if they exclude each other
+    return chosen
+
+
+@contextmanager
+def _faults_as(kind: type[EnarxDeployError]) -> Iterator[None]:
+    from enarx_service.errors import ServiceFault
+
+    try:
+        yield
+    except ServiceFault as fault:
+        raise kind(str(fault), hint=fault.hint) from fault
+
+
+def _own_store() -> Path:
+    from enarx_deploy import paths
+
+    return paths.state_dir("drawbridge")

@@ -1,0 +1,144 @@
+"""A Drawbridge server as a process: files, socket, HTTP server, and its end.
+
+It listens on the loopback interface unless told otherwise, and speaks plain HTTP there; to other machines it speaks TLS
+unless it is asked by name not to. Requests are logged by method, path and status; headers and bodies never are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from types import FrameType
+from typing import Any, Final
+
+import uvicorn
+
+from enarx_service.connections import configure
+from enarx_service.errors import ServiceFault
+from enarx_service.line_writer import LineWriter
+from enarx_service.sockets import OWN_NAMES, is_loopback, listen, url_of
+from enarx_service.tls import Given, Listener
+
+from . import policy as policy_file
+from .app import make_app
+from .errors import ConfigurationError
+from .options import Options, Running
+from .policy import Policy
+from .store import Store, prepare
+
+MAX_CONNECTIONS: Final = 512
+"""Beyond these, a connection is answered with 503."""
+SHUTDOWN: Final = timedelta(seconds=10)
+"""For requests that are under way when the server is asked to end."""
+UPKEEP_TICKS: Final = 36_000
+"""Ticks of a tenth of a second between two looks for what was abandoned, and for another certificate: an hour."""
+
+_log = logging.getLogger("enarx_drawbridge")
+
+_LOG_CONFIG: Final[dict[str, Any]] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(name)s %(message)s"}},
+    "handlers": {"stderr": {"()": LineWriter, "formatter": "line"}},
+    "loggers": {
+        **{
+            name: {"handlers": ["stderr"], "level": level, "propagate": False}
+            for name, level in (("uvicorn", "WARNING"), ("uvicorn.access", "INFO"), ("enarx_drawbridge", "INFO"))
+        },
+        "httpx": {"level": "WARNING"},
+    },
+}
+
+Ready = Callable[[Running], None]
+"""Called once the server accepts connections."""
+
+
+def serve(options: Options, ready: Ready) -> None:
+    """Run a server until SIGINT or SIGTERM. Raises `ConfigurationError` before it listens."""
+    transport = options.transport
+    prepare(options.store)
+    policy = policy_file.load(options.policy_path)
+    if policy.keeps is not None and transport != "tls":
+        raise ConfigurationError("Keeps show their certificates in TLS", hint="give --tls-cert and --tls-key")
+    with (
+        contextlib.closing(Store(options.store, policy.quota)) as store,
+        listen(options.host, (options.port,)) as listener,
+    ):
+        tls = _tls(options, policy)
+        config = _configure(store, options, policy, tls)
+        running = Running(
+            pid=os.getpid(),
+            url=url_of(listener, "https" if tls else "http"),
+            store=str(options.store),
+            policy_path=str(options.policy_path),
+            transport=transport,
+        )
+        if transport == "insecure-http":
+            _log.warning("plain HTTP on %s, as --insecure-http asks: tokens go in clear", options.host)
+        server = Server(config, store, tls)
+        ready(running)
+        server.run(sockets=[listener])
+
+
+def _tls(options: Options, policy: Policy) -> Listener | None:
+    if options.tls_certificate is None or options.tls_key is None:
+        return None
+    roots = policy.keeps.roots if policy.keeps else ""
+    return Listener(Given(options.tls_certificate, options.tls_key), options.store, _now(), client_roots=roots)
+
+
+def _configure(store: Store, options: Options, policy: Policy, tls: Listener | None) -> uvicorn.Config:
+    hosts = frozenset({*OWN_NAMES, options.host}) if is_loopback(options.host) else None
+    app = make_app(store, policy, hosts=hosts)
+    config = configure(app, most=MAX_CONNECTIONS, shutdown=SHUTDOWN, log_config=_LOG_CONFIG)
+    config.load()
+    config.ssl = tls.context if tls else None
+    return config
+
+
+class Server(uvicorn.Server):
+    """The HTTP server. From the moment it is made, SIGINT and SIGTERM end it in good order.
+
+    Every hour and on SIGHUP it takes up another certificate for TLS, and forgets what was abandoned.
+    """
+
+    def __init__(self, config: uvicorn.Config, store: Store, tls: Listener | None) -> None:
+        super().__init__(config)
+        self._store = store
+        self._tls = tls
+        self._due = False
+        self._task: asyncio.Task[None] | None = None
+        # uvicorn raises the signal again when it has shut down; with a handler of ours that is a return, not a death.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._leave)
+        signal.signal(signal.SIGHUP, self._look)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Called ten times a second. What there is to do is done on a thread, while requests are answered."""
+        if (self._due or counter % UPKEEP_TICKS == UPKEEP_TICKS - 1) and (self._task is None or self._task.done()):
+            self._due = False
+            self._task = asyncio.create_task(asyncio.to_thread(self._keep_up))
+        return await super().on_tick(counter)
+
+    def _keep_up(self) -> None:
+        try:
+            if self._tls is not None and self._tls.refresh(_now()):
+                _log.info("another certificate is in use")
+            self._store.forget_abandoned()
+        except (ServiceFault, OSError) as fault:
+            _log.error("upkeep failed, and is tried again: %s", fault)
+
+    def _leave(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002 — shape of a signal handler
+        self.should_exit = True
+
+    def _look(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002 — shape of a signal handler
+        self._due = True
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

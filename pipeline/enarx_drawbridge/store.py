@@ -1,0 +1,259 @@
+"""The store: what is put and what is seen of it, whatever happens in between.
+
+Invariants:
+
+- A content is in the store whole, under its digest, or not at all.
+- A tag is seen once all of its tree is there, and never changes from then on. In which order its parts were put does
+  not matter, but that a node comes after the directory that lists it.
+- A publish that was cut off can be done again; what is there already is answered as there (`False`), by the same bytes.
+- What a user has stays within the quota, also where many publish at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import sqlite3
+import stat
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from . import trees
+from .blobs import Blobs, Incoming
+from .database import Database, Repository, Tag, User, decode, encode
+from .directory_form import DIRECTORY_TYPE, Entry
+from .errors import ConfigurationError, Conflict, Forbidden, Malformed, NotFound, TooLarge
+from .policy import Quota
+from .reading import read_directory
+
+LOCK: Final = "lock"
+
+
+class Store:
+    """A directory, of which one process is the user. Safe to use from many threads."""
+
+    def __init__(self, directory: Path, quota: Quota, clock: Callable[[], float] = time.time) -> None:
+        self._quota = quota
+        self._clock = clock
+        self._lock = _locked(directory)
+        self._database = Database(directory)
+        self.blobs = Blobs(directory)
+        self._reserved: Counter[str] = Counter()
+        self._reserving = threading.Lock()
+        self.forget_abandoned()
+        self.blobs.open_up(self._database.known)
+        self.user = self._database.user
+        self.repository = self._database.repository
+        self.tags = self._database.tags
+        self.counts = self._database.counts
+
+    def close(self) -> None:
+        """Let others have the directory."""
+        self._database.close()
+        os.close(self._lock)
+
+    def put_user(self, user: User) -> bool:
+        """Register a name; whether it is new. Raises `Conflict`."""
+        with self._database.transaction() as cursor:
+            found = cursor.execute("SELECT subject FROM users WHERE name = ?", (user.name,)).fetchone()
+            if found is not None:
+                if found != (user.subject,):
+                    raise Conflict("Already exists")
+                return False
+            (names,) = cursor.execute("SELECT count(*) FROM users WHERE subject = ?", (user.subject,)).fetchone()
+            if names >= self._quota.users:
+                raise Conflict(f"User already associated with OpenID Connect subject `{user.subject}`")
+            cursor.execute("INSERT INTO users VALUES (?, ?, ?)", user)
+            return True
+
+    def put_repository(self, user: str, name: str, body: bytes, *, public: bool) -> bool:
+        """Make a repository; whether it is new. Raises `Conflict`, `Forbidden`."""
+        with self._database.transaction() as cursor:
+            row = (user, name)
+            found = cursor.execute("SELECT public FROM repositories WHERE user = ? AND name = ?", row).fetchone()
+            if found is not None:
+                if found != (int(public),):
+                    raise Conflict("Already exists")
+                return False
+            (count,) = cursor.execute("SELECT count(*) FROM repositories WHERE user = ?", (user,)).fetchone()
+            if count >= self._quota.repositories:
+                raise Forbidden(f"Quota exceeded: `{user}` has {count} repositories")
+            cursor.execute(
+                "INSERT INTO repositories (user, name, public, body) VALUES (?, ?, ?, ?)", (*row, int(public), body)
+            )
+            return True
+
+    def tag(self, repository: Repository, tag: str) -> Tag:
+        """A tag that is whole. Raises `NotFound`."""
+        found = self._database.tag(repository.id, tag)
+        if found is None or not found.whole:
+            raise NotFound("Tag does not exist")
+        return found
+
+    def node(self, repository: Repository, tag: str, path: tuple[str, ...]) -> Entry:
+        """The entry of a node of a whole tag. Raises `NotFound`."""
+        return trees.find(self.blobs, self._held(repository), self.tag(repository, tag).root, path)
+
+    def expected(self, repository: Repository, tag: str, path: tuple[str, ...], sha256: str) -> Entry:
+        """What a node of a tag that is being published must be, below its root. Raises `NotFound`, `Malformed`."""
+        roots = self._database.uploads(repository.id, tag)
+        begun = self._database.tag(repository.id, tag)
+        listed: list[Entry] = []
+        for root in [*roots, *([begun.root] if begun else [])]:
+            with contextlib.suppress(NotFound):
+                listed.append(trees.find(self.blobs, self._held(repository), root, path))
+        if not listed:
+            raise NotFound("No directory that was put for this tag lists this node: put its directory first")
+        for entry in listed:
+            if entry.hex == sha256:
+                return entry
+        raise Malformed("Content digest mismatch: the directory that lists this node names another digest")
+
+    def require_free(self, repository: Repository, tag: str, root: Entry) -> None:
+        """Raise `Conflict` if the tag is there already, and stands for another tree."""
+        found = self._database.tag(repository.id, tag)
+        if found is not None and found.whole and found.root.hex != root.hex:
+            raise Conflict("Already exists")
+
+    @contextlib.contextmanager
+    def receiving(self, repository: Repository, entry: Entry) -> Iterator[Incoming]:
+        """Take a node in, within the quota. Raises `Forbidden`, `TooLarge`, `Full`."""
+        limit = trees.limit_of(entry.type)
+        if entry.length > limit:
+            raise TooLarge(f"A node of the type {entry.type} has at most {limit:,} bytes")
+        length = entry.length if self._database.length(repository.id, entry.hex) is None else 0
+        with self._reserving:
+            if not self._fits(repository.user, length):
+                self.forget_abandoned()
+                if not self._fits(repository.user, length):
+                    raise Forbidden(f"Quota exceeded: `{repository.user}` may have {self._quota.bytes:,} bytes")
+            self._reserved[repository.user] += length
+        try:
+            with self.blobs.receive() as incoming:
+                yield incoming
+        finally:
+            with self._reserving:
+                self._reserved[repository.user] -= length
+
+    def put_node(self, repository: Repository, tag: str, path: tuple[str, ...], entry: Entry, came: Incoming) -> bool:
+        """Keep a node that came whole; whether it is new. Raises `Malformed` if it is not what `entry` says, `Full`."""
+        if came.length != entry.length:
+            raise Malformed(f"Content length mismatch, expected: {entry.length}, got {came.length}")
+        came.finish(entry.digest)
+        if entry.type == DIRECTORY_TYPE:
+            read_directory(came.path.read_bytes())
+        begun = self._database.tag(repository.id, tag)
+        with self._database.transaction() as cursor:
+            digest = self.blobs.settle(came)
+            cursor.execute("INSERT OR IGNORE INTO nodes VALUES (?, ?, ?)", (repository.id, digest, entry.length))
+            new = cursor.rowcount == 1
+            if not path and not (begun and begun.whole):
+                row = (repository.id, tag, digest, encode(entry), int(self._clock()))
+                cursor.execute("INSERT OR REPLACE INTO uploads VALUES (?, ?, ?, ?, ?)", row)
+        if begun is not None and not begun.whole:
+            self._complete(repository, tag, begun.root)
+        return new
+
+    def put_tag(self, repository: Repository, tag: str, type_: str, body: bytes, root: Entry) -> bool:
+        """Name a tree. It is seen at once if the tree is there, and else when its last node has come.
+
+        Whether it is new. Raises `Conflict`, `Forbidden`, `Malformed`.
+        """
+        with self._database.transaction() as cursor:
+            begun = self._database.tag(repository.id, tag)
+            if begun is not None and begun.whole:
+                if (begun.type, begun.body) != (type_, body) or begun.yanked:
+                    raise Conflict("Already exists")
+                return False
+            if begun is None:
+                self._require_place_for_a_tag(cursor, repository.user)
+            row = (repository.id, tag, type_, body, encode(root), 0, 0, int(self._clock()))
+            cursor.execute("INSERT OR REPLACE INTO tags VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+        self._complete(repository, tag, root)
+        return True
+
+    def yank(self, repository: Repository, tag: str) -> None:
+        """Take a tag out of the listing. Whoever names it still gets it. Raises `NotFound`."""
+        self.tag(repository, tag)
+        with self._database.transaction() as cursor:
+            cursor.execute("UPDATE tags SET yanked = 1 WHERE repository = ? AND tag = ?", (repository.id, tag))
+
+    def forget_abandoned(self) -> None:
+        """Forget what was put for tags that did not come in time, and contents that nothing names any more."""
+        before = int(self._clock() - self._quota.patience.total_seconds())
+        gone: set[str] = set()
+        with self._database.transaction() as cursor:
+            cursor.execute("DELETE FROM uploads WHERE since < ?", (before,))
+            cursor.execute("DELETE FROM tags WHERE NOT whole AND since < ?", (before,))
+            for (repository,) in cursor.execute("SELECT id FROM repositories").fetchall():
+                gone |= self._sweep(cursor, repository)
+        for digest in gone:
+            with self._database.transaction():
+                if not self._database.known(digest):
+                    self.blobs.remove(digest)
+
+    def _sweep(self, cursor: sqlite3.Cursor, repository: int) -> set[str]:
+        """Have a repository forget the contents that none of its trees names; returns them."""
+        trees_ = "SELECT root FROM tags WHERE repository = :r UNION SELECT root FROM uploads WHERE repository = :r"
+        roots = [decode(root) for (root,) in cursor.execute(trees_, {"r": repository}).fetchall()]
+        held = {digest for (digest,) in cursor.execute("SELECT sha256 FROM nodes WHERE repository = ?", (repository,))}
+        unnamed = held - trees.named(self.blobs, held, roots)
+        cursor.executemany(
+            "DELETE FROM nodes WHERE repository = ? AND sha256 = ?", [(repository, one) for one in unnamed]
+        )
+        return unnamed
+
+    def _complete(self, repository: Repository, tag: str, root: Entry) -> None:
+        """Let others see a tag, if all of its tree is there. Raises `Malformed` if it is no tree."""
+        if trees.missing(self.blobs, self._held(repository), root):
+            return
+        with self._database.transaction() as cursor:
+            whole = "UPDATE tags SET whole = 1 WHERE repository = ? AND tag = ? AND root = ?"
+            cursor.execute(whole, (repository.id, tag, encode(root)))
+            done = "DELETE FROM uploads WHERE repository = ? AND tag = ? AND sha256 = ?"
+            cursor.execute(done, (repository.id, tag, root.hex))
+
+    def _require_place_for_a_tag(self, cursor: sqlite3.Cursor, user: str) -> None:
+        query = "SELECT count(*) FROM tags JOIN repositories ON id = repository WHERE user = ?"
+        (count,) = cursor.execute(query, (user,)).fetchone()
+        if count >= self._quota.tags:
+            raise Forbidden(f"Quota exceeded: `{user}` has {count} tags")
+
+    def _fits(self, user: str, length: int) -> bool:
+        return self._database.bytes_of(user) + self._reserved[user] + length <= self._quota.bytes
+
+    def _held(self, repository: Repository) -> trees.Held:
+        return partial(self._database.length, repository.id)
+
+
+def prepare(directory: Path) -> None:
+    """Make the directory with mode 0700, or check it. Raises `ConfigurationError` if others can enter it."""
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = directory.lstat()
+    except OSError as error:
+        raise ConfigurationError(f"{directory}: {error.strerror}") from error
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+        raise ConfigurationError(f"{directory}: not a directory of yours", hint="name another with --store DIR")
+    if status.st_mode & 0o077:
+        raise ConfigurationError(f"{directory}: others can enter it", hint=f"chmod 700 {directory}")
+
+
+def _locked(directory: Path) -> int:
+    """Be the one process that uses a store, for as long as the descriptor is open."""
+    descriptor = os.open(directory / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise ConfigurationError(
+            f"a Drawbridge server is running from {directory}",
+            hint="end it, or give another directory with --store DIR",
+        ) from error
+    return descriptor
