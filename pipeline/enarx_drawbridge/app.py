@@ -9,7 +9,8 @@
 
 HEAD is answered where GET is. What is answered has Content-Digest, Content-Length and Content-Type, and what is put
 must have them; a body's own bytes are what digests are of. 201 says that something is new, 200 that the very same was
-there. Errors are text. DELETE is not of Drawbridge: it takes a tag out of the listing.
+there. Errors are text. DELETE is not of Drawbridge: it withdraws a tag (`?reason=`), which is answered with 410 from
+then on; whoever has the digest still gets the tree.
 """
 
 from __future__ import annotations
@@ -41,7 +42,18 @@ from .blobs import Incoming
 from .content_digest import MalformedDigest
 from .database import Repository, User
 from .directory_form import Entry, entry_of
-from .errors import DrawbridgeFault, Malformed, NoSuchMethod, NotFound, OtherVersion, TooLarge, TooSlow, Unauthorized
+from .errors import (
+    DrawbridgeFault,
+    Forbidden,
+    Gone,
+    Malformed,
+    NoSuchMethod,
+    NotFound,
+    OtherVersion,
+    TooLarge,
+    TooSlow,
+    Unauthorized,
+)
 from .policy import Policy
 from .store import Store
 
@@ -50,6 +62,8 @@ VERSION: Final = (0, 4, 3)
 JSON_TYPE: Final = "application/json"
 MAX_RECORD: Final = 64 * 1024
 """Most bytes of a user's or a repository's record."""
+MAX_REASON: Final = 500
+"""Most characters of the reason for a yank."""
 THREADS: Final = 16
 CHUNK: Final = 1 << 18
 PATIENCE: Final = timedelta(seconds=30)
@@ -212,6 +226,8 @@ async def _put_repository(asked: Asked) -> Response:
     await asked.on_a_thread(asked.service.access.owner, asked.caller, user, "write", "repositories")
     body = await _record(asked)
     public = _decoded(body, RepositoryRecord).public
+    if public and not asked.service.policy.repositories.public:
+        raise Forbidden('This registry has no public repositories: put {"public":false}')
     return _put(await asked.on_a_thread(asked.service.store.put_repository, user, name, body, public=public))
 
 
@@ -223,7 +239,9 @@ async def _get_tags(asked: Asked) -> Response:
 async def _get_tag(asked: Asked) -> Response:
     repository = await _readable(asked)
     found = await asked.on_a_thread(asked.service.store.tag, repository, asked.tag)
-    return _content(found.body, found.type, {"Drawbridge-Yanked": "true"} if found.yanked else {})
+    if found.yanked:
+        raise Gone(f"Yanked: {found.yanked}")
+    return _content(found.body, found.type)
 
 
 async def _put_tag(asked: Asked) -> Response:
@@ -240,7 +258,10 @@ async def _put_tag(asked: Asked) -> Response:
 async def _delete_tag(asked: Asked) -> Response:
     owned = asked.service.access.owned
     repository = await asked.on_a_thread(owned, asked.caller, *asked.repository, "manage", "tags")
-    await asked.on_a_thread(asked.service.store.yank, repository, asked.tag)
+    reason = asked.request.query_params.get("reason", "")
+    if len(reason) > MAX_REASON or not reason.isprintable():
+        raise Malformed(f"A reason is one line of at most {MAX_REASON} characters")
+    await asked.on_a_thread(asked.service.store.yank, repository, asked.tag, reason or "no reason given")
     return Response(status_code=204)
 
 
@@ -401,8 +422,8 @@ def _digests(request: Request) -> dict[str, str]:
     return found
 
 
-def _content(body: bytes, media_type: str, headers: Mapping[str, str] | None = None) -> Response:
-    return Response(body, headers={**_headers(entry_of(body, media_type)), **(headers or {})})
+def _content(body: bytes, media_type: str) -> Response:
+    return Response(body, headers=_headers(entry_of(body, media_type)))
 
 
 def _headers(entry: Entry) -> dict[str, str]:

@@ -42,7 +42,7 @@ CREATE TABLE uploads (
 ) STRICT, WITHOUT ROWID;
 CREATE TABLE tags (
   repository INTEGER NOT NULL REFERENCES repositories, tag TEXT NOT NULL, type TEXT NOT NULL, body BLOB NOT NULL,
-  root BLOB NOT NULL, whole INTEGER NOT NULL, yanked INTEGER NOT NULL DEFAULT 0, since INTEGER NOT NULL,
+  root BLOB NOT NULL, whole INTEGER NOT NULL, yanked TEXT NOT NULL, since INTEGER NOT NULL,
   PRIMARY KEY (repository, tag)
 ) STRICT, WITHOUT ROWID;
 """
@@ -67,13 +67,16 @@ class Repository(NamedTuple):
 
 
 class Tag(NamedTuple):
-    """A tag; `whole` once all of its tree is there, which is when others see it. `root` is its tree's."""
+    """A tag; `whole` once all of its tree is there, which is when others see it. `root` is its tree's.
+
+    `yanked` is the reason why it was, or empty.
+    """
 
     type: str
     body: bytes
     root: Entry
     whole: bool
-    yanked: bool
+    yanked: str
 
 
 class Database:
@@ -139,13 +142,13 @@ class Database:
             row = self._connection.execute(
                 "SELECT type, body, root, whole, yanked FROM tags WHERE repository = ? AND tag = ?", (repository, tag)
             ).fetchone()
-        return row and Tag(row[0], row[1], decode(row[2]), bool(row[3]), bool(row[4]))
+        return row and Tag(row[0], row[1], decode(row[2]), bool(row[3]), row[4])
 
     def tags(self, repository: int) -> list[str]:
         """The tags that are whole and were not yanked."""
         with self._lock:
             rows = self._connection.execute(
-                "SELECT tag FROM tags WHERE repository = ? AND whole AND NOT yanked ORDER BY tag", (repository,)
+                "SELECT tag FROM tags WHERE repository = ? AND whole AND yanked = '' ORDER BY tag", (repository,)
             ).fetchall()
         return [tag for (tag,) in rows]
 

@@ -8,6 +8,7 @@ DrawbridgeFault
 ├── NoSuchMethod      this is not how it is asked                                        HTTP 405
 ├── TooSlow           the body did not come in time                                      HTTP 408
 ├── Conflict          there is something else of that name, and names do not change      HTTP 409
+├── Gone              a tag that was yanked                                              HTTP 410
 ├── TooLarge          more bytes than a thing of this kind may have                      HTTP 413
 ├── OtherVersion      the protocol's version is not spoken here                          HTTP 501
 ├── Unavailable       the provider of identities cannot be reached                       HTTP 503
@@ -28,6 +29,7 @@ __all__ = [
     "DrawbridgeFault",
     "Forbidden",
     "Full",
+    "Gone",
     "Malformed",
     "NoSuchMethod",
     "NotFound",
@@ -85,6 +87,12 @@ class Conflict(DrawbridgeFault):
     """What a name stands for does not change."""
 
     status = 409
+
+
+class Gone(DrawbridgeFault):
+    """It was there and was withdrawn."""
+
+    status = 410
 
 
 class TooLarge(DrawbridgeFault):

@@ -173,16 +173,17 @@ class Store:
                 return False
             if begun is None:
                 self._require_place_for_a_tag(cursor, repository.user)
-            row = (repository.id, tag, type_, body, encode(root), 0, 0, int(self._clock()))
+            row = (repository.id, tag, type_, body, encode(root), 0, "", int(self._clock()))
             cursor.execute("INSERT OR REPLACE INTO tags VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
         self._complete(repository, tag, root)
         return True
 
-    def yank(self, repository: Repository, tag: str) -> None:
-        """Take a tag out of the listing. Whoever names it still gets it. Raises `NotFound`."""
+    def yank(self, repository: Repository, tag: str, reason: str) -> None:
+        """Withdraw a tag: it is neither listed nor answered, and its tree still is. Raises `NotFound`."""
         self.tag(repository, tag)
         with self._database.transaction() as cursor:
-            cursor.execute("UPDATE tags SET yanked = 1 WHERE repository = ? AND tag = ?", (repository.id, tag))
+            row = (reason, repository.id, tag)
+            cursor.execute("UPDATE tags SET yanked = ? WHERE repository = ? AND tag = ?", row)
 
     def forget_abandoned(self) -> None:
         """Forget what was put for tags that did not come in time, and contents that nothing names any more."""

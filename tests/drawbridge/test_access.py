@@ -234,3 +234,10 @@ def test_keeps_need_tls(start, tmp_path, steward):
     keeps = f'[keeps]\nroots = "{tmp_path / "steward.pem"}"\ntrust_domain = "example.org"\n'
     with pytest.raises(AssertionError, match="--tls-cert and --tls-key"):
         start(more=keeps)
+
+
+def test_a_registry_can_have_private_repositories_alone(start, provider):
+    client = start(more="[repositories]\npublic = false\n").client(provider.token())
+    client.put("testuser", USER, "application/json")
+    assert client.put("testuser/open", b'{"public":true}', "application/json").status_code == 403
+    assert client.put("testuser/open", b'{"public":false}', "application/json").status_code == 201

@@ -40,6 +40,7 @@ COMMANDS = {
     "renew": "Give running Keeps new certificates; connections stay up.",
     "stop": "Stop Keeps.",
     "steward": "Run the Steward: it appraises evidence and issues certificates.",
+    "drawbridge": "Run a registry of packages, in the protocol of Enarx's Drawbridge.",
     "plugins": "List the plugins, what they bring, and why one failed to load.",
     "platform": "Show what this machine offers for each backend.",
 }
