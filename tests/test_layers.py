@@ -55,7 +55,7 @@ FOR_SOME = {
 # The core from the bottom up: a module imports from its own line or from those above it, never from below.
 STOREYS = (
     {"__init__", "errors", "models"},
-    {"protocols", "hookspecs", "paths", "manifest", "reference"},
+    {"protocols", "hookspecs", "paths", "manifest", "reference", "entry_points"},
     {"project"},
     {"tools"},
     {

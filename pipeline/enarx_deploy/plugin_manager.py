@@ -22,12 +22,11 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
-from importlib.metadata import Distribution, EntryPoint, distributions
 from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 import pluggy
 
-from enarx_deploy import hookspecs, protocols
+from enarx_deploy import entry_points, hookspecs, protocols
 from enarx_deploy.errors import EnarxDeployError, NoStageAnswered, PluginError, UsageError
 
 if TYPE_CHECKING:
@@ -295,29 +294,13 @@ class PluginManager:
 
 
 def _find_plugins(disabled: Collection[str]) -> list[Plugin]:
-    found = [
-        Plugin(entry.name, entry.value, distribution.metadata["Name"], distribution.version)
-        for distribution in _distributions()
-        for entry in _entry_points(distribution)
-    ]
+    found = [Plugin(*entry) for entry in entry_points.of_group(hookspecs.NAME)]
     found.sort(key=lambda plugin: (not plugin.built_in, plugin.name, plugin.distribution))
     for plugin in found:
         if plugin.name in disabled or plugin.distribution in disabled:
             plugin.state = "disabled"
     _refuse_duplicates("plugin", [Registered(p.name, None, p) for p in found if p.state != "disabled"])
     return found
-
-
-def _distributions() -> list[Distribution]:
-    """Each installed distribution once: the first of a name on `sys.path` is the one that is imported."""
-    found: dict[str, Distribution] = {}
-    for distribution in distributions():
-        found.setdefault(distribution.name, distribution)
-    return list(found.values())
-
-
-def _entry_points(distribution: Distribution) -> list[EntryPoint]:
-    return [entry for entry in distribution.entry_points if entry.group == hookspecs.NAME]
 
 
 def _refuse_duplicates(kind: str, found: Sequence[Registered]) -> None:
