@@ -15,14 +15,15 @@ def main() -> None:
     began = time.monotonic()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the host decides when a Keep ends
     block, doorbell, host, *cache = sys.argv[1:]
-    from enarx_keep import module
-    from enarx_keep.attester.choice import PROCESS
-    from enarx_keep.life import live
-    from enarx_sallyport import end_with_parent
+    from enarx_sallyport import end_with_parent, prepare_jail
 
     end_with_parent()
     if os.getppid() != int(host):
         return  # the host ended before the kernel was asked to tell
+    prepare_jail()
+    from enarx_keep import module
+    from enarx_keep.attester.choice import PROCESS
+    from enarx_keep.life import live
 
     kept = module.find(Path(cache[0]), cache[1]) if cache else None
     live(int(block), int(doorbell), kept, began, PROCESS)

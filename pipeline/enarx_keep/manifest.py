@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import codecs
 import tomllib
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from enarx_keep.errors import BadManifest
 
@@ -24,8 +25,7 @@ _CLIENT_AUTH = ("none", "request", "require")
 _TLS_KEYS = {"roots", "client_auth", "peers", "server_name", "alpn", "handshake_timeout"}
 
 
-@dataclass(frozen=True)
-class Tls:
+class Tls(NamedTuple):
     """What `[tls.NAME]` says of a socket."""
 
     roots: tuple[str, ...] = ()
@@ -36,8 +36,7 @@ class Tls:
     handshake_timeout: int = 10
 
 
-@dataclass(frozen=True)
-class File:
+class File(NamedTuple):
     """An entry of `files`; its index is its descriptor. `tls` is None where it speaks in clear."""
 
     kind: str
@@ -53,8 +52,7 @@ class File:
         return self.tls.roots or (("steward",) if self.kind == "listen" else ("system",))
 
 
-@dataclass(frozen=True)
-class Destination:
+class Destination(NamedTuple):
     """What the workload may connect to; its index is what the host knows it by. `tls` is None where it is in clear."""
 
     name: str
@@ -67,28 +65,25 @@ class Destination:
         return (self.tls.roots or ("system",)) if self.tls else ()
 
 
-@dataclass(frozen=True)
-class Network:
+class Network(NamedTuple):
     """What the workload may connect to while it runs, and how many such connections it may have."""
 
     destinations: tuple[Destination, ...]
     connections: int
 
 
-@dataclass(frozen=True)
-class Asset:
+class Asset(NamedTuple):
     """A file or folder of the package that the workload can open at `guest`."""
 
     guest: str
     writable: bool
 
 
-@dataclass(frozen=True)
-class Manifest:
+class Manifest(NamedTuple):
     """What the workload gets."""
 
     args: tuple[str, ...] = ()
-    env: dict[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = MappingProxyType({})
     files: tuple[File, ...] = ()
     assets: tuple[Asset, ...] = ()
     network: Network | None = None

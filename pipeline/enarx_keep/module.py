@@ -10,28 +10,26 @@ then, and what is compiled is written to the same descriptor.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import functools
 import hashlib
 import os
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
+from typing import NamedTuple
 
 import wasmtime
 from wasmtime import _ffi
+
+from enarx_sallyport import installed_wasmtime
 
 _CPU_FACTS = ("vendor_id", "cpu family", "model", "flags", "Features")
 _SMALLEST = bytes.fromhex("0061736d01000000 010401600000 03020100 0a040102000b")
 """A module of one function that does nothing."""
 _DIGEST = 32
-_M_ARENA_MAX = -8  # malloc.h of glibc
 
 
-@dataclass(frozen=True)
-class Kept:
+class Kept(NamedTuple):
     """A place of the cache: its descriptor, the module that it is for, and the code that was found there."""
 
     descriptor: int
@@ -61,16 +59,8 @@ def _engine(deadline: bool, parallel: bool) -> wasmtime.Engine:
 
 def warm_up(kept: Kept | None) -> None:
     """Have the compiler start its threads, which it cannot in the jail, unless there is code already."""
-    _use_one_arena()
     if kept is None or not kept.code:
         wasmtime.Module(engine(), _SMALLEST)
-
-
-def _use_one_arena() -> None:
-    """Give threads no heaps of their own: glibc opens a file before it shrinks one, which ends a Keep in its jail."""
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        mallopt(_M_ARENA_MAX, 1)
 
 
 def find(cache: Path, sha256: str) -> Kept | None:
@@ -103,7 +93,7 @@ def load(wasm: bytes, kept: Kept | None, *, deadline: bool = False) -> tuple[was
 
 
 def _key(sha256: str) -> str:
-    facts = f"{version('wasmtime')}\n{os.uname().machine}\n{_cpu()}\n".encode()
+    facts = f"{installed_wasmtime()}\n{os.uname().machine}\n{_cpu()}\n".encode()
     return hashlib.sha256(facts + bytes.fromhex(sha256)).hexdigest()
 
 

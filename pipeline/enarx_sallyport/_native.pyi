@@ -188,3 +188,6 @@ class Guest:
 
 def end_with_parent() -> None:
     """Have the kernel end this process when the thread that started it ends. Raises OSError."""
+
+def prepare_jail() -> None:
+    """Begin what takes long of `Guest.confine`, on a thread of its own. As early as can be, and once."""

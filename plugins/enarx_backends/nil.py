@@ -6,6 +6,7 @@ comes from it says so.
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -17,6 +18,11 @@ from enarx_deploy.errors import KeepError
 from enarx_deploy.hookspecs import hookimpl
 from enarx_deploy.models import Package, Probe, ProbeCheck, ReferenceValues
 from enarx_deploy.protocols import Backend, KeepProcess, Launch
+
+_ISOLATION = ("-I", "-S", "-X", "frozen_modules=on")
+"""No environment, no user site, no current directory in the path, and none of the `.pth` files that whatever else is
+installed brings: what runs is what is installed, and no more."""
+_PACKAGES = ("enarx_keep", "enarx_sallyport", "wasmtime")
 
 
 class NilProcess:
@@ -50,7 +56,7 @@ class Nil:
     hardware = False
     evidence = "nil"
     strength = 0
-    program: tuple[str, ...] = ("-m", "enarx_keep")
+    program = "from enarx_keep.__main__ import main; main()"
     """What the interpreter runs: the Keep's own program."""
 
     def probe(self) -> Probe:
@@ -89,8 +95,9 @@ class Nil:
         cache = paths.cache_dir("modules")
         command = [
             sys.executable,
-            *_isolation(),
-            *self.program,
+            *_ISOLATION,
+            "-c",
+            f"import sys; sys.path += {_search_path()}; {self.program}",
             *map(str, descriptors),
             str(os.getpid()),
             str(cache),
@@ -120,9 +127,10 @@ def _has_seccomp() -> bool:
         return False
 
 
-def _isolation() -> list[str]:
-    """No environment, no user site, no current directory in the path: what runs is what is installed."""
-    return ["-I", "-X", "frozen_modules=on"]
+def _search_path() -> list[str]:
+    """Where the packages are that a Keep imports."""
+    found = map(importlib.util.find_spec, _PACKAGES)
+    return list(dict.fromkeys(str(Path(spec.origin).parents[1]) for spec in found if spec and spec.origin))
 
 
 @hookimpl

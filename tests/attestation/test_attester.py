@@ -16,7 +16,8 @@ import pytest
 
 from enarx_attestation import Binding, Verdict, appraise_files, load_policy
 from enarx_keep import binding
-from enarx_keep.attester.choice import ENCLAVE, VIRTUAL_MACHINE, Place, choose
+from enarx_keep.attester.choice import Place, choose
+from enarx_keep.attester.hardware import ENCLAVE, VIRTUAL_MACHINE
 from enarx_keep.attester.machine import Machine
 from enarx_keep.attester.sev_guest import SNP_GET_EXT_REPORT
 from enarx_keep.attester.source import Evidence

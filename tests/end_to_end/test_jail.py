@@ -22,6 +22,9 @@ from enarx_deploy.hookspecs import hookimpl
 from enarx_deploy.protocols import Backend
 
 ESCAPE = """
+import _socket
+import os
+
 from enarx_keep import __main__, life
 
 def escape(*_):
@@ -37,7 +40,7 @@ class Escaping(Nil):
 
     def __init__(self, name: str, where: str, does: str) -> None:
         self.name = name
-        self.program = ("-c", ESCAPE.format(where=where, does=does))
+        self.program = ESCAPE.format(where=where, does=does)
 
 
 @hookimpl
@@ -45,10 +48,10 @@ def register_backends() -> Iterable[Backend]:
     running = "life._Keep._call"
     return [
         Escaping("opens", running, "open('/etc/passwd')"),
-        Escaping("connects", running, "import _socket; _socket.socket()"),
-        Escaping("spawns", running, "import os; os.fork()"),
+        Escaping("connects", running, "_socket.socket()"),
+        Escaping("spawns", running, "os.fork()"),
         Escaping("opens-early", "life.package.receive", "open('/etc/passwd')"),
-        Escaping("aborts", running, "import os; os.abort()"),
+        Escaping("aborts", running, "os.abort()"),
         Escaping("fails", running, "raise IndexError('no such thing')"),
     ]
 '''

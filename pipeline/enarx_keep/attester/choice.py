@@ -10,25 +10,22 @@ How the Keep was built says where it looks (`Place`), for that is measured, and 
 The first source of hardware evidence that is found decides. The host cannot talk a Keep down: a Keep that has such a
 source, be it one that fails, gives no evidence without hardware, and one that is asked for another kind than was found
 does not start. Nor can it talk one up: a Keep that finds no hardware has none to show.
+
+The last two are in `hardware.py`, which a process has no use for and does not import.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
-from enarx_keep.attester.configfs_tsm import ConfigfsTsm
-from enarx_keep.attester.gramine import Gramine
 from enarx_keep.attester.machine import Machine
-from enarx_keep.attester.sev_guest import SevGuest
 from enarx_keep.attester.source import Probe, Source
-from enarx_keep.attester.tdx_guest import TdxGuest
-from enarx_keep.attester.unprotected import Kvm, Nil
+from enarx_keep.attester.unprotected import Nil
 from enarx_keep.errors import NoEvidence
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """What a Keep was built to be: sources of hardware evidence in order, and what it says if there is none."""
 
     hardware: tuple[Callable[[Machine], Source], ...]
@@ -41,12 +38,9 @@ class Place:
 
 
 PROCESS = Place((), Nil)
-VIRTUAL_MACHINE = Place((ConfigfsTsm, SevGuest, TdxGuest), Kvm)
-ENCLAVE = Place((Gramine,), None)
 
 
-@dataclass(frozen=True)
-class Chosen:
+class Chosen(NamedTuple):
     """The source that was found, and the kind of its evidence."""
 
     kind: str

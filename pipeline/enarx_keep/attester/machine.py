@@ -5,10 +5,12 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import socket
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import socket
 
 HOST_CID = 2
 """Address of the host on a virtual machine's sockets (`VMADDR_CID_HOST` of vsock(7))."""
@@ -18,6 +20,8 @@ QUOTE_SECONDS = 30.0
 
 def connect_to_host(port: int) -> socket.socket:
     """A stream to the host of this virtual machine. Raises OSError."""
+    import socket
+
     stream = socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM)
     try:
         stream.settimeout(QUOTE_SECONDS)

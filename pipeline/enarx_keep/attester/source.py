@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple, Protocol
 
 from enarx_keep.errors import NoEvidence
 
@@ -16,8 +17,7 @@ _REPORT_DATA_AT = {"snp": [0x50], "tdx": [48 + 520, 54 + 520], "sgx": [48 + 320,
 """Where the report data stands: in an SNP report; in a quote, behind its header, and in v5 behind the body's type."""
 
 
-@dataclass(frozen=True)
-class Probe:
+class Probe(NamedTuple):
     """What a look at a source found: a kind of evidence, or why not.
 
     `present` is true also of a source that is there and does not work. A Keep with such a source is on hardware that
@@ -30,8 +30,7 @@ class Probe:
     present: bool = False
 
 
-@dataclass(frozen=True)
-class Evidence:
+class Evidence(NamedTuple):
     """Evidence as the platform gave it, and what came with it.
 
     `endorsements` are certificates by the name that they have in a directory for `appraise --endorsements`. They are
@@ -40,7 +39,7 @@ class Evidence:
 
     kind: str
     document: bytes
-    endorsements: dict[str, bytes] = field(default_factory=dict)
+    endorsements: Mapping[str, bytes] = MappingProxyType({})
 
 
 class Source(Protocol):

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 import enarx_attestation
-from enarx_keep.attester.choice import ENCLAVE, PROCESS, VIRTUAL_MACHINE, Place, choose
+from enarx_keep.attester.choice import PROCESS, Place, choose
+from enarx_keep.attester.hardware import ENCLAVE, VIRTUAL_MACHINE
 from enarx_keep.attester.machine import Machine
 from enarx_keep.errors import NoEvidence
 

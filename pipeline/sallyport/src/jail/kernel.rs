@@ -1,12 +1,14 @@
-//! The jail's calls that no safe wrapper has: the handler of SIGSYS, closing by range, and locking the heap.
+//! The jail's calls that no safe wrapper has: the handler of SIGSYS, closing by range, locking the heap, and malloc's
+//! own settings.
 #![allow(unsafe_code)]
 
 use std::ffi::{c_int, c_void};
 use std::io;
 use std::os::fd::RawFd;
 use std::ptr::null_mut;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::thread::{Builder, JoinHandle};
 
 use aws_lc_rs::rand;
 use rustix::time::{ClockId, clock_gettime};
@@ -20,6 +22,9 @@ static REPORT: OnceLock<&'static Report> = OnceLock::new();
 /// Where the heap begins, as the kernel said while it could still be asked; 0 if it did not.
 static HEAP: AtomicUsize = AtomicUsize::new(0);
 
+/// The thread that seeds the random generator, while it does.
+static SEEDING: Mutex<Option<JoinHandle<()>>> = Mutex::new(None);
+
 /// `siginfo_t` of SIGSYS (sigaction(2)): the union begins at 16 on 64-bit systems.
 #[repr(C)]
 struct Refused {
@@ -32,10 +37,31 @@ struct Refused {
     arch: u32,
 }
 
+/// Have a thread begin what takes longest of [`warm_up`]: the random generator seeds itself by the jitter of the
+/// processor, 30 ms of measuring. Without threads it is done then.
+pub fn begin() {
+    use_one_arena();
+    let seeding = Builder::new().spawn(|| _ = rand::fill(&mut [0; 32])).ok();
+    *SEEDING.lock().unwrap_or_else(PoisonError::into_inner) = seeding;
+}
+
+/// Give threads no heaps of their own: glibc opens a file before it shrinks one, which ends a Keep in its jail.
+fn use_one_arena() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: sets a number that malloc reads; no memory is passed.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+    }
+}
+
 /// Do once what opens files the first time: the random generator looks for the machine's sources, the clock for where
 /// the kernel put its code.
 pub fn warm_up() -> Result<(), io::Error> {
     let _ = clock_gettime(ClockId::Monotonic);
+    let seeding = SEEDING.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(thread) = seeding {
+        let _ = thread.join(); // what it could not do is tried again here
+    }
     rand::fill(&mut [0; 32]).map_err(|_| io::Error::other("no random numbers"))?;
     let maps = std::fs::read_to_string("/proc/self/maps")?;
     let heap = maps.lines().find(|line| line.ends_with("[heap]"));

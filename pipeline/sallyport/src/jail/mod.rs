@@ -46,6 +46,11 @@ impl JailError {
     }
 }
 
+/// To be called as early as can be, so that what takes long of the first step is done beside other things.
+pub fn prepare() {
+    kernel::begin();
+}
+
 /// Step 1. `code` is the file that compiled code is written to. Answers what this kernel lacks, a line for each.
 ///
 /// To be called when everything that will be imported is, and while no other thread is being started. The first two
