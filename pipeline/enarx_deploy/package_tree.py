@@ -121,6 +121,15 @@ def lay_out(files: Iterable[tuple[str, Iterable[bytes]]], into: Path, digest: st
         return _settle(package)
 
 
+def kept(into: Path, digest: str) -> Package | None:
+    """The package that lies in `into` already, every file of it hashed; None where it does not, or is damaged."""
+    place = into / digest.removeprefix("sha256:")
+    try:
+        return read(place, digest) if place.is_dir() else None
+    except PackageError:
+        return None
+
+
 def _require_top(name: str, shown: str, *, directory: bool) -> None:
     if _TOP.get(name) != ("directory" if directory else "file"):
         raise PackageError(

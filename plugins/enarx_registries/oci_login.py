@@ -1,0 +1,183 @@
+"""Logins for OCI registries: where docker, podman and oras keep them, and how a registry asks for them.
+
+Looked through in this order, the first that knows the registry counts:
+
+1. `$REGISTRY_AUTH_FILE`
+2. `$DOCKER_CONFIG/config.json`, else `~/.docker/config.json`, where docker and oras log in
+3. `$XDG_RUNTIME_DIR/containers/auth.json`, where podman, skopeo and buildah log in
+4. `$XDG_CONFIG_HOME/containers/auth.json`
+
+In each: the helper of `credHelpers`, the entry of `auths`, then the helper of `credsStore`. A helper is a program
+`docker-credential-NAME`, which is asked over its standard input. Nothing is written, and no message shows a password.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from enarx_deploy.errors import RegistryError
+
+_FILE_LIMIT = 1 << 20
+_HELPER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_HELPER_PATIENCE = 60.0  # seconds; it may have to ask the user
+_TOKEN_USER = "<token>"  # noqa: S105  # what a helper calls the user of an identity token
+_DOCKER_HUB = ("docker.io", "index.docker.io", "registry-1.docker.io")
+_DOCKER_HUB_KEY = "https://index.docker.io/v1/"
+
+
+@dataclass(frozen=True, repr=False)
+class Login:
+    """A user's name and password, or an identity token, which a token service takes in their place."""
+
+    user: str = ""
+    password: str = ""
+    identity_token: str = ""
+
+    def basic(self) -> str:
+        """The value of an Authorization header."""
+        return f"Basic {base64.b64encode(f'{self.user}:{self.password}'.encode()).decode()}"
+
+
+@dataclass(frozen=True)
+class Challenge:
+    """What a registry asks for: `scheme` in lower case, and its parameters (RFC 9110, section 11.6.1)."""
+
+    scheme: str
+    parameters: dict[str, str]
+
+
+class _Entry(msgspec.Struct, frozen=True):
+    auth: str = ""
+    identitytoken: str = ""
+
+
+class _Config(msgspec.Struct, frozen=True):
+    auths: dict[str, _Entry] = {}
+    cred_helpers: dict[str, str] = msgspec.field(default_factory=dict, name="credHelpers")
+    creds_store: str = msgspec.field(default="", name="credsStore")
+
+
+class _Answer(msgspec.Struct, frozen=True, rename="pascal"):
+    username: str = ""
+    secret: str = ""
+
+
+def find(host: str, repository: str) -> Login | None:
+    """The login for a repository, or None where nobody has logged in. Raises RegistryError for a file or a helper."""
+    for path in _files():
+        found = _in(path, _keys(host, repository))
+        if found is not None:
+            return found
+    return None
+
+
+def challenges(headers: list[str]) -> list[Challenge]:
+    """The challenges of WWW-Authenticate headers, the strange parts of them left out."""
+    found = []
+    for header in headers:
+        scheme, _, rest = header[:4096].strip().partition(" ")
+        pairs = re.findall(r'([A-Za-z]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^",\s]+))', rest)
+        parameters = {name.lower(): re.sub(r"\\(.)", r"\1", quoted) or plain for name, quoted, plain in pairs}
+        found.append(Challenge(scheme.lower(), parameters))
+    return found
+
+
+def _files() -> Iterator[Path]:
+    home = Path.home()
+    named = os.environ.get("REGISTRY_AUTH_FILE")
+    if named:
+        yield Path(named)
+    yield Path(os.environ.get("DOCKER_CONFIG") or home / ".docker") / "config.json"
+    if runtime := os.environ.get("XDG_RUNTIME_DIR"):
+        yield Path(runtime) / "containers/auth.json"
+    yield Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config") / "containers/auth.json"
+
+
+def _keys(host: str, repository: str) -> list[str]:
+    """What a file may call a repository, the most exact first: podman's files name repositories, too."""
+    parts = [host, *repository.split("/")]
+    names = ["/".join(parts[:count]) for count in range(len(parts), 0, -1)]
+    urls = [f"{scheme}://{host}{end}" for scheme in ("https", "http") for end in ("", "/", "/v1/", "/v2/")]
+    return [*names, *urls, *([_DOCKER_HUB_KEY] if host in _DOCKER_HUB else [])]
+
+
+def _in(path: Path, keys: list[str]) -> Login | None:
+    config = _config(path)
+    if config is None:
+        return None
+    for key in keys:
+        if helper := config.cred_helpers.get(key):
+            return _ask(helper, key)
+        entry = config.auths.get(key)
+        if entry is not None and (entry.auth or entry.identitytoken):
+            return _login(entry, path)
+    return (
+        _ask(config.creds_store, keys[-1] if keys[-1] == _DOCKER_HUB_KEY else _host(keys))
+        if config.creds_store
+        else None
+    )
+
+
+def _host(keys: list[str]) -> str:
+    return next(key for key in keys if "/" not in key)
+
+
+def _config(path: Path) -> _Config | None:
+    try:
+        with path.open("rb") as file:
+            data = file.read(_FILE_LIMIT + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise RegistryError(f"{path}: {error.strerror}", hint="this is where logins are looked for") from error
+    try:
+        if len(data) > _FILE_LIMIT:
+            raise msgspec.ValidationError("it is too large")
+        return msgspec.json.decode(data or b"{}", type=_Config)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise RegistryError(
+            f"{path} does not hold logins: {error}", hint="mend it, or log in again with the tool that wrote it"
+        ) from error
+
+
+def _login(entry: _Entry, path: Path) -> Login:
+    try:
+        user, _, password = base64.b64decode(entry.auth, validate=True).decode().partition(":")
+    except (binascii.Error, UnicodeDecodeError) as error:
+        raise RegistryError(f"{path} holds a damaged login", hint="log in again with the tool that wrote it") from error
+    return Login(user, password.rstrip("\0"), entry.identitytoken)
+
+
+def _ask(helper: str, server: str) -> Login | None:
+    if not _HELPER.fullmatch(helper):
+        raise RegistryError(f"{helper!a} is not the name of a credential helper", hint="mend the file of logins")
+    program = f"docker-credential-{helper}"
+    try:
+        ended = subprocess.run(
+            [program, "get"], input=server.encode(), capture_output=True, timeout=_HELPER_PATIENCE, check=False
+        )
+    except FileNotFoundError as error:
+        raise RegistryError(f"{program} is not installed", hint="the file of logins names it: install it") from error
+    except subprocess.TimeoutExpired as error:
+        raise RegistryError(f"{program} did not answer in {_HELPER_PATIENCE:.0f} s", hint="unlock its store") from error
+    if ended.returncode:
+        if b"not found" in ended.stdout:
+            return None
+        said = " ".join(ended.stdout.decode(errors="replace").split())[:200]
+        raise RegistryError(f"{program} failed: {said!a}", hint="unlock its store, or log in again")
+    try:
+        answer = msgspec.json.decode(ended.stdout[:_FILE_LIMIT], type=_Answer)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise RegistryError(f"{program} answered with what is no login", hint="is it a credential helper?") from error
+    if answer.username == _TOKEN_USER:
+        return Login(identity_token=answer.secret)
+    return Login(answer.username, answer.secret)
