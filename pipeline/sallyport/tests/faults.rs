@@ -2,8 +2,11 @@
 
 mod common;
 
-use common::{OUT, with_file};
+use common::{OUT, guest_of, with_file, workload};
 use sallyport::errno::Errno;
+use sallyport::fs::Access;
+use sallyport::guest::FileKind;
+use sallyport::host::Host;
 
 /// Descriptors of `with_file`: the entry `null`, the preopened directory, and what `path_open` gives next.
 const NULL: u64 = 0;
@@ -64,6 +67,33 @@ fn a_preopen_is_numbered_after_the_files_and_told_by_its_name() {
     workload.call("fd_prestat_dir_name", &[DIRECTORY, AT, 2]).unwrap();
     assert_eq!(&workload.memory[OUT as usize..][..2], b"/d");
     assert_eq!(workload.call("fd_prestat_get", &[DIRECTORY + 1, AT]), Err(Errno::BADF));
+}
+
+#[test]
+fn a_file_from_3_on_does_not_hide_the_directories_after_it() {
+    let host = Host::new(5, 0, 4096).unwrap();
+    host.start().unwrap();
+    let mut guest = guest_of(&host);
+    guest.limit_filesystem(1 << 20).unwrap();
+    (0..5).for_each(|_| assert!(guest.add_file(FileKind::Null).is_ok()));
+    guest
+        .tree
+        .insert_file(b"/d/f", (*b"0").into(), Access::CopyOnWrite, 5)
+        .unwrap();
+    assert_eq!(guest.add_preopen(b"/d"), Ok(5));
+    guest.open_for_business();
+    let mut workload = workload(guest);
+    assert_eq!(workload.call("fd_prestat_get", &[2, AT]), Err(Errno::BADF));
+    let mut names = Vec::new();
+    for fd in 3..6 {
+        workload.call("fd_prestat_get", &[fd, AT]).unwrap();
+        let (kind, len) = (workload.word(OUT), workload.word(OUT + 4));
+        workload.call("fd_prestat_dir_name", &[fd, AT, len.into()]).unwrap();
+        let name = workload.memory[OUT as usize..][..len as usize].to_vec();
+        names.push((kind == 0, String::from_utf8(name).unwrap()));
+    }
+    assert_eq!(names, [(false, "3".into()), (false, "4".into()), (true, "/d".into())]);
+    assert_eq!(workload.call("fd_prestat_get", &[6, AT]), Err(Errno::BADF));
 }
 
 #[test]

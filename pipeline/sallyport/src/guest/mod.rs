@@ -50,7 +50,8 @@ pub struct Guest {
     pub exit: Option<u32>,
     /// The latest monotonic time that was told, so that it never goes back.
     pub monotonic: u64,
-    files: u32,
+    /// How many entries `files` has; their descriptors are the first ones.
+    pub files: u32,
     listeners: BTreeMap<u32, Listener>,
     handshakes: BTreeMap<u32, Handshake>,
     /// No handshake is to be given up before this.

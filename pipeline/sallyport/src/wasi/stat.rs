@@ -1,5 +1,7 @@
 //! What a descriptor is, and its flags and rights.
 
+use std::borrow::Cow;
+
 use super::{Answer, Args, Memory};
 use crate::errno::Errno;
 use crate::fs::flags::fdflags;
@@ -9,8 +11,12 @@ use crate::guest::Guest;
 use crate::guest::descriptor::{Descriptor, listener_stat, network_stat, null_stat};
 use crate::guest::network;
 
-/// `preopentype`: a directory is the only one.
+/// `preopentype`: a directory is the only one that the specification has.
 const PREOPEN_DIRECTORY: u32 = 0;
+/// What an entry of `files` is, which is no directory. C libraries look for directories from descriptor 3 on, up to the
+/// first number that is no preopen at all: they pass over a kind that they do not know, and find those after it.
+const PREOPEN_FILE: u32 = 0xff;
+const FIRST_PREOPEN: u32 = 3;
 /// What a listener passes on: what it accepts can be read and written.
 const ACCEPTED: Rights = rights::FD_READ | rights::FD_WRITE | rights::FD_FDSTAT_SET_FLAGS | rights::POLL_FD_READWRITE;
 
@@ -91,25 +97,30 @@ pub fn filestat(guest: &mut Guest, fd: u32) -> Result<Filestat, Errno> {
     }
 }
 
-fn preopen(guest: &mut Guest, fd: u32) -> Result<&[u8], Errno> {
+/// The kind and the name of a preopen. What is no directory is named by its number, and no name is there twice.
+fn preopen(guest: &mut Guest, fd: u32) -> Result<(u32, Cow<'_, [u8]>), Errno> {
+    let listed = FIRST_PREOPEN..guest.files;
     match guest.table.get(fd)? {
-        Descriptor::Opened(Opened::Dir(_), Some(name)) => Ok(name),
-        Descriptor::Network => Ok(network::DIRECTORY),
+        Descriptor::Opened(Opened::Dir(_), Some(name)) => Ok((PREOPEN_DIRECTORY, Cow::Borrowed(name))),
+        Descriptor::Network => Ok((PREOPEN_DIRECTORY, Cow::Borrowed(network::DIRECTORY))),
+        Descriptor::Null | Descriptor::Stream(_) | Descriptor::Listener { .. } if listed.contains(&fd) => {
+            Ok((PREOPEN_FILE, fd.to_string().into_bytes().into()))
+        }
         _ => Err(Errno::BADF),
     }
 }
 
 pub fn fd_prestat_get(guest: &mut Guest, memory: &mut Memory, args: &Args) -> Answer {
-    let len = preopen(guest, args.u32(0))?.len() as u32;
-    memory.put_u32(args.u32(1), PREOPEN_DIRECTORY)?;
-    memory.put_u32(args.u32(1).checked_add(4).ok_or(Errno::FAULT)?, len)?;
+    let (kind, name) = preopen(guest, args.u32(0))?;
+    memory.put_u32(args.u32(1), kind)?;
+    memory.put_u32(args.u32(1).checked_add(4).ok_or(Errno::FAULT)?, name.len() as u32)?;
     Ok(())
 }
 
 pub fn fd_prestat_dir_name(guest: &mut Guest, memory: &mut Memory, args: &Args) -> Answer {
-    let name = preopen(guest, args.u32(0))?;
+    let (_, name) = preopen(guest, args.u32(0))?;
     if (args.u32(2) as usize) < name.len() {
         return Err(Errno::NAMETOOLONG.into());
     }
-    Ok(memory.put(args.u32(1), name)?)
+    Ok(memory.put(args.u32(1), &name)?)
 }
