@@ -62,6 +62,7 @@ STOREYS = (
         "wasm_binary",
         "wasm",
         "wasm_report",
+        "lint",
         "plain_files",
         "staging",
         "package_tree",

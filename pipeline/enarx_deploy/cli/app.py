@@ -21,6 +21,7 @@ COMMANDS = {
     "schema": "Print the JSON Schema of Enarx.toml.",
     "compile": "Build the sources to one wasm module.",
     "inspect": "Show what a wasm module is made of, and what its imports let it do.",
+    "lint": "Hold the manifest against the module: grants unused, needs not granted.",
     "package": "Put module, manifest and assets into a content-addressed tree.",
     "key": "Make keys that sign packages, and say whose signatures are trusted.",
     "attest": "Say what the package must measure to on a backend.",

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 def command(context: Context) -> int:
     """Check Enarx.toml, and show what the workload will see.
 
-    Every fault is listed with its line and column, and the exit status is then 2.
+    Every fault is listed with its line and column, and the exit status is then 2. Where the project was compiled
+    before, what the manifest grants too much or too little is a warning; `lint` says more of it.
     """
     from enarx_deploy.manifest import FILE_NAME, load
 
@@ -31,12 +32,23 @@ def command(context: Context) -> int:
             raise
         context.emit("", {"ok": False, "file": str(path), "problems": _problems(error), "warnings": [], "files": []})
         return error.exit_status
+    warnings = [*loaded.warnings, *_least_privilege(context, loaded)]
     if not context.json:
-        for warning in loaded.warnings:
+        for warning in warnings:
             context.warn(warning)
-    record = _record(loaded)
+    record = _record(loaded, warnings)
     context.emit(lambda: _shown(record), record)
     return 0
+
+
+def _least_privilege(context: Context, loaded: Loaded) -> list[str]:
+    """What the module that was last compiled makes of the manifest, in lines; nothing where none was."""
+    from enarx_deploy.cli.run_stages import least_privilege
+    from enarx_deploy.project import Project
+
+    project = Project(context.directory.resolve(), loaded.manifest, loaded.path, loaded.text)
+    module = project.work_dir / "main.wasm"
+    return [f"{one} ({one.hint})" for one in least_privilege(project, module)] if module.is_file() else []
 
 
 def _problems(error: ManifestError) -> list[dict[str, Any]]:
@@ -52,7 +64,7 @@ def _problems(error: ManifestError) -> list[dict[str, Any]]:
     ]
 
 
-def _record(loaded: Loaded) -> dict[str, Any]:
+def _record(loaded: Loaded, warnings: list[str]) -> dict[str, Any]:
     import msgspec
 
     manifest = loaded.manifest
@@ -60,7 +72,7 @@ def _record(loaded: Loaded) -> dict[str, Any]:
         "ok": True,
         "file": str(loaded.path),
         "problems": [],
-        "warnings": loaded.warnings,
+        "warnings": warnings,
         "files": [{"fd": fd, **msgspec.to_builtins(file)} for fd, file in enumerate(manifest.files)],
         "connect": list(manifest.network.connect) if manifest.network else [],
         "args": manifest.argv(),

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from enarx_deploy.cli import PROGRAM
 from enarx_deploy.cli.progress import reporter
-from enarx_deploy.errors import UsageError
+from enarx_deploy.errors import ModuleError, UsageError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from enarx_deploy.cli.context import Context
+    from enarx_deploy.lint import Finding
     from enarx_deploy.models import Package, StageName
     from enarx_deploy.project import Project
     from enarx_deploy.runner import Reporter, StageRun
@@ -29,7 +31,23 @@ def run_stages(context: Context, *, until: StageName, reference: str = "") -> li
             return run(project, context.plugins, shown, until=until, package=package)
     project = context.project()
     with reporter(context) as shown:
-        return run(project, context.plugins, shown, until=until)
+        runs = run(project, context.plugins, shown, until=until)
+    if any(one.name == "package" and not one.skipped for one in runs):
+        module = runs[0].record
+        for finding in least_privilege(project, Path(module.path), [project.root / name for name in module.inputs]):
+            context.warn(f"{finding} ({finding.hint}); `{PROGRAM} lint` shows more")
+    return runs
+
+
+def least_privilege(project: Project, module: Path, sources: Iterable[Path] = ()) -> list[Finding]:
+    """What the manifest grants the module too much or too little; nothing where that cannot be said."""
+    from enarx_deploy import lint
+
+    try:
+        needed = lint.needs(module.read_bytes())
+    except (OSError, ModuleError):
+        return []
+    return [one for one in lint.findings(project, needed, sources=sources) if one.weight != "note"]
 
 
 def _fetched(context: Context, text: str, shown: Reporter) -> tuple[Project, Package]:
