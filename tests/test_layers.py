@@ -49,7 +49,12 @@ ROOMS = {
 FOR_PLUGINS = {"hookspecs", "protocols", "models", "errors", "paths", "project", "manifest", "tools"}
 FOR_SOME = {
     "enarx_targets": {"host", "package_tree"},  # the local target starts the core's host process
-    "enarx_registries": {"package_tree", "reference", "staging"},  # what is fetched is a package, checked as one
+    "enarx_registries": {
+        "package_tree",
+        "package_attachments",
+        "reference",
+        "staging",
+    },  # what is fetched is a package, checked as one
 }
 
 # The core from the bottom up: a module imports from its own line or from those above it, never from below.
@@ -66,7 +71,11 @@ STOREYS = (
         "plain_files",
         "staging",
         "package_tree",
+        "package_attachments",
+        "package_archive",
         "trusted_signers",
+        "package_signing",
+        "description",
         "template",
         "templates",
         "records",

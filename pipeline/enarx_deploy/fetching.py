@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from enarx_deploy import choice, package_tree, paths
+from enarx_deploy import choice, package_attachments, package_signing, package_tree, paths, trusted_signers
 from enarx_deploy.errors import PackageError
 from enarx_deploy.project import Project
 from enarx_deploy.protocols import ArtifactRegistry
@@ -16,14 +17,23 @@ from enarx_deploy.protocols import ArtifactRegistry
 if TYPE_CHECKING:
     from enarx_deploy.models import Package
     from enarx_deploy.plugin_manager import PluginManager
-    from enarx_deploy.protocols import Progress
+    from enarx_deploy.protocols import Attachment, Progress, Registry
     from enarx_deploy.reference import Reference
+    from enarx_signing import Signers
 
 
-def fetch(reference: Reference, plugins: PluginManager, progress: Progress, into: Path | None = None) -> Package:
+def fetch(
+    reference: Reference,
+    plugins: PluginManager,
+    progress: Progress,
+    into: Path | None = None,
+    signers: Signers | None = None,
+) -> Package:
     """The package that a reference names, checked, laid out under `into`: else in the cache, kept for the next time.
 
-    Raises UsageError, NotPublished, PackageError, RegistryError.
+    One of `signers`, else of the keys that this user trusts, must have signed it; where there are none, nobody must.
+    What is attached to it is kept beside it. Raises UsageError, NotPublished, PackageError, RegistryError,
+    VerificationRefused.
     """
     into = into or paths.cache_dir("packages")
     with plugins.boundary():
@@ -37,7 +47,32 @@ def fetch(reference: Reference, plugins: PluginManager, progress: Progress, into
             f"{reference.place} is {package.digest}, not {reference.digest}",
             hint="the registry has another package there: ask whoever published it",
         )
+    found = _keep_attached(package, registry, reference)
+    require_signature(package, found, signers, progress)
     return package
+
+
+def require_signature(
+    package: Package, found: Sequence[Attachment], signers: Signers | None, progress: Progress
+) -> None:
+    """Ask that one of `signers`, else of the keys that this user trusts, signed it; where there are none, nobody need.
+
+    Raises VerificationRefused.
+    """
+    known = trusted_signers.load() if signers is None else signers
+    if len(known):
+        checked = package_signing.check(package.digest, found, known, datetime.now(UTC))
+        progress(f"signed by {', '.join(f'{signer.name} ({signer.key.id[:16]}…)' for signer in checked.signers)}")
+    elif package_signing.signatures(found):
+        progress("signed, and nobody's signature is asked for: `enarx-deploy key trust` adds a key")
+
+
+def _keep_attached(package: Package, registry: Registry, reference: Reference) -> list[Attachment]:
+    if not isinstance(registry, ArtifactRegistry):
+        return []
+    found = registry.attachments(str(reference.pinned(package.digest)))
+    package_attachments.replace(Path(package.root).parent, package.digest, found)
+    return found
 
 
 def project(reference: Reference, package: Package, load: Callable[[Path, Path | None], Project]) -> Project:

@@ -13,8 +13,8 @@ The digest of a package is the SHA-256 of its root directory in Drawbridge's for
 A directory that holds no file is not part of a package.
 
 Invariants, on making, copying and reading: a tree holds regular files and directories alone; a name is
-`[0-9A-Za-z._:-]+` and neither `.` nor `..`; sizes, depth and count keep the limits below. Every file is opened without
-following a link and read once: what was hashed is what was written.
+`[0-9A-Za-z._:-]+` and neither `.` nor `..`; no two names in a directory differ in case alone; sizes, depth and count
+keep the limits below. Every file is opened without following a link and read once: what was hashed is what was written.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ def _add_package(tree: _TreeBuilder, root: Path) -> None:
     with plain_files.opened(root) as descriptor:
         if not plain_files.is_directory(descriptor):
             raise PackageError(f"{root} is not a directory", hint="name the directory that holds main.wasm")
-        names = plain_files.names(descriptor)
+        names = plain_files.names(descriptor, str(root), NAMES_LIMIT)
         if MODULE not in names:
             raise PackageError(f"{root} is not a package: it holds no {MODULE}", hint="name a package's directory")
         for name in names:
@@ -200,7 +200,7 @@ class _TreeBuilder:
         self._root = root
         self._tree: _Tree = {}
         self._size = 0
-        self._names = 0
+        self._names: dict[str, _Place] = {}
 
     def add(self, descriptor: int, shown: str, place: _Place) -> None:
         """Add an opened file, or a directory with all below it. `shown` is its path in messages."""
@@ -232,7 +232,7 @@ class _TreeBuilder:
 
     def _add_directory(self, descriptor: int, shown: str, place: _Place) -> None:
         _require_depth(place, shown)
-        for name in plain_files.names(descriptor):
+        for name in plain_files.names(descriptor, shown, NAMES_LIMIT):
             child_shown = _printable(f"{shown}/{name}")
             with plain_files.opened_in(descriptor, name, child_shown) as child:
                 self.add(child, child_shown, (*place, name))
@@ -244,7 +244,7 @@ class _TreeBuilder:
             raise PackageError(
                 f"{shown} would lie where {'/'.join(place)} of the package lies already", hint=_OWN_PLACE
             )
-        self._count(shown)
+        self._count(place, shown)
         entry = self._write(chunks, shown, place)
         directory[place[-1]] = entry
         self.files.append(PackageFile(path="/".join(place), sha256=entry.sha256, size=entry.length, type=entry.type))
@@ -252,10 +252,10 @@ class _TreeBuilder:
     def _directory(self, place: _Place, shown: str) -> _Tree:
         _require_depth(place, shown)
         tree = self._tree
-        for name in place:
+        for depth, name in enumerate(place):
             _require_name(name, shown)
             if name not in tree:
-                self._count(shown)
+                self._count(place[: depth + 1], shown)
                 tree[name] = {}
             below = tree[name]
             if isinstance(below, Entry):
@@ -265,9 +265,12 @@ class _TreeBuilder:
             self._root.joinpath(*place).mkdir(parents=True, exist_ok=True)
         return tree
 
-    def _count(self, shown: str) -> None:
-        self._names += 1
-        if self._names > NAMES_LIMIT:
+    def _count(self, place: _Place, shown: str) -> None:
+        """Take a new name into account; two that differ in case alone would be one file on some machines."""
+        other = self._names.setdefault("/".join(place).lower(), place)
+        if other != place:
+            raise PackageError(f"{shown} differs from {'/'.join(other)} in upper and lower case alone", hint=_OWN_PLACE)
+        if len(self._names) > NAMES_LIMIT:
             raise PackageError(f"with {shown} the package is over {NAMES_LIMIT:,} files and folders", hint=_SMALLER)
 
     def _write(self, chunks: Iterable[bytes], shown: str, place: _Place) -> Entry:

@@ -7,6 +7,7 @@ raises PackageError, and calls the file `shown` in its message.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import stat
 from collections.abc import Iterator
@@ -53,9 +54,13 @@ def opened_in(directory: int | None, name: str, shown: str) -> Iterator[int]:
         os.close(descriptor)
 
 
-def names(directory: int) -> list[str]:
-    """The names in an opened directory, in byte order."""
-    return sorted(os.listdir(directory), key=os.fsencode)
+def names(directory: int, shown: str, limit: int) -> list[str]:
+    """The names in an opened directory, in byte order; more than `limit` are refused before they are all read."""
+    with os.scandir(directory) as entries:
+        found = [entry.name for entry in itertools.islice(entries, limit + 1)]
+    if len(found) > limit:
+        raise PackageError(f"{shown} holds more than {limit:,} files and folders", hint="package less")
+    return sorted(found, key=os.fsencode)
 
 
 def _require_plain(mode: int, shown: str) -> None:

@@ -11,6 +11,7 @@ from enarx_deploy.errors import UsageError
 
 if TYPE_CHECKING:
     from enarx_deploy.manifest import Manifest
+    from enarx_signing import SigningKey
 
 MANIFEST_NAME = "Enarx.toml"
 WORK_DIRECTORY = ".enarx"
@@ -46,6 +47,7 @@ class Project:
     manifest_text: bytes
     settings: Settings = field(default_factory=Settings)
     warnings: tuple[str, ...] = ()
+    signing_key: SigningKey | None = None  # what signs its package
 
     @property
     def name(self) -> str:
@@ -67,6 +69,7 @@ def load_project(
     target: str = "",
     metrics: str = "",
     force: bool = False,
+    signing_key: SigningKey | None = None,
 ) -> Project:
     """Read the project in `directory`: its manifest, with `overrides` (`KEY=VALUE`) laid over it.
 
@@ -84,6 +87,7 @@ def load_project(
         manifest_text=loaded.text,
         settings=_settings(loaded.manifest, Settings(backend=backend, target=target, metrics=metrics, force=force)),
         warnings=tuple(loaded.warnings),
+        signing_key=signing_key,
     )
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from enarx_deploy import __version__, choice, records, tools
+from enarx_deploy.description.source import find_source
 from enarx_deploy.errors import PackageError
 from enarx_deploy.models import (
     Deployment,
@@ -135,6 +136,8 @@ def _package_inputs(work: Work) -> dict[str, Any]:
         "module": work.made["compile"].sha256,
         "manifest": records.digest_of(work.project.manifest_text),
         "files": files,
+        "source": msgspec.to_builtins(find_source(work.project.root)),
+        "signer": None if work.project.signing_key is None else work.project.signing_key.public.id,
     }
 
 
@@ -148,10 +151,12 @@ def _packaged_files(project: Project) -> Iterator[str]:
         yield from sorted(str(file.relative_to(project.root)) for file in found if file.is_file())
 
 
-def _package_usable(_work: Work, package: Package) -> bool:
-    from enarx_deploy import package_tree
+def _package_usable(work: Work, package: Package) -> bool:
+    from enarx_deploy import package_attachments, package_tree
 
     try:
+        if work.project.signing_key and not any(one.kind == "signature" for one in package_attachments.beside(package)):
+            return False
         return package_tree.read(Path(package.root), package.digest) == package
     except (PackageError, OSError):
         return False

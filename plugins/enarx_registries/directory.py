@@ -3,29 +3,24 @@
 References: `dir:PATH` or `file://PATH` to publish to, and the same with `@sha256:HEX` to fetch. A reference without a
 digest may also name one package's own directory, as in Enarx's `deploy file:///DIR`. There are no tags.
 
-    HEX/                      the tree
-    HEX.attachments/SHA256    one thing attached to it, as JSON
-    HEX.yanked                why it was withdrawn
+    HEX/               the tree
+    HEX.attachments    what is attached to it (`package_attachments`)
+    HEX.yanked         why it was withdrawn
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-import msgspec
-
-from enarx_deploy import package_tree, reference, staging
+from enarx_deploy import package_attachments, package_tree, reference, staging
 from enarx_deploy.errors import NotPublished, PackageError, RegistryError, UsageError
 from enarx_deploy.hookspecs import hookimpl
 from enarx_deploy.models import Package, Published
 from enarx_deploy.protocols import (
-    ATTACHMENT_LIMIT,
-    ATTACHMENTS_LIMIT,
     Attachment,
     Progress,
     Registry,
@@ -34,7 +29,6 @@ from enarx_deploy.protocols import (
 from enarx_deploy.reference import Reference
 
 _HEX = re.compile(r"[0-9a-f]{64}")
-_JSON_LIMIT = 2 * ATTACHMENT_LIMIT  # base64 takes 4/3 of the content
 _REASON_LIMIT = 4096
 
 
@@ -59,7 +53,7 @@ class Directory:
         with _refusals(store):
             for attachment in attachments:
                 progress(f"attaching {attachment.kind}")
-                _attach(store, package.digest, attachment)
+                package_attachments.add(store, package.digest, attachment)
         progress(f"copying {len(package.files)} files")
         stored = package_tree.copy(Path(package.root), store, package.digest)
         with _refusals(store):
@@ -79,12 +73,9 @@ class Directory:
     def attachments(self, reference: str) -> list[Attachment]:
         named = _parse(reference)
         _tree(named)
-        kept = _beside(_directory(named), named.digest, "attachments") if named.digest else None
-        if kept is None or not kept.is_dir():
-            return []
-        with _refusals(kept):
-            found = sorted(path for path in kept.iterdir() if _HEX.fullmatch(path.name))
-            return [_attachment(path) for path in found[:ATTACHMENTS_LIMIT]]
+        store = _directory(named)
+        with _refusals(store):
+            return package_attachments.load(store, named.digest) if named.digest else []
 
     def tags(self, reference: str) -> list[str]:
         _parse(reference)
@@ -155,33 +146,10 @@ def _beside(store: Path, digest: str, suffix: str) -> Path:
     return store / f"{digest.removeprefix('sha256:')}.{suffix}"
 
 
-def _attach(store: Path, digest: str, attachment: Attachment) -> None:
-    """Keep an attachment under the digest of its JSON: what is there already stays as it is."""
-    data = msgspec.json.encode(attachment)
-    if len(attachment.content) > ATTACHMENT_LIMIT:
-        raise PackageError(f"the {attachment.kind} is over {ATTACHMENT_LIMIT:,} bytes", hint="attach less")
-    kept = _beside(store, digest, "attachments")
-    kept.mkdir(parents=True, exist_ok=True)
-    path = kept / hashlib.sha256(data).hexdigest()
-    if not path.exists():
-        _write(store, path, data)
-
-
 def _write(store: Path, path: Path, data: bytes) -> None:
     with staging.directory(store) as new:
         (new / path.name).write_bytes(data)
         (new / path.name).replace(path)
-
-
-def _attachment(path: Path) -> Attachment:
-    with path.open("rb") as file:
-        data = file.read(_JSON_LIMIT + 1)
-    try:
-        if len(data) <= _JSON_LIMIT and hashlib.sha256(data).hexdigest() == path.name:
-            return msgspec.json.decode(data, type=Attachment)
-    except msgspec.MsgspecError:
-        pass
-    raise PackageError(f"{path} is damaged", hint="remove it, and publish the package again")
 
 
 @contextlib.contextmanager

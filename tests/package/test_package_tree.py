@@ -387,3 +387,20 @@ def test_a_copy_is_the_same_package(example: Example, tmp_path: Path) -> None:
     copied = package_tree.copy(Path(package.root), tmp_path / "into", package.digest)
     assert (copied.digest, copied.files, copied.size) == (package.digest, package.files, package.size)
     assert package_tree.read(Path(copied.root)) == copied
+
+
+def test_names_that_differ_in_case_alone_are_refused(example: Example) -> None:
+    example.write("data/Read.me")
+    example.write("data/read.me")
+    example.asset("data", "/data")
+    with pytest.raises(PackageError, match=r"differs from assets/data/Read\.me in upper and lower case alone"):
+        example.build()
+
+
+def test_a_directory_of_more_names_than_a_package_has_is_refused_before_any_is_opened(tmp_path: Path) -> None:
+    (tmp_path / "assets").mkdir()
+    (tmp_path / "main.wasm").write_bytes(WASM)
+    for number in range(10_001):
+        (tmp_path / "assets" / str(number)).symlink_to("/nowhere")
+    with pytest.raises(PackageError, match="holds more than 10,000 files and folders"):
+        package_tree.read(tmp_path)

@@ -28,10 +28,11 @@ if TYPE_CHECKING:
     from enarx_deploy.plugin_manager import PluginManager
     from enarx_deploy.project import Project
     from enarx_deploy.reference import Reference
+    from enarx_signing import Signers, SigningKey
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Extra = Literal["manifest", "backend", "target", "metrics", "force", "registry"]
+Extra = Literal["manifest", "backend", "target", "metrics", "force", "registry", "sign"]
 
 
 @dataclass
@@ -49,6 +50,11 @@ class Context:
     metrics: str = ""
     force: bool = False
     registry_host: str = ""
+    trust: Path | None = None
+    allow_unsigned: bool = False
+    sign: str = ""  # a private key: a file, or a PKCS#11 URI
+    passphrase_file: Path | None = None
+    passphrase_fd: int | None = None
     trace_hooks: bool = False
     given_before: dict[str, str] = field(default_factory=dict)  # field -> option, given before the command's name
     answered: bool = False  # whether the command's answer is on stdout
@@ -59,6 +65,23 @@ class Context:
         from enarx_deploy.plugin_manager import PluginManager
 
         return PluginManager.from_environment(trace=self.trace if self.trace_hooks else None)
+
+    @functools.cached_property
+    def signing_key(self) -> SigningKey | None:
+        """The key of `--sign`, opened once: its passphrase may be asked for. Raises UsageError."""
+        from enarx_deploy.cli.signing_key import given_passphrase, open_key
+
+        return open_key(self.sign, given_passphrase(self.passphrase_file, self.passphrase_fd)) if self.sign else None
+
+    @property
+    def signers(self) -> Signers | None:
+        """Of whom one must have signed what is fetched, as the options say; None where they say nothing."""
+        from enarx_deploy import trusted_signers
+        from enarx_signing import Signers
+
+        if self.allow_unsigned:
+            return Signers()
+        return None if self.trust is None else trusted_signers.load(self.trust)
 
     def blame(self, error: Exception) -> PluginError | None:
         """The error that names the plugin which `error` comes from, if any plugin's code was running."""
@@ -76,6 +99,7 @@ class Context:
             target=self.target,
             metrics=self.metrics,
             force=self.force,
+            signing_key=self.signing_key,
         )
         for line in project.warnings:
             self.warn(line)
@@ -209,6 +233,43 @@ _EXTRA: dict[Extra, tuple[_Option, ...]] = {
             "The registry of slugs without a host: HOST for a Drawbridge, oci://HOST for OCI.",
             ("ENARX_DEPLOY_HOST", "ENARX_REGISTRY"),
             {"metavar": "HOST"},
+        ),
+        _Option(
+            "trust",
+            ("--trust",),
+            "Who must have signed what is fetched. Default: the keys that you trust, if any.",
+            ("ENARX_DEPLOY_TRUST",),
+            {"metavar": "FILE", "type": click.Path(path_type=Path)},
+        ),
+        _Option(
+            "allow_unsigned",
+            ("--allow-unsigned",),
+            "Fetch it though nobody whom you trust has signed it.",
+            (),
+            {"is_flag": True},
+        ),
+    ),
+    "sign": (
+        _Option(
+            "sign",
+            ("--sign",),
+            "Sign the package with this private key: a file, or a PKCS#11 URI.",
+            ("ENARX_DEPLOY_SIGN",),
+            {"metavar": "KEY"},
+        ),
+        _Option(
+            "passphrase_file",
+            ("--passphrase-file",),
+            "Read the key's passphrase from this file, which only you can read.",
+            ("ENARX_DEPLOY_PASSPHRASE_FILE",),
+            {"metavar": "FILE", "type": click.Path(path_type=Path)},
+        ),
+        _Option(
+            "passphrase_fd",
+            ("--passphrase-fd",),
+            "Read it from this open file descriptor.",
+            (),
+            {"metavar": "N", "type": click.IntRange(0, 1 << 16)},
         ),
     ),
 }

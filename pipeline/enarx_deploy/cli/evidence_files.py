@@ -14,6 +14,8 @@ from enarx_deploy.errors import PackageError, UsageError
 
 MAX_EVIDENCE = 1 << 20  # bytes; the library knows the size of each kind, this only bounds what is read
 MAX_ENDORSEMENT = 8 << 20  # bytes of one file
+MAX_NAMES = 10_000
+"""Most files in a directory with endorsements, those of other names among them."""
 MAX_ENDORSEMENTS = 32 << 20  # bytes of all files
 MAX_POLICY = 1 << 20  # bytes
 
@@ -101,7 +103,7 @@ def _endorsements(directory: Path, named: str) -> Iterator[tuple[str, bytes]]:
     left = MAX_ENDORSEMENTS
     try:
         with plain_files.opened(root) as descriptor:
-            names = plain_files.names(descriptor)
+            names = plain_files.names(descriptor, str(directory), MAX_NAMES)
         for name in filter(_is_known, names):
             # Mounted volumes of Kubernetes hold links into themselves.
             inside = os.path.relpath(os.path.realpath(root / name), root)

@@ -25,6 +25,9 @@ def command(context: Context, reference: str, into: Path | None) -> None:
     With `@sha256:HEX` at the end of REFERENCE it is that package, whatever the registry says, or an error. Without, it
     is what the registry says it is.
 
+    If you trust keys (`enarx-deploy key`), one of them must have signed the package. What is attached to it is kept in
+    DIGEST.attachments beside its directory.
+
     \b
     Examples:
       enarx-deploy fetch oci://registry.example/team/my-echo:1.0.0
@@ -34,7 +37,7 @@ def command(context: Context, reference: str, into: Path | None) -> None:
 
     named = context.reference(reference)
     with reporter(context) as shown:
-        package = fetching.fetch(named, context.plugins, shown.progress, into and into.absolute())
+        package = fetching.fetch(named, context.plugins, shown.progress, into and into.absolute(), context.signers)
     context.emit(
         f"{package.digest} {package.root}",
         {"reference": str(named.pinned(package.digest)), "package": package},

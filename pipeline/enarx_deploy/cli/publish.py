@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@common_options("manifest", "force", "registry")
+@common_options("manifest", "force", "registry", "sign")
 @click.argument("reference")
 @click.argument("package", default="")
 def command(context: Context, reference: str, package: str) -> None:
@@ -52,44 +52,30 @@ def command(context: Context, reference: str, package: str) -> None:
 
 def _package(context: Context, named: str, shown: Reporter) -> tuple[Package, list[Attachment]]:
     """The package to publish, and what is attached to it."""
-    from enarx_deploy import fetching, package_tree, runner
-    from enarx_deploy.choice import registry
-    from enarx_deploy.protocols import ArtifactRegistry
+    from enarx_deploy import fetching, package_attachments, package_tree, runner
     from enarx_deploy.reference import names_a_registry
 
     if not named:
         package: Package = runner.run(context.project(), context.plugins, shown, until="package")[-1].record
-        return package, []
+        return package, package_attachments.beside(package)
     if Path(named).is_dir():
-        return package_tree.read(Path(named)), []
+        package = package_tree.read(Path(named))
+        return package, package_attachments.beside(package)
     if not names_a_registry(named):
         raise UsageError(f"{named}: no such directory, and not a reference to a package", hint="-C DIR names a project")
     reference = context.reference(named)
-    package = fetching.fetch(reference, context.plugins, shown.progress)
-    source = registry(str(reference), context.plugins)
-    pinned = str(reference.pinned(package.digest))
-    return package, source.attachments(pinned) if isinstance(source, ArtifactRegistry) else []
+    package = fetching.fetch(reference, context.plugins, shown.progress, signers=context.signers)
+    return package, package_attachments.beside(package)
 
 
 def _publish(context: Context, named: str, package: Package, attachments: list[Attachment], shown: Reporter) -> str:
     from enarx_deploy import choice
+    from enarx_deploy.description.source import source_date
     from enarx_deploy.protocols import ArtifactRegistry
 
     registry = choice.registry(named, context.plugins)
     if isinstance(registry, ArtifactRegistry):
-        return registry.publish(package, named, attachments, shown.progress, _source_date())
+        return registry.publish(package, named, attachments, shown.progress, source_date(context.directory))
     if attachments:
         shown.note(f"the registry {registry.name!r} keeps no attachments: {len(attachments)} are left out")
     return registry.publish(package, named)
-
-
-def _source_date() -> int:
-    """The date of the sources: SOURCE_DATE_EPOCH, else the beginning of 1970; the clock would change every digest."""
-    import os
-
-    try:
-        return max(int(os.environ.get("SOURCE_DATE_EPOCH", "0")), 0)
-    except ValueError as error:
-        raise UsageError(
-            "SOURCE_DATE_EPOCH is not a number of seconds", hint="`git log -1 --format=%ct` is one"
-        ) from error

@@ -66,7 +66,9 @@ def command(
     ending = _Ending()
     signal.signal(signal.SIGTERM, ending.take)
     host = context.registry_host
-    with try_out.Program(program, project, context.plugins, changes=changes, registry_host=host) as made:
+    with try_out.Program(
+        program, project, context.plugins, changes=changes, registry_host=host, signers=context.signers
+    ) as made:
         with reporter(context) as shown:
             made.prepare(shown)
         outcome, session = try_out.run(made, project, context.plugins, grants, note, ending.watch)

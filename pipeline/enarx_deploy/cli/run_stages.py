@@ -59,7 +59,7 @@ def _fetched(context: Context, text: str, shown: Reporter) -> tuple[Project, Pac
             hint="leave out --set and --manifest, or deploy the project that it was made of",
         )
     reference = context.reference(text)
-    package = fetching.fetch(reference, context.plugins, shown.progress)
+    package = fetching.fetch(reference, context.plugins, shown.progress, signers=context.signers)
     if not reference.digest:
         shown.note(f"{reference} is {package.digest} today; {reference.pinned(package.digest)} is that package alone")
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from enarx_deploy.manifest import Manifest
     from enarx_deploy.plugin_manager import PluginManager
     from enarx_deploy.runner import Reporter
+    from enarx_signing import Signers
 
 PATIENCE = 86_400.0
 """Seconds that whoever reads our standard output may take to read what the workload wrote."""
@@ -37,10 +38,18 @@ class Program(AbstractContextManager["Program"]):
     manifest: Manifest
 
     def __init__(
-        self, named: str, project: Project, plugins: PluginManager, *, changes: bool = False, registry_host: str = ""
+        self,
+        named: str,
+        project: Project,
+        plugins: PluginManager,
+        *,
+        changes: bool = False,
+        registry_host: str = "",
+        signers: Signers | None = None,
     ) -> None:
         self.named = named
         self._registry_host = registry_host
+        self._signers = signers
         self._changes = changes
         self._project = project
         self._plugins = plugins
@@ -108,7 +117,7 @@ class Program(AbstractContextManager["Program"]):
                 hint=f"name a .wasm file, a directory with an {MANIFEST_NAME}, or a package such as HOST/USER/NAME:1.0",
             )
         parsed = reference.parse(self.named, self._registry_host)
-        return fetching.fetch(parsed, self._plugins, reporter.progress)
+        return fetching.fetch(parsed, self._plugins, reporter.progress, signers=self._signers)
 
 
 def run(

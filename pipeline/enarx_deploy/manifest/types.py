@@ -259,6 +259,9 @@ class PackageTable(Table, frozen=True, kw_only=True):
     """What is packaged beside the module."""
 
     assets: Annotated[tuple[Asset, ...], Meta(description="The files and folders that the workload can open.")] = ()
+    sign: Annotated[bool, Meta(description="Whether it must be signed: without --sign KEY it is then not made.")] = (
+        False
+    )
 
 
 class Attest(Table, frozen=True, kw_only=True):

@@ -1,0 +1,137 @@
+"""Signatures of packages: made with what describes them, and checked with it.
+
+A signed package has three envelopes: each statement that describes it, for whoever looks for just that, and its own
+signature, which is small and names the statements by their digests.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+
+import msgspec
+
+from enarx_deploy.errors import PackageError, VerificationRefused
+from enarx_deploy.protocols import Attachment, AttachmentKind
+from enarx_deploy.trusted_signers import signing_faults
+from enarx_signing import (
+    RefusedSignature,
+    Signer,
+    Signers,
+    SigningError,
+    SigningKey,
+    dsse,
+    package_signature,
+    statement,
+)
+from enarx_signing.dsse import ENVELOPE_TYPE
+from enarx_signing.statement import PAYLOAD_TYPE
+
+Statements = dict[AttachmentKind, bytes]
+"""In-toto statements by kind."""
+
+
+class Checked(msgspec.Struct, frozen=True):
+    """A package whose signature was checked: who signed it, and the statements that they stand for."""
+
+    signers: tuple[Signer, ...]
+    statements: Statements
+
+
+def attachments(digest: str, statements: Statements, keys: Sequence[SigningKey]) -> list[Attachment]:
+    """What is kept beside a package: the statements as they are or, with keys, in envelopes, and the signature.
+
+    Raises UsageError where a key cannot be used.
+    """
+    if not keys:
+        return [Attachment(kind, PAYLOAD_TYPE, said) for kind, said in statements.items()]
+    with signing_faults():
+        return [
+            *(
+                Attachment(kind, ENVELOPE_TYPE, dsse.sign(said, PAYLOAD_TYPE, keys))
+                for kind, said in statements.items()
+            ),
+            signature(digest, statements, keys),
+        ]
+
+
+def signature(digest: str, statements: Statements, keys: Sequence[SigningKey]) -> Attachment:
+    """A signature of a package and of what describes it."""
+    described: dict[str, str] = {kind: _digest(said) for kind, said in statements.items()}
+    with signing_faults():
+        return Attachment("signature", ENVELOPE_TYPE, package_signature.sign(digest, described, keys))
+
+
+def statements(found: Iterable[Attachment]) -> Iterator[tuple[AttachmentKind, bytes]]:
+    """Each statement among attachments, out of its envelope, and verified by nobody. Raises PackageError."""
+    for one in found:
+        if one.kind != "signature" and one.media_type == PAYLOAD_TYPE:
+            yield one.kind, one.content
+        elif one.kind != "signature" and one.media_type == ENVELOPE_TYPE:
+            with signing_faults(one.kind):
+                yield one.kind, dsse.read(one.content).payload
+
+
+def signatures(found: Iterable[Attachment]) -> list[bytes]:
+    """The signatures among attachments, as envelopes."""
+    return [one.content for one in found if one.kind == "signature" and one.media_type == ENVELOPE_TYPE]
+
+
+def summary(one: Attachment) -> dict[str, object]:
+    """What an attachment says, in a few words, and the keys that are said to have signed it. Nothing is verified."""
+    with signing_faults(one.kind):
+        envelope = dsse.read(one.content) if one.media_type == ENVELOPE_TYPE else None
+        keys = [signature.key_id for signature in envelope.signatures] if envelope else []
+        if envelope is None and one.media_type != PAYLOAD_TYPE:
+            return {"keys": keys, "says": one.media_type}
+        said = statement.read(one.content if envelope is None else envelope.payload)
+    return {"keys": keys, "says": _says(said)}
+
+
+def _says(said: statement.Statement) -> str:
+    """Of provenance the commit, of an SBOM the number of components, of anything else its type."""
+    components = said.predicate.get("components")
+    if isinstance(components, list):
+        return f"{len(components)} components"
+    build = said.predicate.get("buildDefinition")
+    materials = build.get("resolvedDependencies") if isinstance(build, dict) else None
+    for material in materials if isinstance(materials, list) else []:
+        commit = material.get("digest", {}).get("gitCommit") if isinstance(material, dict) else None
+        if commit:
+            changed = ", with changes that are in no commit" if material.get("annotations", {}).get("dirty") else ""
+            return f"made from commit {ascii(commit)[1:-1]}{changed}"
+    return "made from no commit that is known" if build else said.predicate_type
+
+
+def check(digest: str, found: Sequence[Attachment], signers: Signers, at: datetime) -> Checked:
+    """Check that a trusted key signed a package, and that all that the signer says of it is there.
+
+    1. Some signature among the attachments is one of a trusted key over this package (`package_signature.verify`).
+    2. Each statement that it names is there, with the digest that it names.
+
+    Raises VerificationRefused with the reason of each signature.
+    """
+    reasons = []
+    for envelope in signatures(found):
+        try:
+            signed = package_signature.verify(envelope, digest, signers, at)
+            return Checked(signed.signers, _named(signed.described, found))
+        except (SigningError, PackageError) as error:
+            reasons.append(str(error))
+    raise VerificationRefused(
+        f"{digest}: {'; '.join(reasons) or 'nobody signed the package'}",
+        hint="`enarx-deploy key show` lists whom you trust, and `key trust` adds a key",
+    )
+
+
+def _named(described: dict[str, str], found: Iterable[Attachment]) -> Statements:
+    there = {(kind, _digest(said)): said for kind, said in statements(found)}
+    missing = [kind for kind, digest in described.items() if (kind, digest) not in there]
+    if missing:
+        raise RefusedSignature(f"what the signer says of the package is not there: {', '.join(missing)}")
+    return {kind: said for (kind, digest), said in there.items() if described.get(kind) == digest}
+
+
+def _digest(data: bytes) -> str:
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
