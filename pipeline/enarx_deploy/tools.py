@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,23 +75,30 @@ def npm_package(name: str, *requirements: str) -> MissingTool:
 
 
 def said(
-    *words: str, depends_on: Sequence[Path] = (), cwd: Path | None = None, environment: Mapping[str, str] | None = None
+    *words: str,
+    depends_on: Sequence[Path] = (),
+    cwd: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+    lasting: Callable[[str], bool] = lambda _answer: True,
 ) -> str:
     """What a tool prints when asked, or nothing where it cannot be asked or fails.
 
-    The answer is kept for as long as PATH, the program, and the files that it `depends_on` are unchanged.
+    The answer is kept, if it is a `lasting` one, for as long as PATH, the program, and the files that it `depends_on`
+    are unchanged.
     """
     key = _key(words, depends_on, cwd)
     answers = _answers()
-    if key not in answers:
-        asked_in = {**os.environ, **(environment or {})}
-        try:
-            ended = subprocess.run(words, capture_output=True, text=True, timeout=_TIMEOUT, cwd=cwd, env=asked_in)
-        except (OSError, subprocess.SubprocessError, UnicodeError):
-            return ""
-        answers[key] = ended.stdout.strip()[:_LONGEST_ANSWER] if ended.returncode == 0 else ""
-        _keep(answers)
-    return answers[key]
+    if key in answers:
+        return answers[key]
+    asked_in = {**os.environ, **(environment or {})}
+    try:
+        ended = subprocess.run(words, capture_output=True, text=True, timeout=_TIMEOUT, cwd=cwd, env=asked_in)
+    except (OSError, subprocess.SubprocessError, UnicodeError):
+        return ""
+    answer = ended.stdout.strip()[:_LONGEST_ANSWER] if ended.returncode == 0 else ""
+    if lasting(answer):
+        _keep(answers | {key: answer})
+    return answer
 
 
 def _key(words: Sequence[str], depends_on: Sequence[Path], cwd: Path | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Collection, Iterable, Iterator
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 _LEFT_BEHIND = frozenset({"target", "node_modules", "zig-out", "zig-cache", "__pycache__"})
 _MOST = 20_000
+_NODE_KINDS = ("dependencies", "devDependencies")
 
 
 def named(project: Project, suffixes: Collection[str]) -> Path | None:
@@ -41,6 +43,15 @@ def in_make_form(text: str, root: Path) -> list[Path]:
 def relative(project: Project, paths: Iterable[Path]) -> list[str]:
     """What a tool, and so its messages, call each file: its path in the project."""
     return [str(path.relative_to(project.root) if path.is_relative_to(project.root) else path) for path in paths]
+
+
+def node_dependencies(project: Project) -> frozenset[str]:
+    """The packages that the project's `package.json` names; none where it cannot be read."""
+    try:
+        described = json.loads((project.root / "package.json").read_text())
+        return frozenset(name for kind in _NODE_KINDS for name in described.get(kind, {}))
+    except (OSError, ValueError, AttributeError, TypeError):
+        return frozenset()
 
 
 def _walk(root: Path) -> Iterator[Path]:

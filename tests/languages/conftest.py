@@ -5,18 +5,27 @@ from __future__ import annotations
 import os
 import stat
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
+from enarx_deploy import tools
 from enarx_deploy.errors import BuildError
 from enarx_deploy.project import Project, load_project
 from enarx_deploy.protocols import MissingTool, Tool, Toolchain
-from enarx_deploy.tools import find
 
 Make = Callable[..., Project]
+
+
+class Program(Protocol):
+    """The fixture `enarx_deploy`."""
+
+    directory: Path
+
+    def __call__(self, *words: str, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]: ...
 
 
 @pytest.fixture(scope="session")
@@ -57,7 +66,7 @@ class Bench:
 
     def found(self, project: Project) -> Tool:
         """Its tool; the test is skipped where this machine has none."""
-        tool = find(self.toolchain, project)
+        tool = tools.find(self.toolchain, project)
         if isinstance(tool, MissingTool):
             pytest.skip(f"{tool.name} is not here: {tool.install}")
         return tool
@@ -86,9 +95,19 @@ def bench() -> Callable[[Toolchain], Bench]:
 
 
 @pytest.fixture
-def in_keep(
-    enarx_deploy: Callable[..., subprocess.CompletedProcess[str]], kept: Path
-) -> Callable[..., subprocess.CompletedProcess[str]]:
+def npm_packages(tmp_path: Path, enarx_deploy: Program) -> Path:
+    """The npm packages kept for this program, put where projects of tests are. Without any the test is skipped."""
+    kept = tools.node_packages()[0]
+    if not kept.is_dir():
+        pytest.skip(f"no npm packages are in {kept}: .ci/run installs them")
+    for root in (tmp_path / "project", enarx_deploy.directory / "project"):
+        root.mkdir()
+        (root / "node_modules").symlink_to(kept)
+    return kept
+
+
+@pytest.fixture
+def in_keep(enarx_deploy: Program, kept: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs a project of files in a Keep by `enarx-deploy run`, with words for the workload."""
     environment = {"GOCACHE": str(kept / "go"), "GOFLAGS": "-buildvcs=false"}
 

@@ -14,7 +14,7 @@ from enarx_deploy import wasm
 from enarx_deploy.errors import BuildError
 from enarx_deploy.project import Project, load_project
 from enarx_deploy.protocols import MissingTool, Tool, Toolchain
-from enarx_languages import c, command, prebuilt, wat
+from enarx_languages import c, c_family, command, prebuilt, wat
 
 HELLO = "#include <stdio.h>\nint main(void) { puts(GREETING); return 0; }\n"
 MAIN = "int main(void) { return 0; }\n"
@@ -120,15 +120,15 @@ def test_c_of_several_files_and_folders_is_linked(project: Make) -> None:
     made = project(
         {
             "src/main.c": '#include "answer.h"\nint main(void) { return answer(); }\n',
-            "src/other.c": '#include <answer.h>\n#include "table.inc"\nint answer(void) { return TABLE; }\n',
+            "src/other.c": '#include <answer.h>\n#include "table.def"\nint answer(void) { return TABLE; }\n',
             "include/answer.h": "int answer(void);\n",
-            "src/table.inc": "#define TABLE 42\n",
+            "src/table.def": "#define TABLE 42\n",
         },
         'args = ["-Iinclude"]',
     )
     assert names(made, c.C()) == ["include/answer.h", "src/main.c", "src/other.c"]
     assert wasm.validate(built(c.C(), made)[0]).entry == "_start"
-    assert names(made, c.C()) == ["include/answer.h", "src/main.c", "src/other.c", "src/table.inc"]
+    assert names(made, c.C()) == ["include/answer.h", "src/main.c", "src/other.c", "src/table.def"]
 
 
 @pytest.mark.usefixtures("zig")
@@ -181,10 +181,10 @@ def test_the_first_build_with_zig_says_that_it_takes_long(tmp_path: Path, monkey
     monkeypatch.setenv("ZIG_GLOBAL_CACHE_DIR", str(tmp_path))
     lines: list[str] = []
     tool = Tool(command=(sys.executable, "-c", ""), version="zig 0")
-    assert c._environment(tool, lines.append)["ZIG_GLOBAL_CACHE_DIR"] == str(tmp_path)
+    assert c_family._environment(tool, lines.append)["ZIG_GLOBAL_CACHE_DIR"] == str(tmp_path)
     assert "about 30 seconds, this once" in lines[0]
     (tmp_path / "o").mkdir()
-    c._environment(tool, lines.append)
+    c_family._environment(tool, lines.append)
     assert len(lines) == 1
 
 
@@ -201,17 +201,20 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         raise metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(metadata, "version", version)
-    monkeypatch.setattr(c, "_WASI_SDK", str(tmp_path / "no-sdk"))
+    monkeypatch.setattr(c_family, "_WASI_SDK", str(tmp_path / "no-sdk"))
     monkeypatch.delenv("WASI_SDK_PATH", raising=False)
     place = tmp_path / "bin"
     place.mkdir()
     monkeypatch.setenv("PATH", str(place))
+    monkeypatch.setenv("ENARX_DEPLOY_CACHE_DIR", str(tmp_path / "cache"))
     return place
 
 
 @pytest.mark.usefixtures("bare")
 def test_without_a_compiler_the_one_to_install_is_named() -> None:
-    assert c.C().find() == MissingTool(name="a C compiler", install="pip install 'enarx-deploy[c]'")
+    missing = c.C().find()
+    assert isinstance(missing, MissingTool)
+    assert (missing.name, missing.install, missing.registry) == ("a C compiler", "pip install ziglang==0.17.1", "PyPI")
 
 
 def test_an_installed_zig_is_found(bare: Path) -> None:
@@ -226,11 +229,11 @@ def test_a_clang_counts_only_with_a_wasi_libc(bare: Path) -> None:
     script(bare / "clang-19", f"case $1 in --version) echo clang version 19.1.7;; *) echo {bare}/libc.a;; esac")
     found = c.C().find()
     assert isinstance(found, Tool)
-    assert found.command[:2] == ("clang-19", "--target=wasm32-wasi")
+    assert found.command[:2] == (str(bare / "clang-19"), "--target=wasm32-wasi")
     script(bare / "clang-22", f"case $1 in --version) echo clang version 22.1.8;; *) echo {bare}/libc.a;; esac")
     found = c.C().find()
     assert isinstance(found, Tool)
-    assert found.command[:2] == ("clang-22", "--target=wasm32-wasip1")
+    assert found.command[:2] == (str(bare / "clang-22"), "--target=wasm32-wasip1")
 
 
 def test_a_wasi_sdk_is_found_where_it_says_it_is(bare: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,46 @@
+"""zig: the PyPI package ziglang, or one that is installed. It compiles C, C++ and Zig, and brings their libraries."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import metadata
+from pathlib import Path
+
+from enarx_deploy import paths, tools
+from enarx_deploy.protocols import MissingTool, Progress, Tool
+
+_REQUIREMENT = "ziglang==0.17.1"
+
+
+def find(*words: str) -> Tool | None:
+    """The zig to use, started with `words`."""
+    return _package(words) or _installed(words)
+
+
+def missing(name: str) -> MissingTool:
+    """What to install where there is none; `name` is what it is needed for."""
+    return tools.pypi_package(name, _REQUIREMENT)
+
+
+def environment(progress: Progress, *, first_build: str = "") -> dict[str, str]:
+    """One cache for all projects. `first_build` is said where nothing is in it yet."""
+    cache = os.environ.get("ZIG_GLOBAL_CACHE_DIR") or str(paths.cache_dir("zig"))
+    if first_build and not Path(cache, "o").exists():
+        progress(first_build)
+    return {"ZIG_GLOBAL_CACHE_DIR": cache, "ZIG_LOCAL_CACHE_DIR": cache}
+
+
+def _package(words: tuple[str, ...]) -> Tool | None:
+    try:
+        version = metadata.version("ziglang")
+    except metadata.PackageNotFoundError:
+        return None
+    # -P: a file of the project must not be imported in the place of a module
+    return Tool(command=(sys.executable, "-P", "-m", "ziglang", *words), version=f"zig {version} (PyPI)")
+
+
+def _installed(words: tuple[str, ...]) -> Tool | None:
+    zig = tools.on_path("zig")
+    version = tools.said(zig, "version") if zig else ""
+    return Tool(command=(zig, *words), version=f"zig {version}") if zig and version else None
