@@ -68,6 +68,7 @@ STOREYS = (
         "wasm",
         "wasm_report",
         "lint",
+        "watch",
         "plain_files",
         "staging",
         "package_tree",

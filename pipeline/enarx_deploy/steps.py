@@ -131,7 +131,7 @@ def _module_usable(work: Work, module: Module) -> bool:
 
 
 def _package_inputs(work: Work) -> dict[str, Any]:
-    files = {name: records.digest_of_file(work.project.root / name) for name in _packaged_files(work.project)}
+    files = {name: records.digest_of_file(work.project.root / name) for name in packaged_files(work.project)}
     return {
         "module": work.made["compile"].sha256,
         "manifest": records.digest_of(work.project.manifest_text),
@@ -141,7 +141,7 @@ def _package_inputs(work: Work) -> dict[str, Any]:
     }
 
 
-def _packaged_files(project: Project) -> Iterator[str]:
+def packaged_files(project: Project) -> Iterator[str]:
     """Every file of the project that its manifest has packaged, relative to the project."""
     named = [asset.source for asset in project.manifest.package.assets]
     named += [root for tls in project.manifest.tls.values() for root in tls.roots if root not in _NOT_FILES]

@@ -20,6 +20,7 @@ COMMANDS = {
     "check": "Check Enarx.toml, and say what is wrong with it.",
     "schema": "Print the JSON Schema of Enarx.toml.",
     "compile": "Build the sources to one wasm module.",
+    "dev": "Build and serve anew whenever a source is saved; the port stays open.",
     "inspect": "Show what a wasm module is made of, and what its imports let it do.",
     "lint": "Hold the manifest against the module: grants unused, needs not granted.",
     "package": "Put module, manifest and assets into a content-addressed tree.",

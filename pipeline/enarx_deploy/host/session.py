@@ -131,6 +131,7 @@ class Session:
         *,
         grants: Grants | None = None,
         delivery_limit: float = DELIVERY_LIMIT,
+        listen: Callable[[Listen], socket.socket] = sockets.listen,
     ) -> None:
         self._package = package
         self._manifest = manifest
@@ -138,6 +139,7 @@ class Session:
         self._stdio = stdio
         self._grants = grants or Grants()
         self._delivery_limit = delivery_limit
+        self._listen_on = listen
         listens = any(isinstance(entry, Listen) for entry in manifest.files)
         connections = manifest.resources.connections if listens else 0
         self._host = Host(
@@ -265,7 +267,7 @@ class Session:
                 with sockets.connect(entry) as connection:
                     self._host.attach_socket(index, connection.fileno())
             case Listen():
-                with sockets.listen(entry) as listener:
+                with self._listen_on(entry) as listener:
                     self._host.attach_listener(index, listener.fileno())
                     address, port = listener.getsockname()[:2]
                 self.endpoints.append(Endpoint(name=entry.name, host=_reachable(address), port=port, prot=entry.prot))
