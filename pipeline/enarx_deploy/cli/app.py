@@ -24,7 +24,7 @@ COMMANDS = {
     "inspect": "Show what a module is made of, and what its imports let it do.",
     "lint": "Find grants without use, and needs that nothing grants.",
     "package": "Put module, manifest and assets into a content-addressed tree.",
-    "key": "Make keys that sign packages, and say whose signatures are trusted.",
+    "key": "Make keys that sign packages; say whose signatures are trusted.",
     "attest": "Say what the package must measure to on a backend.",
     "deploy": "Start a Keep, which then waits for its certificate.",
     "up": "All of it: compile, package, attest, deploy, provision TLS.",
@@ -42,7 +42,7 @@ COMMANDS = {
     "renew": "Give running Keeps new certificates; connections stay up.",
     "stop": "Stop Keeps.",
     "steward": "Run the Steward: it appraises evidence and issues certificates.",
-    "drawbridge": "Run a registry of packages, in the protocol of Enarx's Drawbridge.",
+    "drawbridge": "Run a registry of packages, in Drawbridge's protocol.",
     "plugins": "List the plugins, what they bring, and why one failed to load.",
     "platform": "Show what this machine offers for each backend.",
 }
