@@ -93,11 +93,12 @@ def _run_step(work: Work, step: Step, reporter: Reporter) -> StageRun:
     began = time.monotonic()
     reporter.started(step.stage)
     with work.plugins.boundary():
-        digest = inputs_digest(work, step.stage, step.inputs(work))
+        inputs = step.inputs(work)
+        digest = inputs_digest(work, step.stage, inputs)
         record = None if work.project.settings.force else _usable_record(work, step, digest)
     skipped = record is not None
     if record is None:
-        record = _make(work, step, digest, reporter)
+        record = _make(work, step, inputs, reporter)
     work.made[step.stage] = record
     ended = StageRun(step.stage, record, skipped, round(time.monotonic() - began, 3))
     reporter.ended(ended)
@@ -109,7 +110,7 @@ def _usable_record(work: Work, step: Step, digest: str) -> Any:
     return record if record is not None and step.usable(work, record) else None
 
 
-def _make(work: Work, step: Step, digest: str, reporter: Reporter) -> Record:
+def _make(work: Work, step: Step, inputs: dict[str, Any], reporter: Reporter) -> Record:
     if step is DEPLOY:
         _stop_replaced(work, reporter)
     try:
@@ -118,6 +119,7 @@ def _make(work: Work, step: Step, digest: str, reporter: Reporter) -> Record:
         if step is PROVISION_TLS:
             _stop_unserved(work, reporter)
         raise
+    digest = inputs_digest(work, step.stage, step.inputs_after(inputs, record))
     saved = records.save(work.project.work_dir, record)
     records.set_entry(work.project.work_dir, step.stage, step.slot(work), records.Entry(inputs=digest, record=saved))
     return record

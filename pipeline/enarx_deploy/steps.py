@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from enarx_deploy import __version__, choice, records, tools
+from enarx_deploy import __version__, choice, records, tools, wasm_opt
 from enarx_deploy.description.source import find_source
 from enarx_deploy.errors import PackageError
 from enarx_deploy.models import (
@@ -83,8 +83,9 @@ class Work:
 class Step:
     """One stage as the runner sees it.
 
-    `inputs` is everything that the record depends on, in a form that JSON has. `usable` says of an old record whether
-    what it speaks of is still there and as recorded.
+    `inputs` is everything that the record depends on, in a form that JSON has, and `inputs_after` the same when the
+    record is made, since a build may learn of more files that it reads. `usable` says of an old record whether what it
+    speaks of is still there and as recorded.
     """
 
     stage: StageName
@@ -93,6 +94,7 @@ class Step:
     inputs: Callable[[Work], dict[str, Any]]
     arguments: Callable[[Work], dict[str, Any]]
     usable: Callable[[Work, Any], bool]
+    inputs_after: Callable[[dict[str, Any], Any], dict[str, Any]] = lambda inputs, _record: inputs
 
 
 def inputs_digest(work: Work, stage: StageName, inputs: dict[str, Any]) -> str:
@@ -119,8 +121,13 @@ def _compile_inputs(work: Work) -> dict[str, Any]:
         "build": build,
         "toolchain": work.toolchain.name,
         "tool": "" if isinstance(tool, MissingTool) else tool.version,
+        "optimizer": wasm_opt.version(work.project),
         "sources": source_digests(work.project, work.toolchain),
     }
+
+
+def _compile_inputs_after(inputs: dict[str, Any], module: Any) -> dict[str, Any]:
+    return inputs | {"sources": module.inputs} if inputs.get("toolchain") == module.toolchain else inputs
 
 
 def _module_usable(work: Work, module: Module) -> bool:
@@ -210,6 +217,7 @@ COMPILE = Step(
     inputs=_compile_inputs,
     arguments=lambda work: {"toolchain": work.toolchain},
     usable=_module_usable,
+    inputs_after=_compile_inputs_after,
 )
 PACKAGE = Step(
     stage="package",

@@ -14,7 +14,8 @@ from enarx_deploy.errors import BuildError
 if TYPE_CHECKING:
     from enarx_deploy.project import Project
 
-_LEFT_BEHIND = frozenset({"target", "node_modules", "zig-out", "zig-cache", "__pycache__"})
+_LEFT_BEHIND = {"target": "Cargo.toml", "zig-out": "build.zig", "zig-cache": "build.zig"}  # beside the file that tells
+_NEVER = frozenset({"node_modules", "__pycache__"})
 _MOST = 20_000
 _NODE_KINDS = ("dependencies", "devDependencies")
 
@@ -57,7 +58,7 @@ def node_dependencies(project: Project) -> frozenset[str]:
 def _walk(root: Path) -> Iterator[Path]:
     seen = 0
     for folder, below, names in os.walk(root):
-        below[:] = sorted(name for name in below if _is_of_interest(name))
+        below[:] = sorted(name for name in below if _is_of_interest(name, names))
         seen += len(names)
         if seen > _MOST:
             raise BuildError(
@@ -67,5 +68,7 @@ def _walk(root: Path) -> Iterator[Path]:
         yield from (Path(folder, name) for name in names)
 
 
-def _is_of_interest(folder: str) -> bool:
-    return folder not in _LEFT_BEHIND and (not folder.startswith(".") or folder == ".cargo")
+def _is_of_interest(folder: str, beside: list[str]) -> bool:
+    if folder in _NEVER or _LEFT_BEHIND.get(folder) in beside:
+        return False
+    return not folder.startswith(".") or folder == ".cargo"

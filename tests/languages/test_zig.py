@@ -62,7 +62,7 @@ def test_an_error_has_its_place(compiler, project):
 
 
 def test_what_is_embedded_is_an_input(compiler, project):
-    made = project({"src/main.zig": SUM, "src/greeting.txt": "sum", "zig-out/x.zig": ""})
+    made = project({"src/main.zig": SUM, "src/greeting.txt": "sum", ".zig-cache/x.zig": ""})
     assert compiler.inputs(made) == ["src/greeting.txt", "src/main.zig"]
 
 

@@ -32,8 +32,10 @@ def compile(project: Project, toolchain: Toolchain | None, progress: Progress) -
     with tempfile.TemporaryDirectory(dir=project.work_dir, prefix="build.") as folder:
         output = Path(folder) / MODULE_NAME
         toolchain.build(project, tool, output, progress)
-        data = _built(output, toolchain)
-    return _checked(project, toolchain, tool, data, inputs)
+        data = _finished(_built(output, toolchain), project, progress)
+    # A compiler tells of some files only when it has read them. Of the others the state before the build counts: one
+    # that was changed meanwhile is built again.
+    return _checked(project, toolchain, tool, data, source_digests(project, toolchain) | inputs)
 
 
 def source_digests(project: Project, toolchain: Toolchain) -> dict[str, str]:
@@ -73,6 +75,19 @@ def _built(output: Path, toolchain: Toolchain) -> bytes:
         ) from error
 
 
+def _finished(data: bytes, project: Project, progress: Progress) -> bytes:
+    """The module after what `[build] optimize` and `strip` ask for."""
+    from enarx_deploy import wasm, wasm_opt, wasm_sections
+
+    build = project.manifest.build
+    if build.optimize != "none" or build.strip:
+        wasm.validate(data, "the built module")
+    if build.optimize != "none":
+        progress(f"optimizing {len(data):,} bytes for {build.optimize}")
+        data = wasm_opt.optimize(data, project)
+    return wasm_sections.strip(data) if build.strip else data
+
+
 def _copy_to_output(project: Project, data: bytes) -> None:
     """Put the module where `[build] output` wants it; a command has left its own there."""
     build = project.manifest.build
@@ -87,7 +102,7 @@ def _copy_to_output(project: Project, data: bytes) -> None:
 
 
 def _checked(project: Project, toolchain: Toolchain, tool: Tool, data: bytes, inputs: dict[str, str]) -> Module:
-    from enarx_deploy import wasm
+    from enarx_deploy import wasm, wasm_opt
 
     facts = wasm.validate(data, f"the module that toolchain {toolchain.name!r} built")
     path = project.work_dir / MODULE_NAME
@@ -100,6 +115,6 @@ def _checked(project: Project, toolchain: Toolchain, tool: Tool, data: bytes, in
         entry=facts.entry,
         imports=list(facts.imports),
         toolchain=toolchain.name,
-        version=tool.version,
+        version=" and ".join(filter(None, [tool.version, wasm_opt.version(project)])),
         inputs=inputs,
     )
