@@ -48,7 +48,7 @@ ROOMS = {
 # What every plugin may import of the core, and what some may beside that.
 FOR_PLUGINS = {"hookspecs", "protocols", "models", "errors", "paths", "project", "manifest", "tools"}
 FOR_SOME = {
-    "enarx_targets": {"host", "package_tree"},  # the local target starts the core's host process
+    "enarx_targets": {"host", "package_tree", "package_attachments"},  # the local target starts the core's host process
     "enarx_registries": {
         "package_tree",
         "package_attachments",

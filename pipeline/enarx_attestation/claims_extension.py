@@ -57,6 +57,8 @@ class KeepClaims(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """What the hardware measured at launch: SNP's MEASUREMENT, MRENCLAVE, MRTD, PCR 0, RIM."""
     signers: Annotated[tuple[Hex, ...], msgspec.Meta(max_length=4)] = ()
     """Who signed that: digests of SNP's author and ID keys, MRSIGNER, PCR 8."""
+    package_signers: Annotated[tuple[Sha256, ...], msgspec.Meta(max_length=64)] = ()
+    """Whose signatures of the package the Steward checked: digests of their public keys."""
     advisories: Annotated[tuple[Word, ...], msgspec.Meta(max_length=256)] = ()
     """The vendor's security advisories that apply to the platform."""
 

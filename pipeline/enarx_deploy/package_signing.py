@@ -12,7 +12,9 @@ from datetime import datetime
 
 import msgspec
 
+from enarx_deploy import package_attachments
 from enarx_deploy.errors import PackageError, VerificationRefused
+from enarx_deploy.models import Package
 from enarx_deploy.protocols import Attachment, AttachmentKind
 from enarx_deploy.trusted_signers import signing_faults
 from enarx_signing import (
@@ -27,6 +29,9 @@ from enarx_signing import (
 )
 from enarx_signing.dsse import ENVELOPE_TYPE
 from enarx_signing.statement import PAYLOAD_TYPE
+
+MOST_SIGNATURES = 4
+"""That a request to a Steward carries."""
 
 Statements = dict[AttachmentKind, bytes]
 """In-toto statements by kind."""
@@ -76,6 +81,14 @@ def statements(found: Iterable[Attachment]) -> Iterator[tuple[AttachmentKind, by
 def signatures(found: Iterable[Attachment]) -> list[bytes]:
     """The signatures among attachments, as envelopes."""
     return [one.content for one in found if one.kind == "signature" and one.media_type == ENVELOPE_TYPE]
+
+
+def signatures_of(package: Package) -> tuple[bytes, ...]:
+    """The signatures beside a package's tree, as many as travel with a request for a certificate.
+
+    Raises PackageError, OSError.
+    """
+    return tuple(signatures(package_attachments.beside(package))[:MOST_SIGNATURES])
 
 
 def summary(one: Attachment) -> dict[str, object]:

@@ -136,6 +136,7 @@ class CertificateRequest(msgspec.Struct, frozen=True):
     """What a Keep sends to get a certificate: a PKCS#10 request (DER) and the evidence for its key.
 
     `package` is the digest that the evidence commits to, which not every kind of evidence names itself.
+    `signatures` are those that lie beside the package, in envelopes (DSSE); the issuer checks them.
     `endorsements` is what the platform handed over with the evidence, by the names of a directory for
     `appraise --endorsements`. It is nobody's word: an issuer may use it, and then checks it.
     """
@@ -145,6 +146,7 @@ class CertificateRequest(msgspec.Struct, frozen=True):
     evidence: bytes
     endorsements: Mapping[str, bytes] = {}
     package: str | None = None
+    signatures: tuple[bytes, ...] = ()
 
 
 class Issued(msgspec.Struct, frozen=True):

@@ -5,7 +5,8 @@
     GET  /v1/info         {"audience", "transport", "root_pem", "roots_pem", "intermediates", "policy_sha256",
                            "accepts"}
     POST /v1/nonce        {"nonce", "expires"}; the nonce answers once, within two minutes
-    POST /v1/certificate  {"csr", "nonce", "evidence": {"kind", "data"}, "package"?, "endorsements"?: {name: bytes}}
+    POST /v1/certificate  {"csr", "nonce", "evidence": {"kind", "data"}, "package"?, "endorsements"?: {name: bytes},
+                           "signatures"?: [bytes]}
                           -> {"chain": [leaf, …, root], "appraisal": {"ok", "kind", "status", "claims", "checks"}}
     POST /v1/renew        the same, and {"chain"} of the certificate whose place the new one takes
     GET  /v1/health       {"status": "ready"}; 503 while the database does not answer
@@ -178,6 +179,7 @@ async def _certify(request: Request, asked: CertificateBody, renewed: tuple[byte
         evidence=asked.evidence.data,
         package=asked.package,
         endorsements=asked.endorsements,
+        signatures=asked.signatures,
         renewed=renewed,
     )
     return answers.json(certified)

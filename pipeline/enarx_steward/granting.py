@@ -18,19 +18,24 @@ def give(
     """The grant for a workload, with a lifetime that ends no later than what was verified; None if a check failed.
 
     1. The package is an allowed one, if any are listed, and not a denied one; one that is not known is neither.
-    2. A rule or the section of its kind gives it names.
-    3. What endorses the evidence holds for at least the policy's minimum, or the whole lifetime if that is shorter.
+    2. One of the policy's signers signed it, if there are any, with a key that counts now.
+    3. A rule or the section of its kind gives it names.
+    4. What endorses the evidence, and the signer's key, hold for at least the policy's minimum, or for the whole
+       lifetime if that is shorter.
     """
     allowed, denied = policy.allowed_packages, policy.denied_packages
     shown = found.package or "not named"
     passed = sheet.check("packages.allowed", not allowed or found.package in allowed, _count(len(allowed)), shown)
     unlisted = not denied or (found.package is not None and found.package not in denied)
     passed &= sheet.check("packages.denied", unlisted, "on no deny-list", shown)
+    signed = not len(policy.signers) or bool(found.signed.keys)
+    passed &= sheet.check("packages.signed", signed, _signers(policy), found.signed.objection or found.signed.keys)
     grant = policy.grant(found)
     passed &= sheet.check("policy.grant", grant is not None, "names for this workload", _shown(found))
     if grant is None:
         return None
-    left = grant.lifetime if valid_until is None else min(grant.lifetime, valid_until - now)
+    ends = [end for end in (valid_until, found.signed.until) if end is not None]
+    left = min([grant.lifetime, *(end - now for end in ends)])
     least = min(policy.minimum_lifetime, grant.lifetime)
     passed &= sheet.check("certificate.lifetime", left >= least, f"at least {least}", left)
     return replace(grant, lifetime=left) if passed else None
@@ -38,6 +43,11 @@ def give(
 
 def _count(number: int) -> str:
     return f"one of {number} packages" if number else "any package"
+
+
+def _signers(policy: StewardPolicy) -> str:
+    number = len(policy.signers)
+    return f"a signature of one of {number} keys" if number else "nobody's signature"
 
 
 def _shown(found: Workload) -> str:

@@ -25,6 +25,7 @@ from .decisions import Protocol
 from .errors import MalformedRequest, Refused, Unattested
 from .granting import give
 from .nonces import Nonces, NonceStore
+from .package_signers import SignedBy, signed_by
 from .policy import Grant, StewardPolicy
 from .rules import RULES
 from .workload import Workload, workload
@@ -37,6 +38,7 @@ Clock = Callable[[], datetime]
 
 _MARKED_AS: Final = {"nil": "nil", "kvm": "nil"}
 """Enarx has one extension for both kinds without hardware."""
+_UNCARRIED: Final = SignedBy(objection="Enarx's protocol carries no signatures")
 
 
 class Challenge(msgspec.Struct, frozen=True):
@@ -141,17 +143,19 @@ class Steward:
         evidence: bytes,
         package: str | None = None,
         endorsements: Mapping[str, bytes] = MappingProxyType({}),
+        signatures: Sequence[bytes] = (),
         renewed: Sequence[bytes] | None = None,
     ) -> Certified:
         """Issue a certificate for the key of a certificate request (DER), on evidence that answers a challenge.
 
         `package` is the digest that the evidence commits to, where it does not name it itself; `endorsements` are
-        files by name that may complete the Steward's own (`collateral`). `renewed` is the chain (DER, leaf first) of a
+        files by name that may complete the Steward's own (`collateral`); `signatures` are envelopes over the package
+        (`enarx_signing.package_signature`). `renewed` is the chain (DER, leaf first) of a
         certificate whose place the new one takes: then it must be of the same kind and package (`renewal`).
 
         1. Request, evidence and endorsements can be read, and the request is signed by its key.
         2. The nonce is this Steward's own, unexpired, and used from now on.
-        3. The evidence is authentic, and the policy accepts it and the package.
+        3. The evidence is authentic, and the policy accepts it, the package, and who signed that.
         4. Its report data commits to that nonce, that key, the package, this purpose and this audience.
         5. The request marks the kind of Keep that the evidence is of, where it marks one.
         6. Names and lifetime are the policy's.
@@ -161,7 +165,7 @@ class Steward:
         """
         version = self._version
         with self._logged_refusal(version, "v1", kind, evidence):
-            return self._certify(version, request, nonce, kind, evidence, package, endorsements, renewed)
+            return self._certify(version, request, nonce, kind, evidence, package, endorsements, signatures, renewed)
 
     def _certify(
         self,
@@ -172,6 +176,7 @@ class Steward:
         evidence: bytes,
         package: str | None,
         endorsements: Mapping[str, bytes],
+        signatures: Sequence[bytes],
         renewed: Sequence[bytes] | None,
     ) -> Certified:
         now = self._clock()
@@ -197,7 +202,7 @@ class Steward:
         )
         if asked.marking is not None:
             _check_marking(asked.marking, document.kind, sheet)
-        runs = workload(verdict.claims, package)
+        runs = workload(verdict.claims, package, signed_by(version.policy.signers, package, signatures, now))
         if previous is not None:
             renewal.check_same(previous, runs, sheet)
         grant = give(version.policy, runs, verdict.claims.valid_until, now, sheet) if verdict.ok else None
@@ -231,7 +236,7 @@ class Steward:
         if asked.marking.kind == "nil":
             _check_nil_marking(version.policy, asked.marking, sheet)
             _refuse_failed(sheet)
-            grant = give(version.policy, Workload(kind="nil"), None, now, sheet)
+            grant = give(version.policy, Workload(kind="nil", signed=_UNCARRIED), None, now, sheet)
             if grant is None:
                 raise Refused(sheet.done())
             return self._issue("enarx", version, asked, _unattested_claims(version.policy.sha256), grant, now)
@@ -239,7 +244,7 @@ class Steward:
         verdict, package = self._appraiser.enarx(
             version.policy, document, offered, spki=asked.spki, at=now, sheet=sheet
         )
-        runs = workload(verdict.claims, package)
+        runs = workload(verdict.claims, package, _UNCARRIED)
         grant = give(version.policy, runs, verdict.claims.valid_until, now, sheet) if verdict.ok else None
         if grant is None:
             raise Refused(sheet.done() + verdict.checks)
@@ -356,5 +361,6 @@ def _claims(verdict: Verdict, runs: Workload, policy_sha256: str, *, nonce_bound
         policy_sha256=policy_sha256,
         measurement=runs.measurement,
         signers=runs.signers,
+        package_signers=runs.signed.keys,
         advisories=getattr(found, "advisories", ()),
     )

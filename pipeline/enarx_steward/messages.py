@@ -12,12 +12,14 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from enarx_attestation.claims_extension import Digest
+from enarx_signing.package_signature import MAX_SIZE as MAX_SIGNATURE
 
 from .appraisal import Appraisal
 from .collateral import MAX_FILES
 from .csr import MAX_SIZE as MAX_CSR
 from .issuance_log import Entry
 from .options import Transport
+from .package_signers import MAX_SIGNATURES
 from .renewal import MAX_CERTIFICATE, MAX_CHAIN
 
 MAX_EVIDENCE: Final = 1 << 20
@@ -25,6 +27,7 @@ MAX_EVIDENCE: Final = 1 << 20
 
 FileName = Annotated[str, Meta(pattern=r"^[a-z0-9_.-]{1,64}\Z")]
 ChainMember = Annotated[bytes, Meta(max_length=MAX_CERTIFICATE)]
+Signature = Annotated[bytes, Meta(min_length=1, max_length=MAX_SIGNATURE)]
 FileContent = Annotated[bytes, Meta(max_length=MAX_EVIDENCE)]
 Time = Annotated[datetime, Meta(tz=True)]
 
@@ -44,6 +47,8 @@ class CertificateBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     evidence: EvidenceField
     package: Digest | None = None
     endorsements: Annotated[dict[FileName, FileContent], Meta(max_length=MAX_FILES)] = {}
+    signatures: Annotated[list[Signature], Meta(max_length=MAX_SIGNATURES)] = []
+    """Envelopes over the package (DSSE)."""
 
 
 class RenewalBody(CertificateBody, frozen=True, forbid_unknown_fields=True, kw_only=True):

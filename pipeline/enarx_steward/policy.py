@@ -30,8 +30,12 @@ A section for each kind of evidence holds the rules of `enarx_attestation.Policy
     [packages]
     deny = ["sha256:…"]                      # and `allow`: the only ones that are accepted, whatever the kind
 
+    [[packages.signers]]                     # if there are any, one of them must have signed the package
+    name = "release team"                    # and not_before, not_after, revoked_at: see `enarx_signing.trust`
+    key = '''-----BEGIN PUBLIC KEY-----…'''
+
     [[grant]]                                # the first whose conditions all hold goes before the section's names
-    package = "sha256:…"                     # and `measurement`, `signer`, `kind`
+    package = "sha256:…"                     # and `package_signer`, `measurement`, `signer`, `kind`
     names = ["shop.example.org"]
     lifetime = "2h"
 
@@ -57,6 +61,7 @@ import msgspec
 
 from enarx_attestation import Policy, PolicyError, load_policy
 from enarx_service.rate_limit import Limits, Network
+from enarx_signing import Signers, TrustFault, trust
 from enarx_toml.positions import Positions
 
 from .errors import ConfigurationError
@@ -90,6 +95,7 @@ _WANTED_HEX: Final = "small hexadecimal of 16 to 64 bytes"
 _CONDITIONS: Final = {
     "kind": (re.compile(r"[a-z_]{1,16}"), "a kind of evidence"),
     "package": (_DIGEST, "sha256: and 64 digits of small hexadecimal"),
+    "package_signer": (re.compile(r"[0-9a-f]{64}"), "the id of a key: 64 digits of small hexadecimal"),
     "measurement": (_HEX, _WANTED_HEX),
     "signer": (_HEX, _WANTED_HEX),
 }
@@ -118,6 +124,7 @@ class GrantRule(msgspec.Struct, frozen=True, kw_only=True):
 
     kind: str | None
     package: str | None
+    package_signer: str | None
     measurement: str | None
     signer: str | None
     grant: Grant
@@ -127,6 +134,7 @@ class GrantRule(msgspec.Struct, frozen=True, kw_only=True):
         return (
             self.kind in {None, found.kind.replace("-", "_")}
             and self.package in {None, found.package}
+            and (self.package_signer is None or self.package_signer in found.signed.keys)
             and self.measurement in {None, found.measurement}
             and (self.signer is None or self.signer in found.signers)
         )
@@ -143,6 +151,8 @@ class StewardPolicy(msgspec.Struct, frozen=True, kw_only=True):
     allowed_packages: frozenset[str] = frozenset()
     """If there are any, no other is accepted."""
     denied_packages: frozenset[str] = frozenset()
+    signers: Signers = Signers()
+    """If there are any, a package that none of them signed is not accepted."""
     minimum_lifetime: timedelta = MIN_LIFETIME
     """A certificate that could not last as long is refused, unless its grant is shorter."""
     renewal_grace: timedelta = timedelta()
@@ -202,7 +212,9 @@ def parse(data: bytes) -> StewardPolicy:
     _refuse_unknown(tables, [*Policy.__struct_fields__, "ca", "collateral", "packages", "grant", "log", "limits"], "")
     ca = _read_ca(_table(tables.pop("ca", None), "ca"))
     requester_counts, collateral_store = _read_collateral(_table(tables.pop("collateral", {}), "collateral"))
-    allowed_packages, denied_packages = _read_packages(_table(tables.pop("packages", {}), "packages"))
+    packages = dict(_table(tables.pop("packages", {}), "packages"))
+    signers = _read_signers(packages.pop("signers", []))
+    allowed_packages, denied_packages = _read_packages(packages)
     database, log_public = _read_log(_table(tables.pop("log", {}), "log"))
     limits = _read_limits(_table(tables.pop("limits", {}), "limits"))
     granted = tables.pop("grant", [])
@@ -210,6 +222,7 @@ def parse(data: bytes) -> StewardPolicy:
         raise ConfigurationError("the policy accepts nothing", hint="add a section such as [nil], [snp], [sgx]")
     sections = {kind: dict(_table(table, kind)) for kind, table in tables.items()}
     rules = _read_rules(granted, tables)
+    _require_signers(rules, signers)
     grants = {kind: _read_grant(kind, section, nameless=bool(rules)) for kind, section in sections.items()}
     try:
         appraisal = load_policy(sections)
@@ -221,6 +234,7 @@ def parse(data: bytes) -> StewardPolicy:
         rules=rules,
         allowed_packages=allowed_packages,
         denied_packages=denied_packages,
+        signers=signers,
         **ca,
         requester_counts=requester_counts,
         collateral_store=collateral_store,
@@ -365,16 +379,18 @@ def _as_network(proxy: object) -> Network:
 
 
 def _read_packages(table: Mapping[str, Any]) -> tuple[frozenset[str], frozenset[str]]:
-    _refuse_unknown(table, ("allow", "deny", "signers"), "packages.")
-    if table.get("signers", []) != []:
-        raise ConfigurationError(
-            "`packages.signers`: signatures of packages are not verified yet, and to accept none of them is not meant",
-            hint="name the packages themselves, by digest, in `packages.allow`",
-        )
+    _refuse_unknown(table, ("allow", "deny"), "packages.")
     allow, deny = (_read_digests(table.get(name, []), f"packages.{name}") for name in ("allow", "deny"))
     if allow & deny:
         raise ConfigurationError(f"{min(allow & deny)} is both in `packages.allow` and in `packages.deny`")
     return allow, deny
+
+
+def _read_signers(value: object) -> Signers:
+    try:
+        return trust.of_tables(value)
+    except TrustFault as exc:
+        raise ConfigurationError(f"`packages.signers`: {exc}", hint=exc.hint) from exc
 
 
 def _read_digests(value: object, key: str) -> frozenset[str]:
@@ -408,6 +424,16 @@ def _read_rule(key: str, table: dict[str, Any], kinds: Mapping[str, Any]) -> Gra
             f"`{key}.kind`: there is no section [{table['kind']}]", hint="add one, or mend the kind"
         )
     return GrantRule(grant=grant, **{name: table.get(name) for name in _CONDITIONS})
+
+
+def _require_signers(rules: Sequence[GrantRule], signers: Signers) -> None:
+    known = {None, *(signer.key.id for signer in signers)}
+    for number, rule in enumerate(rules):
+        if rule.package_signer not in known:
+            raise ConfigurationError(
+                f"`grant.{number}.package_signer`: no key of [[packages.signers]] has this id",
+                hint="`enarx-deploy key show FILE` tells a key's id",
+            )
 
 
 def _check_text(value: object, key: str, pattern: re.Pattern[str], wanted: str) -> None:

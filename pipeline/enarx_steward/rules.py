@@ -35,6 +35,11 @@ RULES: Final = {
         "docs/steward.md, policy",
     ),
     "packages.denied": Rule("Deploy a package that is not on `[packages] deny`.", "docs/steward.md, policy"),
+    "packages.signed": Rule(
+        "Sign the package with a key of `[[packages.signers]]` (`enarx-deploy package sign`), and send the signature "
+        "along; Enarx's protocol can carry none: use v1.",
+        "docs/steward.md, policy",
+    ),
     "certificate.lifetime": Rule(
         "Fetch the collateral anew: a certificate does not outlive what it rests on, and too little of that is left.",
         "docs/steward.md, lifetimes",

@@ -8,6 +8,8 @@ import msgspec
 
 from enarx_attestation import Claims
 
+from .package_signers import SignedBy
+
 
 class Workload(msgspec.Struct, frozen=True, kw_only=True):
     """Digests are lower-case hexadecimal. Nothing is known of what a Keep without hardware does not say itself."""
@@ -19,13 +21,15 @@ class Workload(msgspec.Struct, frozen=True, kw_only=True):
     """Of what the hardware measured at launch: SNP's MEASUREMENT, MRENCLAVE, MRTD, PCR 0, RIM."""
     signers: tuple[str, ...] = ()
     """Of who signed that: SNP's author and ID keys, MRSIGNER, PCR 8."""
+    signed: SignedBy = SignedBy()
+    """Who signed the package, of those whom the policy trusts."""
 
 
-def workload(found: Claims, package: str | None) -> Workload:
+def workload(found: Claims, package: str | None, signed: SignedBy) -> Workload:
     """What verified claims say of the workload."""
     measurement, signers = _identities(found)
     named = tuple(signer for signer in signers if signer.strip("0"))
-    return Workload(kind=found.kind, package=package, measurement=measurement, signers=named)
+    return Workload(kind=found.kind, package=package, measurement=measurement, signers=named, signed=signed)
 
 
 def _identities(found: Any) -> tuple[str | None, tuple[str, ...]]:

@@ -94,6 +94,7 @@ def certificate(url: str, challenge: Challenge, request: CertificateRequest, roo
         "evidence": {"kind": request.evidence_kind, "data": request.evidence},
         **({"package": request.package} if request.package else {}),
         **({"endorsements": dict(request.endorsements)} if request.endorsements else {}),
+        **({"signatures": request.signatures} if request.signatures else {}),
     }
     answer = _ask(url, "POST", "/v1/certificate", msgspec.json.encode(body), _JSON, root_pem=root_pem)
     found = _decode(url, answer, _Certificate)

@@ -79,6 +79,7 @@ class Local:
             evidence_kind=answer["kind"],
             evidence=base64.b64decode(answer["evidence"]),
             endorsements={name: base64.b64decode(one) for name, one in answer.get("endorsements", {}).items()},
+            signatures=tuple(base64.b64decode(one) for one in answer.get("signatures", [])),
         )
 
     def install_certificate(self, deployment: Deployment, location: IssuerLocation, issued: Issued) -> None:
@@ -139,9 +140,12 @@ class Local:
 
 def _lay_out(project: Project, package: Package, backend: Backend) -> tuple[Path, state.KeepSpec]:
     """A Keep's directory, with a package of its own: the project's may be cleaned away while the Keep runs."""
-    from enarx_deploy import package_tree, paths
+    from enarx_deploy import package_attachments, package_tree, paths
 
-    kept = package_tree.copy(Path(package.root), paths.state_dir("packages"), package.digest)
+    packages = paths.state_dir("packages")
+    for attachment in package_attachments.beside(package):
+        package_attachments.add(packages, package.digest, attachment)
+    kept = package_tree.copy(Path(package.root), packages, package.digest)
     keep = secrets.token_hex(6)
     directory = paths.state_dir("keeps", keep)
     spec = state.KeepSpec(

@@ -102,7 +102,7 @@ def test_names_that_are_none_are_refused(names):
         (CA + NIL + "[collateral]\nfetched = true\n", "unknown key `collateral.fetched`"),
         (
             CA + NIL + '[packages]\nsigners = ["-----BEGIN PUBLIC KEY-----"]\n',
-            "signatures of packages are not verified",
+            "`packages.signers`: `signers`: Expected `object`, got `str`",
         ),
         (CA + NIL + '[packages]\nallow = ["ab"]\n', "`packages.allow`"),
         (CA + NIL + '[packages]\ndeny = "ab"\n', "`packages.deny`"),

@@ -1,6 +1,7 @@
 """Requests to a Keep's host process: one JSON object per connection of a Unix socket in the Keep's directory.
 
-    {"do": "certify", "nonce": base64, "audience": text}           -> {"csr", "kind", "evidence", "endorsements"}
+    {"do": "certify", "nonce": base64, "audience": text}           -> {"csr", "kind", "evidence", "endorsements",
+                                                                       "signatures"}
     {"do": "install", "chain": [...], "root": ..., "not_before": t, "not_after": t} -> {}
     {"do": "renew"}                                                -> {}    when the new certificate is in use
     {"do": "stop", "grace": seconds}                               -> {}    when the Keep has ended

@@ -29,6 +29,7 @@ from enarx_deploy.host import delivery, sockets
 from enarx_deploy.host.outbound import Outbound
 from enarx_deploy.manifest import Connect, Listen, Stderr, Stdin, Stdout
 from enarx_deploy.models import Endpoint
+from enarx_deploy.package_signing import signatures_of
 from enarx_deploy.protocols import CertificateRequest, Challenge, KeepProcess, Launch
 from enarx_keep.channel import Message, Reader, encode
 from enarx_keep.errors import BadMessage
@@ -197,6 +198,7 @@ class Session:
                 evidence=base64.b64decode(answer["evidence"]),
                 endorsements=_endorsements(answer),
                 package=self._package.digest,
+                signatures=signatures_of(self._package),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise KeepError("the Keep sent a certificate request that cannot be read") from error

@@ -219,6 +219,7 @@ class _Supervisor:
             "kind": answer.evidence_kind,
             "evidence": base64.b64encode(answer.evidence).decode(),
             "endorsements": {name: base64.b64encode(one).decode() for name, one in answer.endorsements.items()},
+            "signatures": [base64.b64encode(one).decode() for one in answer.signatures],
         }
 
     def _install(self, request: requests.Request) -> requests.Request:

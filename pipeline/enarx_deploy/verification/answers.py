@@ -53,6 +53,8 @@ def for_how_long(leaf: Leaf, peer: Peer, at: datetime) -> str:
 def where(found: KeepClaims, peer: Peer, endpoint: str) -> str:
     """Where TLS ends, and what the host sees all the same."""
     package = f"package {found.package}" if found.package else "a package that it does not name"
+    if found.package_signers:
+        package += f" (signed by {', '.join(found.package_signers)})"
     measured = f" with measurement {found.measurement}" if found.measurement else ""
     seen = "when, how much and with whom it speaks" if found.hardware else "all that it does"
     verb = "runs" if found.hardware else "says that it runs"
