@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
-from enarx_deploy.errors import KeepError, UsageError
+from enarx_deploy.errors import EnarxDeployError, KeepError, UsageError
 from enarx_deploy.protocols import ArtifactRegistry
 
 if TYPE_CHECKING:
@@ -51,6 +52,16 @@ def backend(project: Project, plugins: PluginManager) -> tuple[Backend, str]:
         chosen, reason = _strongest(plugins)
     _require_strength(chosen, project, plugins)
     return chosen, f"backend {chosen.name}: {reason}{'' if chosen.hardware else '; no hardware protects this Keep'}"
+
+
+def prepare_backend(asked: str, plugins: PluginManager, stderr_fd: int) -> None:
+    """Have the backend that will most likely be chosen begin a Keep, if it can. What is wrong is for `backend` to say."""
+    from enarx_deploy.protocols import CanPrepare
+
+    with contextlib.suppress(EnarxDeployError):
+        likely = plugins.get("backend", asked) if asked else _strongest(plugins)[0]
+        if isinstance(likely, CanPrepare):
+            likely.prepare(stderr_fd)
 
 
 def target(project: Project, plugins: PluginManager) -> Target:

@@ -132,6 +132,17 @@ class Backend(Protocol):
         """Start a Keep. Raises KeepError."""
 
 
+@runtime_checkable
+class CanPrepare(Protocol):
+    """What a backend may have beside `start`, for Keeps whose start takes long before their package is looked at."""
+
+    def prepare(self, stderr_fd: int) -> None:
+        """Called before `start` where a Keep will most likely be started, and its package is still being made.
+
+        What is begun must end by itself if `start` is never called, and when this process ends. Raises KeepError.
+        """
+
+
 class CertificateRequest(msgspec.Struct, frozen=True):
     """What a Keep sends to get a certificate: a PKCS#10 request (DER) and the evidence for its key.
 

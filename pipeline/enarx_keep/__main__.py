@@ -1,32 +1,44 @@
-"""`python -m enarx_keep BLOCK DOORBELL HOST [CACHE MODULE]`: be a Keep. Started by a backend, never by hand."""
+"""`main()`: be a Keep, in a process of its own. Started by a backend, never by hand."""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import socket
 import sys
 import time
 from pathlib import Path
 
+_MESSAGE_LIMIT = 1 << 16
+
 
 def main() -> None:
-    """The arguments: descriptors of the block and the doorbell, the host's process, where compiled modules are kept,
-    and the digest of the one that will come (hex)."""
+    """The arguments: the descriptor of a socket, and the host's process.
+
+    By the socket comes one message, when the host knows what this Keep will be: the block and the doorbell as
+    descriptors, and in JSON where compiled modules are kept, and the digest of the one that will come (hex). A host
+    that closes it needs no Keep.
+    """
     began = time.monotonic()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the host decides when a Keep ends
-    block, doorbell, host, *cache = sys.argv[1:]
+    channel, host = map(int, sys.argv[1:])
     from enarx_sallyport import end_with_parent, prepare_jail
 
     end_with_parent()
-    if os.getppid() != int(host):
+    if os.getppid() != host:
         return  # the host ended before the kernel was asked to tell
     prepare_jail()
     from enarx_keep import module
     from enarx_keep.attester.choice import PROCESS
     from enarx_keep.life import live
 
-    kept = module.find(Path(cache[0]), cache[1]) if cache else None
-    live(int(block), int(doorbell), kept, began, PROCESS)
+    with socket.socket(fileno=channel) as awaited:
+        place, descriptors, _, _ = socket.recv_fds(awaited, _MESSAGE_LIMIT, 2)
+    if place:
+        block, doorbell = descriptors
+        cache = json.loads(place)
+        live(block, doorbell, module.find(Path(cache["cache"]), cache["module"]), began, PROCESS)
     os._exit(0)  # nothing is left to tidy, and the interpreter's own way to its end asks for more than a Keep may
 
 

@@ -6,8 +6,11 @@ comes from it says so.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -26,11 +29,19 @@ _PACKAGES = ("enarx_keep", "enarx_sallyport", "wasmtime")
 
 
 class NilProcess:
-    """The child process."""
+    """The child process, which waits until it is told by `channel` what Keep it is, and ends where that is closed."""
 
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        self._process = process
+    def __init__(self, process: subprocess.Popen[bytes], channel: socket.socket, stderr_fd: int) -> None:
         self.pid = process.pid
+        self.stderr_fd = stderr_fd
+        self._process = process
+        self._channel = channel
+
+    def become(self, launch: Launch) -> None:
+        """Be the Keep of this block. A process that has ended already is told by its exit status."""
+        place = {"cache": str(paths.cache_dir("modules")), "module": launch.module_sha256}
+        with self._channel, contextlib.suppress(OSError):
+            socket.send_fds(self._channel, [json.dumps(place).encode()], [launch.block_fd, launch.doorbell_fd])
 
     def poll(self) -> int | None:
         """See `KeepProcess`."""
@@ -58,6 +69,7 @@ class Nil:
     strength = 0
     program = "from enarx_keep.__main__ import main; main()"
     """What the interpreter runs: the Keep's own program."""
+    _prepared: NilProcess | None = None
 
     def probe(self) -> Probe:
         """Needs memfd_create, which every Linux since 3.17 has, and seccomp filters for its jail."""
@@ -89,34 +101,37 @@ class Nil:
             policy={"nil": {"packages": [package.digest]}},
         )
 
+    def prepare(self, stderr_fd: int) -> None:
+        """See `CanPrepare`: the interpreter and what it imports are nearly all that a start takes."""
+        self._prepared = self._spawn(stderr_fd)
+
     def start(self, launch: Launch) -> KeepProcess:
         """Start the Keep's own program, with nothing but the block, the doorbell and a place for complaints."""
-        descriptors = (launch.block_fd, launch.doorbell_fd)
-        cache = paths.cache_dir("modules")
-        command = [
-            sys.executable,
-            *_ISOLATION,
-            "-c",
-            f"import sys; sys.path += {_search_path()}; {self.program}",
-            *map(str, descriptors),
-            str(os.getpid()),
-            str(cache),
-            launch.module_sha256,
-        ]
-        try:
-            process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=launch.stderr_fd,
-                stderr=launch.stderr_fd,
-                pass_fds=descriptors,
-                env={},
-                cwd="/",
-                process_group=0,
-            )
-        except OSError as error:
-            raise KeepError(f"cannot start the Keep's process: {error.strerror}") from error
-        return NilProcess(process)
+        process, self._prepared = self._prepared, None
+        if process is None or process.stderr_fd != launch.stderr_fd:
+            process = self._spawn(launch.stderr_fd)
+        process.become(launch)
+        return process
+
+    def _spawn(self, stderr_fd: int) -> NilProcess:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        program = f"import sys; sys.path += {_search_path()}; {self.program}"
+        command = [sys.executable, *_ISOLATION, "-c", program, str(theirs.fileno()), str(os.getpid())]
+        with theirs:
+            try:
+                process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=stderr_fd,
+                    stderr=stderr_fd,
+                    pass_fds=(theirs.fileno(),),
+                    env={},
+                    cwd="/",
+                    process_group=0,
+                )
+            except OSError as error:
+                raise KeepError(f"cannot start the Keep's process: {error.strerror}") from error
+        return NilProcess(process, ours, stderr_fd)
 
 
 def _has_seccomp() -> bool:

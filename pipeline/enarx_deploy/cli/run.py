@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from enarx_deploy import choice
 from enarx_deploy.cli.context import Context, common_options
 from enarx_deploy.cli.progress import reporter
 from enarx_deploy.errors import UsageError
@@ -53,6 +54,8 @@ def command(
       enarx-deploy run tool.wasm --dir ./data::/data --env LEVEL=debug -- --input /data/a.csv
       enarx-deploy run my-echo --set files.echo.port=0
     """
+    _fill_standard_streams()
+    choice.prepare_backend(context.backend, context.plugins, 2)
     from enarx_deploy.host import try_out
     from enarx_deploy.host.session import Grants
 
@@ -62,7 +65,6 @@ def command(
     project = _project(context, program)
     note = context.note if context.verbosity else _say_nothing
     changes = bool(context.overrides or context.manifest_file)
-    _fill_standard_streams()
     ending = _Ending()
     signal.signal(signal.SIGTERM, ending.take)
     host = context.registry_host
