@@ -27,9 +27,10 @@ _FUNCTIONS = 1800
 """Of about 1.2 KB each."""
 
 _PHASES = {
-    "launch": "host: interpreter, imports, package",
-    "interpreter": "Keep: interpreter",
-    "imports": "Keep: imports",
+    "interpreter": "host: interpreter, first imports; Keep: interpreter",
+    "launch": "host: other imports, package, while the Keep imports",
+    "imports": "Keep: other imports",
+    "jail": "Keep: jail",
     "package": "Keep: package taken and checked",
     "module": "Keep: module compiled, or from the cache",
     "identity": "Keep: identity",

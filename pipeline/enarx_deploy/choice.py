@@ -55,7 +55,7 @@ def backend(project: Project, plugins: PluginManager) -> tuple[Backend, str]:
 
 
 def prepare_backend(asked: str, plugins: PluginManager, stderr_fd: int) -> None:
-    """Have the backend that will most likely be chosen begin a Keep, if it can. What is wrong is for `backend` to say."""
+    """Have the backend that will most likely be chosen begin a Keep, if it can; what is wrong, `backend` says."""
     from enarx_deploy.protocols import CanPrepare
 
     with contextlib.suppress(EnarxDeployError):

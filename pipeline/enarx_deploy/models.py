@@ -44,12 +44,17 @@ class Module(Record, frozen=True):
 
 
 class PackageFile(Record, frozen=True):
-    """One file of a package: its place in the tree (components joined by `/`), size in bytes, and media type."""
+    """One file of a package: its place in the tree (components joined by `/`), size in bytes, and media type.
+
+    `digests` are those of its entry in the directory (by algorithm, standard base64), so that the directory can be
+    written again without taking them again.
+    """
 
     path: str
     sha256: str
     size: int
     type: str
+    digests: dict[str, str] = {}
 
 
 class Package(Record, frozen=True):

@@ -247,7 +247,11 @@ class _TreeBuilder:
         self._count(place, shown)
         entry = self._write(chunks, shown, place)
         directory[place[-1]] = entry
-        self.files.append(PackageFile(path="/".join(place), sha256=entry.sha256, size=entry.length, type=entry.type))
+        self.files.append(
+            PackageFile(
+                path="/".join(place), sha256=entry.sha256, size=entry.length, type=entry.type, digests=entry.digest
+            )
+        )
 
     def _directory(self, place: _Place, shown: str) -> _Tree:
         _require_depth(place, shown)

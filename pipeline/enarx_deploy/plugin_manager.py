@@ -2,7 +2,7 @@
 
 Invariants, each of which pluggy alone leaves open:
 
-1. The default stages are registered first, so that a plugin's stage is asked before them.
+1. The default stages are registered before any plugin that may have one, so that a plugin's stage is asked before them.
 2. Entry points are taken in the order of their names, whatever `sys.path` says; built-ins before strangers.
 3. Plugins are loaded one by one: one that fails is recorded in `failures`, and the others go on.
 4. Two entry points of one name, or two providers of one name, are refused, naming both sides.
@@ -10,8 +10,9 @@ Invariants, each of which pluggy alone leaves open:
 6. What plugin code raises arrives as an EnarxDeployError that names the plugin; the cause is kept.
 7. A stage that nobody answers is NoStageAnswered, not None.
 
-Built-in plugins are those of this distribution; they are looked in first, and strangers are loaded when the built-ins
-have no answer or when a stage is run, since a stranger may take a stage.
+Built-in plugins are those of this distribution. They have providers and no stages, and are looked in first: the one
+that has the provider's name, then the others. Strangers are loaded when the built-ins have no answer or when a stage is
+run, since a stranger may take a stage.
 """
 
 from __future__ import annotations
@@ -100,7 +101,6 @@ class PluginManager:
         self._collected: dict[tuple[str, str], list[Registered]] = {}  # (plugin, hook) -> what it registered
         if trace is not None:
             _monitor(self._pluggy, trace)
-        self._register_default_stages()
         self._plugins = _find_plugins(self._disabled)
 
     @classmethod
@@ -121,8 +121,9 @@ class PluginManager:
 
     def load(self, *, strangers: bool = True) -> None:
         """Load the built-in plugins and, with `strangers`, all others. A plugin is loaded once."""
+        self._register_default_stages()
         for plugin in self._plugins:
-            if plugin.state == "found" and (plugin.built_in or strangers):
+            if plugin.built_in or strangers:
                 self._load_one(plugin)
 
     def call_stage(self, stage: str, **arguments: Any) -> Any:
@@ -156,8 +157,8 @@ class PluginManager:
     def get(self, kind: Literal["issuer"], name: str) -> protocols.Issuer: ...
     def get(self, kind: Kind, name: str) -> Any:
         """The provider of this name or alias. Raises UsageError that tells the nearest name and what failed to load."""
-        for strangers in (False, True):
-            for registered in self.registered(kind, strangers=strangers):
+        for found in self._nearest_first(kind, name):
+            for registered in found:
                 if name in (registered.name, *getattr(registered.value, "aliases", ())):
                     return registered.value
         raise self._unknown(kind, name)
@@ -178,13 +179,15 @@ class PluginManager:
 
     def registered(self, kind: Kind, *, strangers: bool = True) -> list[Registered]:
         """Every provider of a kind with the plugin it comes from. Raises PluginError where two have one name."""
-        found = self._collect(kind, _HOOK_OF_KIND[kind], strangers, lambda value: _provider_name(kind, value))
+        self.load(strangers=strangers)
+        found = self._providers(kind, [plugin for plugin in self._plugins if plugin.built_in or strangers])
         _refuse_duplicates(kind, found)
         return found
 
     def commands(self, taken: Collection[str] = ()) -> dict[str, click.Command]:
         """The commands that plugins bring, by name. Raises PluginError where two have one name, or it is `taken`."""
-        found = self._collect("command", "register_commands", True, _command_name)
+        self.load()
+        found = self._collect("command", "register_commands", self._plugins, _command_name)
         for registered in found:
             if registered.name in taken:
                 raise PluginError(
@@ -219,10 +222,12 @@ class PluginManager:
     def _register_default_stages(self) -> None:
         for stage in DEFAULT_STAGES:
             name = f"stages.{stage}"
-            if name not in self._disabled:
+            if name not in self._disabled and not self._pluggy.has_plugin(name):
                 self._pluggy.register(import_module(f"enarx_deploy.stages.{stage}"), name=name)
 
     def _load_one(self, plugin: Plugin) -> None:
+        if plugin.state != "found":
+            return
         try:
             module = import_module(plugin.module)
             self._pluggy.register(module, name=plugin.name)
@@ -245,11 +250,15 @@ class PluginManager:
         caller = getattr(self._pluggy.hook, hook, None)
         return isinstance(caller, pluggy.HookCaller) and caller.has_spec()
 
-    def _collect(self, kind: str, hook: str, strangers: bool, name_of: Callable[[object], str]) -> list[Registered]:
-        self.load(strangers=strangers)
+    def _providers(self, kind: Kind, plugins: Sequence[Plugin]) -> list[Registered]:
+        return self._collect(kind, _HOOK_OF_KIND[kind], plugins, lambda value: _provider_name(kind, value))
+
+    def _collect(
+        self, kind: str, hook: str, plugins: Sequence[Plugin], name_of: Callable[[object], str]
+    ) -> list[Registered]:
         found: list[Registered] = []
-        for plugin in self._plugins:
-            if plugin.state == "loaded" and hook in plugin.hooks and (plugin.built_in or strangers):
+        for plugin in plugins:
+            if plugin.state == "loaded" and hook in plugin.hooks:
                 found += self._collect_from(plugin, kind, hook, name_of)
         return found
 
@@ -266,6 +275,15 @@ class PluginManager:
                 return []
             plugin.providers += [(kind, registered.name) for registered in self._collected[key]]
         return self._collected[key]
+
+    def _nearest_first(self, kind: Kind, name: str) -> Iterator[list[Registered]]:
+        """Where to look for a provider: each place only if those before have none, for what is loaded takes time."""
+        namesakes = [plugin for plugin in self._plugins if plugin.built_in and plugin.name == name]
+        for plugin in namesakes:
+            self._load_one(plugin)
+        yield self._providers(kind, namesakes)
+        yield self.registered(kind, strangers=False)
+        yield self.registered(kind)
 
     def _unknown(self, kind: Kind, name: str) -> UsageError:
         known = [registered.name for registered in self.registered(kind)]

@@ -73,8 +73,8 @@ def find(cache: Path, sha256: str) -> Kept | None:
     except OSError:
         return None
     with os.fdopen(descriptor, "rb", closefd=False) as file:
-        found = file.read()
-    return Kept(descriptor, sha256, _checked(found))
+        digest, code = file.read(_DIGEST), file.read()
+    return Kept(descriptor, sha256, _checked(code, digest))
 
 
 def load(wasm: bytes, kept: Kept | None, *, deadline: bool = False) -> tuple[wasmtime.Engine, wasmtime.Module]:
@@ -122,9 +122,8 @@ def _is_ours(status: os.stat_result, is_kind: Callable[[int], bool]) -> bool:
     return is_kind(status.st_mode) and status.st_uid == os.geteuid() and not others_can_write
 
 
-def _checked(found: bytes) -> bytes:
-    """The code in what was found, if it is whole: behind its digest, since another Keep may be writing it just now."""
-    digest, code = found[:_DIGEST], found[_DIGEST:]
+def _checked(code: bytes, digest: bytes) -> bytes:
+    """The code that was found, if it is whole: its digest stands before it, since another Keep may be writing it."""
     return code if hashlib.sha256(code).digest() == digest else b""
 
 

@@ -72,6 +72,11 @@ def test_the_built_ins_take_the_same_road(enarx_deploy):
     assert [(plugin["name"], plugin["error"]) for plugin in built_in if plugin["state"] != "loaded"] == []
 
 
+def test_a_built_in_has_providers_and_no_stage(enarx_deploy):
+    built_in = [p for p in json.loads(enarx_deploy("plugins", "--json").stdout) if p["distribution"] == "enarx-deploy"]
+    assert [hook for plugin in built_in for hook in plugin["hooks"] if not hook.startswith("register_")] == []
+
+
 def test_plugins_come_in_the_order_of_their_names_whatever_the_path_says(listed, install_plugin, enarx_deploy):
     for name in ("zebra", "ant", "mole"):
         install_plugin(name, NOTHING)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
-import tempfile
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -111,6 +109,8 @@ def _project(context: Context, program: str) -> Project:
     if Path(program).is_dir():
         context.directory = Path(program)
         return context.project()
+    import tempfile
+
     with tempfile.TemporaryDirectory(prefix="enarx-run.") as empty:
         context.directory = Path(empty)
         return context.project()
@@ -139,6 +139,8 @@ def _say_nothing(line: str) -> None:
 def _answer(context: Context, outcome: Outcome, session: Session) -> int:
     """The workload has standard output to itself, so what there is to say goes to standard error."""
     if context.json:
+        import json
+
         record = {
             "outcome": outcome.kind,
             "code": outcome.code,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,15 +13,16 @@ from enarx_drawbridge.directory_form import DIRECTORY_TYPE, Entry, directory_jso
 from enarx_keep.channel import encode
 
 if TYPE_CHECKING:
-    from enarx_deploy.models import Package
+    from enarx_deploy.models import Package, PackageFile
 
 _Node = tuple[str, bytes]
+_File = tuple[bytes, Entry]
 
 
 def messages(package: Package) -> Iterator[bytes]:
     """The package as messages. Raises PackageError if its tree is not what its digest names."""
     root = Path(package.root)
-    files = {file.path: (root / file.path).read_bytes() for file in package.files}
+    files = {file.path: _file(file, (root / file.path).read_bytes()) for file in package.files}
     nodes, entry = _directory("", files)
     if entry.sha256 != package.digest:
         raise PackageError(
@@ -45,19 +47,23 @@ def mount(host_path: Path, guest_path: str) -> Iterator[bytes]:
         yield content
 
 
-def _directory(path: str, files: dict[str, bytes]) -> tuple[list[_Node], Entry]:
+def _file(file: PackageFile, content: bytes) -> _File:
+    """A file's content and its entry: the one that was made before if it is still the same file."""
+    same = file.digests and f"sha256:{hashlib.sha256(content).hexdigest()}" == file.sha256
+    return content, Entry(file.digests, file.size, file.type) if same else entry_of(content, media_type(file.path))
+
+
+def _directory(path: str, files: dict[str, _File]) -> tuple[list[_Node], Entry]:
     """The nodes of a directory, itself first, and its entry."""
     below: list[_Node] = []
     entries: dict[str, Entry] = {}
     for name in sorted({key.partition("/")[0] for key in files}):
         place = f"{path}/{name}" if path else name
         if name in files:
-            entries[name] = entry_of(files[name], media_type(name))
-            below.append((place, files[name]))
+            content, entries[name] = files[name]
+            below.append((place, content))
         else:
-            inside = {
-                key.removeprefix(f"{name}/"): content for key, content in files.items() if key.startswith(f"{name}/")
-            }
+            inside = {key.removeprefix(f"{name}/"): file for key, file in files.items() if key.startswith(f"{name}/")}
             nodes, entries[name] = _directory(place, inside)
             below += nodes
     content = directory_json(entries)

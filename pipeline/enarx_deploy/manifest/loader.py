@@ -13,8 +13,7 @@ import tomli
 import tomli_w
 
 from enarx_deploy.errors import ManifestError
-from enarx_deploy.manifest import overrides as settings
-from enarx_deploy.manifest import rules, shape
+from enarx_deploy.manifest import rules
 from enarx_deploy.manifest.faults import Fault
 from enarx_deploy.manifest.types import Manifest
 from enarx_toml import positions
@@ -70,7 +69,7 @@ def parse(text: bytes, file: str, overrides: Sequence[str] = ()) -> Loaded:
     _require_size(text, file)
     decoded = _decode(text, file)
     table = _parse_toml(decoded, file)
-    origins, errors = settings.apply(table, overrides)
+    origins, errors = _override(table, overrides)
     manifest, faults = _check(table)
     errors += _located(faults, decoded, file, origins)
     if errors:
@@ -119,8 +118,26 @@ def _parse_toml(text: str, file: str) -> dict[str, Any]:
     return table
 
 
+def _override(table: dict[str, Any], arguments: Sequence[str]) -> tuple[dict[positions.Path, str], list[ManifestError]]:
+    if not arguments:
+        return {}, []
+    from enarx_deploy.manifest import overrides
+
+    return overrides.apply(table, arguments)
+
+
 def _check(table: dict[str, Any]) -> tuple[Manifest, list[Fault]]:
     """The manifest made of the parts that have the right shape, and all that is wrong with the table."""
+    try:
+        manifest = msgspec.convert(table, Manifest)
+    except msgspec.ValidationError:
+        return _check_in_parts(table)
+    return manifest, list(rules.faults(manifest, table))
+
+
+def _check_in_parts(table: dict[str, Any]) -> tuple[Manifest, list[Fault]]:
+    from enarx_deploy.manifest import shape
+
     faults = list(shape.faults(table))
     misshapen = {fault.path[0] for fault in faults}
     if misshapen & {"files", "network"}:
