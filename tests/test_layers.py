@@ -54,6 +54,7 @@ FOR_SOME = {
         "package_attachments",
         "reference",
         "staging",
+        "drawbridge_client",
     },  # what is fetched is a package, checked as one
 }
 
@@ -71,6 +72,7 @@ STOREYS = (
         "wasm_opt",
         "lint",
         "watch",
+        "drawbridge_client",
         "plain_files",
         "staging",
         "package_tree",

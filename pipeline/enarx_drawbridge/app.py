@@ -6,6 +6,7 @@
     GET, PUT, DELETE  /{user}/{repository}/_tag/{tag}         an entry, or a JWS with one in it
     GET, PUT          /{user}/{repository}/_tag/{tag}/tree/…  a node: a directory or a file
     any               /health                                 200, empty
+    GET               /.well-known/oauth-protected-resource   whose tokens are believed (RFC 9728)
 
 HEAD is answered where GET is. What is answered has Content-Digest, Content-Length and Content-Type, and what is put
 must have them; a body's own bytes are what digests are of. 201 says that something is new, 200 that the very same was
@@ -70,6 +71,8 @@ PATIENCE: Final = timedelta(seconds=30)
 """Within which a body must have come, were it empty."""
 SLOWEST: Final = 16 * 1024
 """Bytes of a body for each of which further seconds are given, one."""
+METADATA: Final = "/.well-known/oauth-protected-resource"
+SCOPES: Final = ("manage:drawbridge_users", "manage:drawbridge_repositories", "manage:drawbridge_tags")
 UNLIMITED: Final = frozenset({("GET", "/health"), ("HEAD", "/health")})
 
 _API: Final = re.compile(r"/api/v([^/]*)(/.*)?", re.DOTALL)
@@ -169,6 +172,8 @@ async def _answer(request: Request) -> Response:
     path = request.scope["path"]
     if path == "/health":
         return Response()
+    if path == METADATA:
+        return _metadata(request.app.state.service.policy)
     handlers, parts = _route(path)
     handler = handlers.get("GET" if request.method == "HEAD" else request.method)
     if handler is None:
@@ -196,6 +201,20 @@ def _route(path: str) -> tuple[Mapping[str, Handler], list[str]]:
     if not shape:
         raise NotFound(f"Route `{path[:200]}` not found")
     return _HANDLERS[shape], parts
+
+
+def _metadata(policy: Policy) -> Response:
+    oidc = policy.oidc
+    if oidc is None:
+        raise NotFound("This registry believes no token")
+    client = {"client_id": oidc.client_id} if oidc.client_id else {}
+    document = {
+        "resource": oidc.audience,
+        "authorization_servers": [oidc.issuer],
+        "scopes_supported": SCOPES,
+        "bearer_methods_supported": ["header"],
+    }
+    return _content(msgspec.json.encode(document | client), JSON_TYPE)
 
 
 async def _get_user(asked: Asked) -> Response:

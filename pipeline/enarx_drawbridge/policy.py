@@ -3,8 +3,9 @@
 [oidc]                               # without it nobody can write, nor read what is private by a token
 issuer = "https://auth.example.org"
 audience = "https://drawbridge.example.org"
-token = "jwt"                        # the default; "userinfo" asks the issuer about every token (Drawbridge 0.2)
+verify = "jwt"                       # the default; "userinfo" asks the issuer about every token (Drawbridge 0.2)
 algorithms = ["RS256", "ES256"]      # the default
+client_id = "abc"                    # of the public client with which users log in, told to whoever asks
 
 [keeps]                              # Keeps with a certificate may fetch the package that it names
 roots = "steward.pem"                # the Steward's root, beside this file or an absolute path
@@ -62,6 +63,7 @@ class Oidc(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     audience: str = ""
     verify: Literal["jwt", "userinfo"] = "jwt"
     algorithms: Annotated[tuple[Algorithm, ...], Meta(min_length=1)] = ("RS256", "ES256")
+    client_id: Annotated[str, Meta(max_length=256)] = ""
 
 
 class Keeps(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -163,14 +163,17 @@ class Store:
     def put_tag(self, repository: Repository, tag: str, type_: str, body: bytes, root: Entry) -> bool:
         """Name a tree. It is seen at once if the tree is there, and else when its last node has come.
 
-        Whether it is new. Raises `Conflict`, `Forbidden`, `Malformed`.
+        Whether it is new, or was yanked and is no more. Raises `Conflict`, `Forbidden`, `Malformed`.
         """
         with self._database.transaction() as cursor:
             begun = self._database.tag(repository.id, tag)
             if begun is not None and begun.whole:
-                if (begun.type, begun.body) != (type_, body) or begun.yanked:
+                if (begun.type, begun.body) != (type_, body):
                     raise Conflict("Already exists")
-                return False
+                if begun.yanked:
+                    again = "UPDATE tags SET yanked = '' WHERE repository = ? AND tag = ?"
+                    cursor.execute(again, (repository.id, tag))
+                return bool(begun.yanked)
             if begun is None:
                 self._require_place_for_a_tag(cursor, repository.user)
             row = (repository.id, tag, type_, body, encode(root), 0, "", int(self._clock()))

@@ -14,6 +14,7 @@ import socket
 import sys
 import time
 from pathlib import Path
+from urllib.parse import parse_qsl
 
 import jwt
 import uvicorn
@@ -58,7 +59,7 @@ def userinfo(request: Request) -> Response:
 
 
 async def device(request: Request) -> Response:
-    form = dict((await request.form()).items())
+    form = dict(parse_qsl((await request.body()).decode()))
     if form.get("client_id") != CLIENT:
         return JSONResponse({"error": "invalid_client"}, status_code=401)
     code, user_code = secrets.token_urlsafe(), secrets.token_hex(4).upper()
@@ -85,7 +86,7 @@ def activate(request: Request) -> Response:
 
 
 async def token(request: Request) -> Response:
-    form = dict((await request.form()).items())
+    form = dict(parse_qsl((await request.body()).decode()))
     if form["grant_type"] == "refresh_token":
         if form["refresh_token"] not in refresh_tokens:
             return JSONResponse({"error": "invalid_grant"}, status_code=400)

@@ -42,6 +42,8 @@ COMMANDS = {
     "renew": "Give running Keeps new certificates; connections stay up.",
     "stop": "Stop Keeps.",
     "steward": "Run the Steward: it appraises evidence and issues certificates.",
+    "user": "Log in at a Drawbridge, and register a user's name there.",
+    "repo": "Make and show repositories of a Drawbridge.",
     "drawbridge": "Run a registry of packages, in Drawbridge's protocol.",
     "plugins": "List the plugins, what they bring, and why one failed to load.",
     "platform": "Show what this machine offers for each backend.",

@@ -1,0 +1,59 @@
+"""Speaking to a Drawbridge with the user's login, as commands and the registry provider do.
+
+`ENARX_INSECURE_AUTH_TOKEN` is a token that goes before any login, `ENARX_CREDENTIAL_HELPER` a program that has the
+tokens, `ENARX_CA_BUNDLE` a PEM file with the only roots that are believed: all three as in Enarx.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from enarx_deploy import paths
+from enarx_deploy.errors import NotPublished, PackageError, RegistryError
+from enarx_drawbridge.client.errors import ClientFault, Damaged, NotThere, Withdrawn
+from enarx_drawbridge.errors import Malformed
+
+if TYPE_CHECKING:
+    from enarx_drawbridge.client.connection import Connection
+    from enarx_drawbridge.client.logins import Logins
+
+TOKEN = "ENARX_INSECURE_AUTH_TOKEN"  # noqa: S105 — the name of a variable
+HELPER = "ENARX_CREDENTIAL_HELPER"
+ROOTS = "ENARX_CA_BUNDLE"
+
+
+def logins() -> Logins:
+    """The user's logins. Raises UsageError if others can write there."""
+    from enarx_drawbridge.client.logins import Logins
+
+    return Logins(paths.state_dir("logins"), os.environ.get(HELPER, ""))
+
+
+@contextlib.contextmanager
+def connected(host: str, *, in_clear: bool = False, not_there: str = "") -> Iterator[Connection]:
+    """A connection; what goes wrong on it is an error of ours. `not_there` says what to do where nothing is found.
+
+    Raises NotPublished, PackageError, RegistryError.
+    """
+    from enarx_drawbridge.client import connection
+
+    roots = os.environ.get(ROOTS)
+    place = connection.Place(host, in_clear, Path(roots) if roots else None, os.environ.get(TOKEN, ""))
+    try:
+        with connection.connected(place, logins()) as opened:
+            yield opened
+    except Withdrawn as fault:
+        hint = "whoever has its digest can still name it: …@sha256:HEX"
+        raise NotPublished(f"{fault}: {fault.reason}", hint=hint) from fault
+    except NotThere as fault:
+        raise NotPublished(str(fault), hint=fault.hint or not_there) from fault
+    except Damaged as fault:
+        raise PackageError(str(fault), hint=fault.hint) from fault
+    except Malformed as fault:
+        raise RegistryError(f"{host} does not answer as a Drawbridge: {fault}") from fault
+    except ClientFault as fault:
+        raise RegistryError(str(fault), hint=fault.hint) from fault

@@ -1,0 +1,1 @@
+"""A client of Drawbridge: what it asks a registry and a provider of identities, and how it keeps logins."""
