@@ -115,7 +115,7 @@ def test_what_is_published_does_not_change_and_may_be_published_again(owner, pac
     assert owner.get("testuser/hello/_tag/4.0.0").content == package.tag
 
 
-def test_a_yanked_tag_is_gone_and_its_tree_is_still_there_for_whoever_has_the_digest(owner, server, provider, package):
+def test_a_yanked_tag_is_gone_until_it_is_put_again_and_its_tree_is_still_there(owner, server, provider, package):
     owner.publish(package, "5.0.0")
     stranger = server.client(provider.token("stranger|1"))
     assert stranger.ask("DELETE", "testuser/hello/_tag/5.0.0").status_code == 401
@@ -125,7 +125,8 @@ def test_a_yanked_tag_is_gone_and_its_tree_is_still_there_for_whoever_has_the_di
     got = server.client().get("testuser/hello/_tag/5.0.0")
     assert (got.status_code, got.text) == (410, "Yanked: it leaks")
     assert server.client().get("testuser/hello/_tag/5.0.0/tree").status_code == 200
-    assert owner.put("testuser/hello/_tag/5.0.0", package.tag, ENTRY_TYPE).status_code == 409
+    assert owner.put("testuser/hello/_tag/5.0.0", package.tag, ENTRY_TYPE).status_code == 201
+    assert server.client().get("testuser/hello/_tag/5.0.0").status_code == 200
     assert owner.ask("DELETE", "testuser/hello/_tag/5.0.9").status_code == 404
 
 
