@@ -14,7 +14,7 @@ import sys
 import sysconfig
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -60,6 +60,27 @@ def by_npm(name: str, project: Project | None = None) -> str | None:
     """A program that an npm package brings: the project's own, else one on PATH, else the one kept for this program."""
     *own, kept = [shutil.which(name, path=folder / ".bin") for folder in node_packages(project)]
     return next((found for found in (*own, shutil.which(name), kept) if found), None)
+
+
+class InDistribution(NamedTuple):
+    """A file that an installed PyPI package brings, and the package's version."""
+
+    path: Path
+    version: str
+
+
+def in_distribution(name: str, file: str = "") -> InDistribution | None:
+    """A file of an installed package, relative to where packages are; None where one of the two is not there.
+
+    Found by its folder of metadata: importing `importlib.metadata` takes longer than recognising an unchanged project.
+    """
+    spelled = name.replace("-", "_").lower()
+    for place in filter(None, sys.path):
+        for folder in Path(place).glob(f"{spelled}-*.dist-info"):
+            path = Path(place, file)
+            if path.exists():
+                return InDistribution(path, folder.name.removesuffix(".dist-info").rpartition("-")[2])
+    return None
 
 
 def pypi_package(name: str, *requirements: str) -> MissingTool:

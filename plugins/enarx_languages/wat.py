@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from enarx_deploy import tools
 from enarx_deploy.errors import BuildError
 from enarx_deploy.hookspecs import hookimpl
 from enarx_deploy.protocols import MissingTool, Progress, Tool, Toolchain
@@ -37,7 +37,8 @@ class Wat:
         return f"{text.name} is here" if text.is_file() else None
 
     def find(self) -> Tool | MissingTool:
-        return Tool(command=(), version=f"wasmtime {metadata.version('wasmtime')}")
+        engine = tools.in_distribution("wasmtime")
+        return Tool(command=(), version=f"wasmtime {engine.version}" if engine else "wasmtime")
 
     def inputs(self, project: Project) -> Sequence[Path]:
         return [_text(project)]

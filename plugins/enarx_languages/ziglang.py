@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from importlib import metadata
 from pathlib import Path
 
 from enarx_deploy import paths, tools
@@ -32,12 +31,11 @@ def environment(progress: Progress, *, first_build: str = "") -> dict[str, str]:
 
 
 def _package(words: tuple[str, ...]) -> Tool | None:
-    try:
-        version = metadata.version("ziglang")
-    except metadata.PackageNotFoundError:
+    installed = tools.in_distribution("ziglang")
+    if installed is None:
         return None
     # -P: a file of the project must not be imported in the place of a module
-    return Tool(command=(sys.executable, "-P", "-m", "ziglang", *words), version=f"zig {version} (PyPI)")
+    return Tool(command=(sys.executable, "-P", "-m", "ziglang", *words), version=f"zig {installed.version} (PyPI)")
 
 
 def _installed(words: tuple[str, ...]) -> Tool | None:

@@ -143,4 +143,5 @@ def nothing_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("PATH", str(place))
     monkeypatch.setenv("ENARX_DEPLOY_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr("sysconfig.get_path", lambda _name: str(place))
+    monkeypatch.setattr(tools, "in_distribution", lambda *_words: None)
     return place

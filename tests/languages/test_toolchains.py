@@ -5,12 +5,11 @@ import shutil
 import stat
 import sys
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
 
 import pytest
 
-from enarx_deploy import wasm
+from enarx_deploy import tools, wasm
 from enarx_deploy.errors import BuildError
 from enarx_deploy.project import Project, load_project
 from enarx_deploy.protocols import MissingTool, Tool, Toolchain
@@ -197,10 +196,7 @@ def script(path: Path, text: str) -> None:
 def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A machine without any C compiler: the only directory on PATH, empty, and no ziglang."""
 
-    def version(name: str) -> str:
-        raise metadata.PackageNotFoundError(name)
-
-    monkeypatch.setattr(metadata, "version", version)
+    monkeypatch.setattr(tools, "in_distribution", lambda *_words: None)
     monkeypatch.setattr(c_family, "_WASI_SDK", str(tmp_path / "no-sdk"))
     monkeypatch.delenv("WASI_SDK_PATH", raising=False)
     place = tmp_path / "bin"
