@@ -21,7 +21,7 @@ class Host:
     def control_fd(self) -> int:
         """A stream socket to the Keep's `control_read` and `control_write`. It is closed with the host half."""
     def attach_socket(self, file: int, fd: int) -> None:
-        """A connected socket becomes entry `file`; a duplicate is used."""
+        """A connected socket becomes entry `file`; a duplicate is used. This and what follows: also while it runs."""
     def attach_source(self, file: int, fd: int) -> None:
         """Something to read from becomes entry `file`; a duplicate is used."""
     def attach_sink(self, file: int, fd: int) -> None:
@@ -29,7 +29,7 @@ class Host:
     def attach_listener(self, file: int, fd: int) -> None:
         """A listening socket becomes entry `file`; a duplicate is used."""
     def start(self) -> None:
-        """Start moving bytes. Nothing can be attached afterwards."""
+        """Start moving bytes."""
     def answer_connection(self, grant: int, fd: int) -> None:
         """The Keep's request for a connection of the manifest's grant: here it is; a duplicate is used.
 
@@ -73,6 +73,8 @@ class Credentials:
         Raises RuntimeError, and changes nothing, unless it is of the key that waits, leads to `root` (DER), which is
         that of the first certificate, is valid now and is for TLS servers.
         """
+    def is_by_issuer(self, message: bytes, signature: bytes) -> bool:
+        """Whether the issuer of the certificate signed the message: ECDSA with SHA-256 on P-256, in DER."""
     @property
     def root(self) -> bytes | None:
         """The root (DER) of the certificate, if there is one."""
@@ -145,6 +147,29 @@ class Guest:
         The peer must prove to be `server_name` under the compiled-in roots, or `roots` (DER), bear one of `peers`
         if there are any, and choose one of `alpn` if there are any. Raises RuntimeError.
         """
+    def reserve_files(self, files: int) -> None:
+        """The block has so many entries, of which those that were not added are nothing. After `add_*`."""
+    def dial(self, file: int, server_name: str, *, system_roots: bool, roots: list[bytes], timeout: float) -> None:
+        """Speak TLS with the peer that the host has connected to as entry `file`, before the workload runs.
+
+        The peer must prove to be `server_name`; it is shown the certificate if it asks. Raises RuntimeError.
+        """
+    def dialled_read(self, most: int, timeout: float) -> bytes:
+        """Wait for at least one and at most `most` bytes of that peer; empty at its end. Raises RuntimeError."""
+    def dialled_write(self, data: bytes, timeout: float) -> None:
+        """Send bytes to that peer. Raises RuntimeError."""
+    def hang_up(self) -> None:
+        """End that connection, if there is one."""
+    def secrets_key(self) -> bytes:
+        """Make an X25519 key that secrets are sealed to (HPKE); answers the public key, 32 bytes."""
+    def open_secret(self, name: str, info: bytes, sealed: bytes) -> None:
+        """Open a secret with that key, and keep it. Raises RuntimeError."""
+    def put_secret(self, name: str, path: bytes) -> None:
+        """Put an opened secret into the private file system, read-only. Raises RuntimeError."""
+    def export_secret(self, name: str, variable: str) -> None:
+        """Put an opened secret into the environment. After `set_program`. Raises RuntimeError."""
+    def forget_secrets(self) -> None:
+        """Overwrite the key and the secrets that were opened."""
     def open_network(self, limit: int) -> int:
         """Preopen the directory of granted names, for at most `limit` connections. After `add_preopen`."""
     def grant_connection(self, name: str) -> None:

@@ -3,7 +3,7 @@
 use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
@@ -162,6 +162,10 @@ impl Credentials {
         self.0.install(chain, root).map_err(PyRuntimeError::new_err)
     }
 
+    fn is_by_issuer(&self, message: &[u8], signature: &[u8]) -> bool {
+        self.0.is_by_issuer(message, signature)
+    }
+
     #[getter]
     fn root<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
         self.0.root().map(|root| PyBytes::new(py, &root))
@@ -318,6 +322,68 @@ impl Guest {
         }))
     }
 
+    fn reserve_files(&mut self, files: u32) {
+        self.half.reserve_files(files);
+    }
+
+    #[pyo3(signature = (file, server_name, *, system_roots, roots, timeout))]
+    fn dial(
+        &mut self,
+        file: u32,
+        server_name: String,
+        system_roots: bool,
+        roots: Vec<Vec<u8>>,
+        timeout: f64,
+    ) -> PyResult<()> {
+        let how = ConnectTls {
+            server_name,
+            trust: Trust {
+                system_roots,
+                roots,
+                peers: Vec::new(),
+            },
+            alpn: Vec::new(),
+            timeout: seconds(timeout)?,
+        };
+        self.half.dial(file, how).map_err(PyRuntimeError::new_err)
+    }
+
+    fn dialled_read<'py>(&mut self, py: Python<'py>, most: usize, timeout: f64) -> PyResult<Bound<'py, PyBytes>> {
+        let read = self.half.dialled_read(most, Instant::now() + seconds(timeout)?);
+        read.map(|bytes| PyBytes::new(py, &bytes)).map_err(connection_error)
+    }
+
+    fn dialled_write(&mut self, bytes: &[u8], timeout: f64) -> PyResult<()> {
+        let written = self.half.dialled_write(bytes, Instant::now() + seconds(timeout)?);
+        written.map_err(connection_error)
+    }
+
+    fn hang_up(&mut self) {
+        self.half.hang_up();
+    }
+
+    fn secrets_key<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let public = self.half.secrets().generate().map_err(PyRuntimeError::new_err)?;
+        Ok(PyBytes::new(py, &public))
+    }
+
+    fn open_secret(&mut self, name: &str, info: &[u8], sealed: &[u8]) -> PyResult<()> {
+        let opened = self.half.secrets().open(name, info, sealed);
+        opened.map_err(PyRuntimeError::new_err)
+    }
+
+    fn put_secret(&mut self, name: &str, path: &[u8]) -> PyResult<()> {
+        self.half.put_secret(name, path).map_err(PyRuntimeError::new_err)
+    }
+
+    fn export_secret(&mut self, name: &str, variable: &str) -> PyResult<()> {
+        self.half.export_secret(name, variable).map_err(PyRuntimeError::new_err)
+    }
+
+    fn forget_secrets(&mut self) {
+        self.half.secrets().forget();
+    }
+
     fn open_network(&mut self, limit: usize) -> PyResult<u32> {
         self.half
             .open_network(limit)
@@ -424,6 +490,10 @@ fn access(writable: bool) -> Access {
     } else {
         Access::ReadOnly
     }
+}
+
+fn connection_error(fault: crate::errno::Errno) -> PyErr {
+    PyRuntimeError::new_err(fault.to_string())
 }
 
 fn mount_error(path: &[u8], fault: crate::errno::Errno) -> PyErr {

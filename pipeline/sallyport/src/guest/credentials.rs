@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustls::SignatureScheme;
 use rustls::client::ResolvesClientCert;
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::{CertificateDer, SubjectPublicKeyInfoDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
@@ -27,6 +27,8 @@ struct State {
     current: Option<Arc<CertifiedKey>>,
     /// The root (DER) of the first certificate; later ones must lead to it too.
     root: Option<Vec<u8>>,
+    /// The key that signed the certificate.
+    issuer: Option<SubjectPublicKeyInfoDer<'static>>,
 }
 
 impl Credentials {
@@ -54,15 +56,22 @@ impl Credentials {
             return Err("the certificate is of another root than the first one was".into());
         }
         let candidate = state.candidate.as_ref().ok_or("no key waits for a certificate")?;
-        chain::check(&chain, root)?;
+        let issuer = chain::check(&chain, root)?;
         let chain = chain.into_iter().map(CertificateDer::from).collect();
         let certified = candidate
             .certified(chain)
             .map_err(|fault| format!("certificate: {fault}"))?;
         state.current = Some(Arc::new(certified));
         state.root = Some(root.to_vec());
+        state.issuer = Some(issuer);
         state.candidate = None;
         Ok(())
+    }
+
+    /// Whether the issuer of the certificate that is shown signed `message` (ECDSA with SHA-256 on P-256, in DER).
+    pub fn is_by_issuer(&self, message: &[u8], signature: &[u8]) -> bool {
+        let issuer = self.state().issuer.clone();
+        issuer.is_some_and(|issuer| chain::is_signed_by(&issuer, message, signature))
     }
 
     /// Let go of the keys; what holds one overwrites it with zeroes then.

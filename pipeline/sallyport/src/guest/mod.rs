@@ -7,17 +7,21 @@ mod chain;
 mod control;
 pub mod credentials;
 pub mod descriptor;
+mod dialled;
 pub mod identity;
 mod limits;
 mod listener;
 pub mod network;
 pub mod port;
+pub mod secrets;
 mod setup;
 pub mod tls;
 mod trust;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
+
+use zeroize::Zeroize;
 
 use crate::errno::Errno;
 use crate::fs::{Limits, Tree};
@@ -28,6 +32,7 @@ use descriptor::{Descriptor, Stream, Table};
 use listener::{Handshake, Listener};
 use network::Network;
 use port::{News, Port};
+use secrets::Secrets;
 pub use setup::{ConnectTls, FileKind, ListenTls};
 pub use trust::{ClientAuth, Trust};
 
@@ -59,6 +64,9 @@ pub struct Guest {
     credentials: Credentials,
     control: Control,
     network: Option<Network>,
+    secrets: Secrets,
+    /// The connection of [`Guest::dial`].
+    dialled: Option<Stream>,
     news: Vec<News>,
     limits: limits::Told,
     /// Streams that were opened before the descriptors were made ready: slot and entry. `None` once they are.
@@ -88,6 +96,8 @@ impl Guest {
             credentials: Credentials::default(),
             control: Control::default(),
             network: None,
+            secrets: Secrets::default(),
+            dialled: None,
             news: Vec::new(),
             limits: limits::Told::default(),
             early: Some(Vec::new()),
@@ -277,6 +287,8 @@ impl Guest {
         self.handshakes.clear();
         self.listeners.clear();
         self.credentials.forget();
+        self.secrets.forget();
+        self.env.zeroize(); // where secrets may be
     }
 }
 

@@ -114,6 +114,11 @@ impl Guest {
             .map_err(|(fault, _)| format!("files[{file}]: {fault}"))
     }
 
+    /// The block has `files` entries, of which the last may be no descriptors: connections come after all of them.
+    pub fn reserve_files(&mut self, files: u32) {
+        self.files = self.files.max(files.min(self.port.slots()));
+    }
+
     /// Mount a preopened directory, which must be in the tree; its descriptor comes after those of `files`.
     pub fn add_preopen(&mut self, path: &[u8]) -> Result<u32, Errno> {
         let dir = self.tree.preopen(path, rights::DIRECTORY, rights::ALL)?;
@@ -136,7 +141,7 @@ impl Guest {
         Ok((config, how.timeout))
     }
 
-    fn connect(&mut self, slot: u32, how: ConnectTls) -> Result<Stream, String> {
+    pub(super) fn connect(&mut self, slot: u32, how: ConnectTls) -> Result<Stream, String> {
         let slot = self.opened(slot)?;
         let config = tls::client_config(&self.credentials, &how.trust, how.alpn)?;
         let session = Session::client(slot, config, &how.server_name)?;

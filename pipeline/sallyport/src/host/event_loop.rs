@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use rustix::net::{SocketFlags, accept_with, sockopt};
 
 use super::stream::{Ends, Moved, Served, Stream};
-use super::{Answer, Counters, Orders, held};
+use super::{Answer, Attachment, Counters, Orders, held};
 use crate::block::{Block, BlockError, Half};
 use crate::patience::Patience;
 
@@ -357,6 +357,7 @@ impl EventLoop {
         if std::mem::take(&mut self.accept_later) {
             self.listeners.iter_mut().for_each(|listener| listener.waiting = true);
         }
+        self.make_changes(work);
         if self.orders.stop_accepting.load(Ordering::SeqCst) {
             self.listeners.clear();
         }
@@ -373,6 +374,15 @@ impl EventLoop {
             }
         }
         self.drop_lingering();
+    }
+
+    fn make_changes(&mut self, work: &mut Vec<u32>) {
+        let asked: Vec<_> = held(&self.orders.attachments).drain(..).collect();
+        for Attachment { change, done } in asked {
+            let changed = change(self).map(|slot| work.extend(slot));
+            // Who has given up waiting needs no answer.
+            let _ = done.send(changed);
+        }
     }
 
     /// Slots whose workload is done but whose peer takes nothing are given up after a while.

@@ -1,7 +1,7 @@
 //! The host half: moves bytes between descriptors and rings, and opens nothing by itself.
 //!
-//! One thread runs [`event_loop::EventLoop`]; this module is its handle. What a Keep can reach was attached before the
-//! Keep was started, or is handed in by [`Host::answer`], so the guest can name slots but never addresses or files.
+//! One thread runs [`event_loop::EventLoop`]; this module is its handle. What a Keep can reach was attached, or is handed
+//! in by [`Host::answer`], so the guest can name slots but never addresses or files.
 
 mod event_loop;
 mod faults;
@@ -9,6 +9,7 @@ mod stream;
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -45,6 +46,7 @@ pub(crate) struct Orders {
     bell: OwnedFd,
     stop_accepting: AtomicBool,
     answers: Mutex<Vec<Answer>>,
+    attachments: Mutex<Vec<Attachment>>,
     keep_ended: AtomicBool,
     finish_by: Mutex<Option<Instant>>,
 }
@@ -53,6 +55,20 @@ impl Orders {
     fn ring(&self) {
         let _ = rustix::io::write(&self.bell, &1u64.to_ne_bytes());
     }
+}
+
+/// How long the loop may take to attach something.
+const ATTACH_LIMIT: Duration = Duration::from_secs(10);
+
+/// What is done to the loop, between two of its turns. Answers the slot that is to be served, if it is one.
+type Change = Box<dyn FnOnce(&mut EventLoop) -> Result<Option<u32>, BlockError> + Send>;
+
+/// Something to attach while the loop runs, and who waits for that.
+pub(crate) struct Attachment {
+    /// What is done.
+    pub change: Change,
+    /// Is told how it went.
+    pub done: SyncSender<Result<(), BlockError>>,
 }
 
 /// What became of a connection that the guest asked for.
@@ -95,6 +111,7 @@ impl Host {
             bell: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
             stop_accepting: AtomicBool::default(),
             answers: Mutex::default(),
+            attachments: Mutex::default(),
             keep_ended: AtomicBool::default(),
             finish_by: Mutex::default(),
         });
@@ -122,32 +139,54 @@ impl Host {
         })
     }
 
-    /// Do something to the loop before it has started.
-    fn prepare<T>(&self, change: impl FnOnce(&mut EventLoop) -> Result<T, BlockError>) -> Result<T, BlockError> {
-        match held(&self.event_loop).as_mut() {
-            Some(event_loop) => change(event_loop),
-            None => Err(BlockError::Unusable("the host half has been started".into())),
+    /// Do something to the loop: at once before it has started, else between two of its turns, which is waited for.
+    fn change(
+        &self,
+        change: impl FnOnce(&mut EventLoop) -> Result<Option<u32>, BlockError> + Send + 'static,
+    ) -> Result<(), BlockError> {
+        if let Some(event_loop) = held(&self.event_loop).as_mut() {
+            return change(event_loop).map(drop);
         }
+        let (done, answer) = sync_channel(1);
+        held(&self.orders.attachments).push(Attachment {
+            change: Box::new(change),
+            done,
+        });
+        self.orders.ring();
+        let ended = |_| BlockError::Unusable("the host half has ended".into());
+        answer.recv_timeout(ATTACH_LIMIT).map_err(ended)?
+    }
+
+    fn attach(
+        &self,
+        file: u32,
+        ends: impl FnOnce() -> Result<Ends, rustix::io::Errno> + Send + 'static,
+    ) -> Result<(), BlockError> {
+        self.change(move |event_loop| {
+            let slot = file.saturating_add(1);
+            event_loop.attach(slot, ends()?)?;
+            Ok(Some(slot))
+        })
     }
 
     /// Attach a connected socket as entry `file` of the manifest.
     pub fn attach_socket(&self, file: u32, fd: OwnedFd) -> Result<(), BlockError> {
-        self.prepare(|event_loop| event_loop.attach(file + 1, Ends::socket(fd)?))
+        self.attach(file, || Ends::socket(fd))
     }
 
     /// Attach something to read from (the workload's standard input) as entry `file`.
     pub fn attach_source(&self, file: u32, fd: OwnedFd) -> Result<(), BlockError> {
-        self.prepare(|event_loop| event_loop.attach(file + 1, Ends::source(fd)?))
+        self.attach(file, || Ends::source(fd))
     }
 
     /// Attach something to write to (the workload's standard output) as entry `file`.
     pub fn attach_sink(&self, file: u32, fd: OwnedFd) -> Result<(), BlockError> {
-        self.prepare(|event_loop| event_loop.attach(file + 1, Ends::sink(fd)?))
+        self.attach(file, || Ends::sink(fd))
     }
 
     /// Attach a listening socket as entry `file`; its connections become streams of that entry.
     pub fn attach_listener(&self, file: u32, fd: OwnedFd) -> Result<(), BlockError> {
-        self.prepare(|event_loop| event_loop.listen(file, fd))
+        self.change(move |event_loop| event_loop.listen(file, fd).map(|()| None))
     }
 
     /// Start moving bytes, on a thread of its own.

@@ -36,14 +36,18 @@ pub struct Authority {
 
 impl Authority {
     pub fn new() -> Self {
+        Self::with_key().0
+    }
+
+    /// The same, and its key.
+    pub fn with_key() -> (Self, KeyPair) {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
+        let copy = KeyPair::try_from(key.serialize_der()).unwrap();
         let root = params.self_signed(&key).unwrap();
-        Self {
-            root,
-            issuer: Issuer::new(params, key),
-        }
+        let issuer = Issuer::new(params, key);
+        (Self { root, issuer }, copy)
     }
 
     /// A certificate for a DNS name and a URI, to serve and to ask with.
