@@ -51,10 +51,11 @@ from enarx_keep import manifest as keep_manifest
 from enarx_keep.attester import certificate_table, tdx_guest
 from enarx_keep.channel import Reader
 from enarx_keep.errors import BadManifest, BadMessage, NoEvidence
-from enarx_steward import csr, renewal
+from enarx_steward import csr, release, renewal
 from enarx_steward import policy as steward_policy
 from enarx_steward.app import RenewalBody
 from enarx_steward.errors import ConfigurationError, MalformedRequest
+from enarx_steward.messages import SecretsBody
 
 CORPUS = Path(__file__).parent / "corpus"
 VECTORS = Path(__file__).parents[1] / "tests/attestation/vectors"
@@ -136,6 +137,11 @@ def messages(data: bytes) -> Iterator[object]:
         yield reader.message()
 
 
+def secrets_body(data: bytes) -> object:
+    """A request for secrets, and its key."""
+    return release.read_key(msgspec.json.decode(data, type=SecretsBody).key)
+
+
 SNP = ("snp/*/report.bin",)
 SGX = ("sgx/*/quote.bin",)
 TDX = ("tdx/*/quote.bin",)
@@ -195,6 +201,7 @@ TARGETS: dict[str, Target] = {
         lambda data: list(offers({"collateral.json": data})), (RefusedCollateral,), COLLATERAL, 1 << 16
     ),
     "retry-after": Target(lambda data: retry_after(data.decode("latin-1"), datetime(2026, 6, 1, tzinfo=UTC)), ()),
+    "steward-secrets": Target(secrets_body, (*JSON_ERRORS, MalformedRequest)),
     "steward-body": Target(lambda data: msgspec.json.decode(data, type=RenewalBody), JSON_ERRORS),
     "steward-renewal": Target(lambda data: renewal.read((data, data)), (MalformedRequest,), ("roots/*.der",), 4096),
     "keep-manifest": Target(keep_manifest.read, (BadManifest,)),

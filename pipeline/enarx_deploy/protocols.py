@@ -189,6 +189,35 @@ class Issuer(Protocol):
         """Have the evidence appraised and the certificate issued. Raises StewardError, VerificationRefused."""
 
 
+class SecretsRequest(msgspec.Struct, frozen=True):
+    """What a Keep sends to get secrets: their names, a key to seal them to (DER), and evidence for that key.
+
+    The other fields are as in `CertificateRequest`.
+    """
+
+    names: tuple[str, ...]
+    key: bytes
+    evidence_kind: str
+    evidence: bytes
+    endorsements: Mapping[str, bytes] = {}
+    package: str | None = None
+
+
+class ReleasedSecrets(msgspec.Struct, frozen=True):
+    """Secrets by name, sealed so that only the Keep can open them, and the Steward's signature over all of it."""
+
+    sealed: Mapping[str, bytes]
+    signature: bytes
+
+
+@runtime_checkable
+class SecretsIssuer(Protocol):
+    """An issuer that also holds secrets for Keeps. One that does not lacks this method."""
+
+    def release(self, location: IssuerLocation, challenge: Challenge, request: SecretsRequest) -> ReleasedSecrets:
+        """Have the evidence appraised and the secrets sealed. Raises StewardError, VerificationRefused."""
+
+
 class IssuerLocation(msgspec.Struct, frozen=True):
     """An issuer that can be used: its URL ("" where it has none) and its root certificate (PEM), which the Keep pins.
 

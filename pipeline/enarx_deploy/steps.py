@@ -26,7 +26,7 @@ from enarx_deploy.models import (
 )
 from enarx_deploy.protocols import MissingTool
 from enarx_deploy.stages.compile import source_digests
-from enarx_deploy.stages.provision_tls import speaks_tls
+from enarx_deploy.stages.provision_tls import needs_certificate
 
 if TYPE_CHECKING:
     from enarx_deploy.plugin_manager import PluginManager
@@ -192,7 +192,7 @@ def _deployment_usable(work: Work, deployment: Deployment) -> bool:
     status = work.keep(deployment)
     if status is None or status.state not in ("starting", "running"):
         return False
-    return status.state == "starting" or not speaks_tls(work.project) or _certified(work, deployment, status)
+    return status.state == "starting" or not needs_certificate(work.project) or _certified(work, deployment, status)
 
 
 def _certified(work: Work, deployment: Deployment, status: KeepStatus) -> bool:

@@ -6,6 +6,7 @@ raw bytes. Both ends use this module; what the Keep receives is hostile and boun
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable
 from typing import Any
@@ -72,3 +73,21 @@ def field(message: Message, name: str, kind: type[Any]) -> Any:
     if type(value) is not kind:
         raise BadMessage(f"message {message['type']!r}: {name} is not of type {kind.__name__}")
     return value
+
+
+def data(message: Message, name: str) -> bytes:
+    """A field of bytes. Raises BadMessage."""
+    return decoded(field(message, name, str), f"message {message['type']!r}: {name}")
+
+
+def decoded(text: object, what: str) -> bytes:
+    """Bytes as they travel in a message: base64. Raises BadMessage that names `what`."""
+    try:
+        return base64.b64decode(text, validate=True)  # type: ignore[arg-type]
+    except (TypeError, ValueError) as error:
+        raise BadMessage(f"{what} is not base64") from error
+
+
+def encoded(content: bytes) -> str:
+    """The same, the other way."""
+    return base64.b64encode(content).decode()

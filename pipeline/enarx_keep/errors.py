@@ -23,6 +23,10 @@ class BadManifest(KeepFault):
     """The package's Enarx.toml asks for something that a Keep does not know."""
 
 
+class SecretsRefused(KeepFault):
+    """The Steward does not release the secrets that the manifest names, or it is not the Steward that answers."""
+
+
 class NoEvidence(KeepFault):
     """The platform gives no evidence, or not the kind that was asked for. `hint` says what to do."""
 

@@ -6,12 +6,9 @@ stays in use until the new one has its certificate; where that is refused, nothi
 
 from __future__ import annotations
 
-import base64
-from typing import Any
-
 from enarx_keep.attester.choice import Chosen
 from enarx_keep.binding import report_data
-from enarx_keep.channel import Message, decode, encode, field
+from enarx_keep.channel import Message, data, decode, decoded, encode, encoded, field
 from enarx_keep.errors import BadMessage, KeepFault
 from enarx_sallyport import Credentials
 
@@ -33,27 +30,18 @@ class Identity:
         public_key = self._credentials.generate()
         extensions = [_ENARX_EXTENSIONS[kind]] if kind in _ENARX_EXTENSIONS else []
         request = self._credentials.certificate_request(extensions)
-        data = report_data(
-            nonce=_bytes(challenge, "nonce"),
+        commitment = report_data(
+            nonce=data(challenge, "nonce"),
             public_key=public_key,
             package=self._package,
             audience=field(challenge, "audience", str),
         )
-        evidence = self._attester.source.evidence(self._package, data)
-        message: Message = {
-            "type": "request",
-            "csr": _text(request),
-            "kind": kind,
-            "evidence": _text(evidence.document),
-        }
-        if evidence.endorsements:
-            message["endorsements"] = {name: _text(content) for name, content in evidence.endorsements.items()}
-        return message
+        return {"type": "request", "csr": encoded(request), **self._attester.shown(self._package, commitment)}
 
     def install(self, certificate: Message) -> None:
         """Use the certificate from now on. Raises KeepFault, RuntimeError if it is not one to use."""
-        chain = [_decoded(one, certificate, "chain") for one in field(certificate, "chain", list)]
-        self._credentials.install(chain, _bytes(certificate, "root"))
+        chain = [decoded(one, "message 'certificate': chain") for one in field(certificate, "chain", list)]
+        self._credentials.install(chain, data(certificate, "root"))
 
     def answer(self, text: bytes) -> bytes:
         """Answer a message that came while the workload runs; a fault is told, and is not the Keep's end.
@@ -78,18 +66,3 @@ class Identity:
                 return {"type": "installed"}
             case other:
                 raise BadMessage(f"a running Keep takes no message {other!r}")
-
-
-def _bytes(message: Message, name: str) -> bytes:
-    return _decoded(field(message, name, str), message, name)
-
-
-def _decoded(text: Any, message: Message, name: str) -> bytes:
-    try:
-        return base64.b64decode(text, validate=True)
-    except (TypeError, ValueError) as error:
-        raise BadMessage(f"message {message['type']!r}: {name} is not base64") from error
-
-
-def _text(data: bytes) -> str:
-    return base64.b64encode(data).decode()

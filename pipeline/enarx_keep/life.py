@@ -4,7 +4,8 @@
 2. The host names a kind of evidence, which must be the one that is found, and a package, which it sends; the package
    is checked against its digest.
 3. The module is compiled, or taken from the cache.
-4. If the workload speaks TLS: answer the challenge with a key's evidence, check the certificate and install it.
+4. If the workload speaks TLS or has secrets: answer the challenge with a key's evidence, check the certificate and
+   install it. Then the same for the secrets, with a key of their own.
 5. Open what the manifest lists.
 6. The second step of the jail; then link the module, and tell the host that the workload runs.
 7. Run it, renew the certificate whenever the host brings a challenge, deliver its last words, and tell the host how
@@ -28,6 +29,7 @@ from enarx_keep.attester.machine import Machine
 from enarx_keep.channel import Message, Reader, encode, field
 from enarx_keep.errors import BadManifest, BadMessage, BadPackage, KeepFault, LimitMet
 from enarx_keep.identity import Identity
+from enarx_keep.secrets import Claim
 from enarx_sallyport import Guest, check_wasmtime, limit_time, link
 
 _UNPROTECTED = ("nil",)
@@ -88,10 +90,15 @@ class _Keep:
         if self._kept is not None:
             os.close(self._kept.descriptor)
         self._phase("module")
-        if own.needs_certificate:
-            self._obtain_certificate(digest)
+        identity = self._obtain_certificate(digest) if own.needs_certificate else None
+        if identity is not None:
             self._phase("identity")
+        if own.secrets:
+            self._obtain_secrets(digest, own)
+            self._phase("secrets")
         self._open(own, files)
+        if identity is not None:
+            self._guest.serve_control(identity.answer)  # from here on, the control stream is not read any more
         if own.has_deadline:
             limit_time(self._guest, engine, time=own.time, cpu_time=own.cpu_time)
         if place.can_be_jailed:
@@ -121,12 +128,19 @@ class _Keep:
     def _tell(self, message: Message) -> None:
         self._guest.control_write(encode(message))
 
-    def _obtain_certificate(self, digest: str) -> None:
+    def _obtain_certificate(self, digest: str) -> Identity:
         identity = Identity(self._guest.credentials, digest, self._attester)
         self._tell({"type": "ready"})
         self._tell(identity.request(self._expect("challenge")))
         identity.install(self._expect("certificate"))
-        self._guest.serve_control(identity.answer)
+        return identity
+
+    def _obtain_secrets(self, digest: str, own: manifest.Manifest) -> None:
+        names = [secret.name for secret in own.secrets]
+        claim = Claim(self._guest, digest, self._attester, names)
+        self._tell({"type": "needs", "secrets": names})
+        self._tell(claim.request(self._reader.message()))
+        claim.take(self._reader.message())
 
     def _open(self, own: manifest.Manifest, files: package.Files) -> None:
         self._guest.limit_descriptors(own.descriptors)
@@ -134,6 +148,7 @@ class _Keep:
             self._add(entry, files)
         self._guest.limit_filesystem(own.filesystem_bytes)
         preopens = [self._mount_asset(asset, files) for asset in own.assets]
+        preopens += [self._put_secret(secret) for secret in own.secrets if secret.file]
         preopens += [self._mount_copy() for _ in range(self._granted("mounts", int) or 0)]
         for path in dict.fromkeys(preopens):
             self._guest.add_preopen(path.encode())
@@ -143,6 +158,10 @@ class _Keep:
         argv = own.argv() if args is None else [manifest.ARGV0, *map(str, args)]
         environ = own.environ() + [f"{name}={value}" for name, value in (self._granted("env", dict) or {}).items()]
         self._guest.set_program([word.encode() for word in argv], [word.encode() for word in environ])
+        for secret in own.secrets:
+            if secret.env:
+                self._guest.export_secret(secret.name, secret.env)
+        self._guest.forget_secrets()
 
     def _granted(self, name: str, kind: type[Any]) -> Any:
         """What the host adds to the manifest, where a backend lets it. Refused elsewhere: it is not measured."""
@@ -228,6 +247,11 @@ class _Keep:
                 if parent.is_relative_to(guest_path):
                     self._guest.insert_directory(str(parent).encode(), writable=writable)
             self._guest.insert_file(str(place).encode(), content, writable=writable)
+
+    def _put_secret(self, secret: manifest.Secret) -> str:
+        """Put the secret where the workload reads it; answers the directory to preopen."""
+        self._guest.put_secret(secret.name, secret.file.encode())
+        return str(PurePosixPath(secret.file).parent)
 
     def _mount_copy(self) -> str:
         """A host directory that `run --dir` copies in: its files, then their end."""

@@ -79,6 +79,14 @@ class Asset(NamedTuple):
     writable: bool
 
 
+class Secret(NamedTuple):
+    """What the Steward is to release, and where the workload finds it; "" where it does not."""
+
+    name: str
+    file: str
+    env: str
+
+
 class Manifest(NamedTuple):
     """What the workload gets."""
 
@@ -86,6 +94,7 @@ class Manifest(NamedTuple):
     env: Mapping[str, str] = MappingProxyType({})
     files: tuple[File, ...] = ()
     assets: tuple[Asset, ...] = ()
+    secrets: tuple[Secret, ...] = ()
     network: Network | None = None
     memory_bytes: int = 4 << 30
     filesystem_bytes: int = 64 << 20
@@ -95,9 +104,16 @@ class Manifest(NamedTuple):
 
     @property
     def needs_certificate(self) -> bool:
-        """Whether a socket speaks TLS: one that listens serves the certificate, one that connects can show it."""
+        """Whether a socket speaks TLS: one that listens serves the certificate, one that connects can show it.
+
+        With secrets too: the Keep believes whom its certificate is from.
+        """
         granted = self.network.destinations if self.network else ()
-        return any(file.tls for file in self.files) or any(destination.tls for destination in granted)
+        return (
+            bool(self.secrets)
+            or any(file.tls for file in self.files)
+            or any(destination.tls for destination in granted)
+        )
 
     @property
     def has_deadline(self) -> bool:
@@ -135,6 +151,7 @@ def _manifest(tables: dict[str, Any]) -> Manifest:
         env={_text(name): _text(value) for name, value in tables.get("env", {}).items()},
         files=tuple(_file(entry, tables.get("tls", {})) for entry in tables.get("files", ())),
         assets=tuple(_asset(entry) for entry in package.get("assets", ())),
+        secrets=tuple(_secret(entry) for entry in _array(tables.get("secrets", ()))),
         network=_network(tables["network"], tables.get("tls", {})) if "network" in tables else None,
         memory_bytes=_size(resources.get("memory", "4 GiB")),
         filesystem_bytes=_size(resources.get("filesystem", "64 MiB")),
@@ -209,6 +226,15 @@ def _array(value: Any) -> Any:
 
 def _asset(entry: dict[str, Any]) -> Asset:
     return Asset(guest=_text(entry["guest"]), writable=entry.get("writable", False) is True)
+
+
+def _secret(entry: dict[str, Any]) -> Secret:
+    if not entry.keys() <= {"name", "file", "env"} or not entry.keys() & {"file", "env"}:
+        raise BadManifest(f"Enarx.toml: [[secrets]] has keys that this Keep does not know: {', '.join(entry)}")
+    variable = _text(entry.get("env", ""))
+    if "=" in variable or "\0" in variable:
+        raise BadManifest(f"Enarx.toml: {variable!r} is not the name of a variable")
+    return Secret(name=_text(entry["name"]), file=_text(entry.get("file", "")), env=variable)
 
 
 def _text(value: Any) -> str:

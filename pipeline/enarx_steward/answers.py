@@ -12,7 +12,7 @@ from msgspec import UNSET
 from starlette.responses import Response
 
 from .appraisal import Appraisal
-from .errors import MalformedRequest, Overloaded, Refused, StewardFault, Unattested, Unavailable
+from .errors import MalformedRequest, Overloaded, Refused, SecretUnreadable, StewardFault, Unattested, Unavailable
 from .messages import Problem
 
 RETRY_AFTER: Final = timedelta(seconds=30)
@@ -43,6 +43,7 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
             Kind(429, "rate", "This address asks too often"),
             Kind(500, "internal", "The Steward failed"),
             Kind(503, "overloaded", "Too many challenges are open"),
+            Kind(503, "secret", "The Steward cannot read a secret"),
             Kind(503, "unavailable", "The Steward's database cannot be used"),
         )
     }
@@ -52,6 +53,7 @@ _OF_FAULT: Final[Mapping[type[StewardFault], str]] = {
     MalformedRequest: "malformed",
     Refused: "refused",
     Overloaded: "overloaded",
+    SecretUnreadable: "secret",
     Unavailable: "unavailable",
 }
 _OF_STATUS: Final = {
@@ -96,7 +98,7 @@ def fault(path: str, why: StewardFault) -> Response:
         checks=why.failed if isinstance(why, Refused) else UNSET,
         appraisal=_appraisal(why) if isinstance(why, Refused) else UNSET,
     )
-    return _problem(problem, _retry_after() if isinstance(why, Overloaded | Unavailable) else {})
+    return _problem(problem, _retry_after() if isinstance(why, Overloaded | SecretUnreadable | Unavailable) else {})
 
 
 def error(path: str, status: int, headers: Mapping[str, str] | None = None) -> Response:

@@ -9,6 +9,8 @@
                            "signatures"?: [bytes]}
                           -> {"chain": [leaf, …, root], "appraisal": {"ok", "kind", "status", "claims", "checks"}}
     POST /v1/renew        the same, and {"chain"} of the certificate whose place the new one takes
+    POST /v1/secrets      {"names", "key", "nonce", "evidence", "package"?, "endorsements"?}
+                          -> {"secrets": [{"name", "sealed"}, …], "signature", "appraisal"}, see `release`
     GET  /v1/health       {"status": "ready"}; 503 while the database does not answer
     GET  /v1/log/head     {"seq", "hash", "time", "signature", "chain"}: the end of the issuance log, signed
     GET  /v1/openapi.json all of this as OpenAPI 3.1 has it
@@ -43,10 +45,10 @@ from . import answers, checkpoint, openapi
 from .ca import Authority, policy_of
 from .database import POOL_SIZE
 from .enarx_protocol import HANDLERS, MAX_BODY, MEDIA_TYPE_OUT
-from .errors import MalformedRequest, StewardFault
+from .errors import MalformedRequest, SecretUnreadable, StewardFault
 from .issuance import Steward, utc_now
 from .issuance_log import MAX_PAGE, IssuanceLog
-from .messages import CertificateBody, Health, Info, Intermediate, LogPage, RenewalBody
+from .messages import CertificateBody, Health, Info, Intermediate, LogPage, RenewalBody, SecretsBody
 from .options import Transport
 
 BODY_TIMEOUT: Final = timedelta(seconds=30)
@@ -57,7 +59,7 @@ UNLIMITED: Final = frozenset({("GET", "/"), ("HEAD", "/"), ("GET", "/v1/health")
 THREADS: Final = 2 * POOL_SIZE
 """On which requests are decided: as many as there can be connections to the database."""
 
-Posted = TypeVar("Posted", bound=CertificateBody)
+Posted = TypeVar("Posted", bound=msgspec.Struct)
 Given = ParamSpec("Given")
 Answer = TypeVar("Answer")
 
@@ -65,6 +67,7 @@ _log = logging.getLogger("enarx_steward")
 
 _certificate_body = msgspec.json.Decoder(CertificateBody)
 _renewal_body = msgspec.json.Decoder(RenewalBody)
+_secrets_body = msgspec.json.Decoder(SecretsBody)
 
 
 def make_app(
@@ -85,6 +88,7 @@ def make_app(
         Route("/v1/nonce", _nonce, methods=["POST"]),
         Route("/v1/certificate", _certificate, methods=["POST"]),
         Route("/v1/renew", _renew, methods=["POST"]),
+        Route("/v1/secrets", _secrets, methods=["POST"]),
         Route("/v1/health", _health, methods=["GET"]),
         Route("/v1/log", _log_page, methods=["GET"]),
         Route("/v1/log/head", _log_head, methods=["GET"]),
@@ -185,6 +189,22 @@ async def _certify(request: Request, asked: CertificateBody, renewed: tuple[byte
     return answers.json(certified)
 
 
+async def _secrets(request: Request) -> Response:
+    asked = await _posted(request, _secrets_body)
+    released = await _on_a_thread(
+        request,
+        _steward(request).release,
+        names=asked.names,
+        key=asked.key,
+        nonce=asked.nonce,
+        kind=asked.evidence.kind,
+        evidence=asked.evidence.data,
+        package=asked.package,
+        endorsements=asked.endorsements,
+    )
+    return answers.json(released)
+
+
 async def _health(request: Request) -> Response:
     """Ready to issue: the database answers. `GET /` says that the process lives."""
     await _on_a_thread(request, _the_log(request).head)
@@ -237,6 +257,8 @@ async def _openapi(request: Request) -> Response:  # noqa: ARG001 — starlette'
 async def _fault(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, StewardFault)  # noqa: S101 — starlette's shape
     _log.info("%s %s: %s", request.method, request.url.path, exc)
+    if isinstance(exc, SecretUnreadable):
+        _log.error("%s: %s", exc, exc.why)
     return answers.fault(request.url.path, exc)
 
 

@@ -67,6 +67,7 @@ class Appraiser:
         audience: str,
         at: datetime,
         sheet: Sheet,
+        purpose: str = PURPOSE_TLS,
     ) -> tuple[Verdict, str]:
         """Judge evidence that answers a challenge. Returns the package that it commits to, if the verdict is ok.
 
@@ -80,7 +81,7 @@ class Appraiser:
             raise MalformedRequest(
                 "the evidence names no package", hint='send the digest that it commits to as "package": "sha256:…"'
             )
-        binding = Binding(purpose=PURPOSE_TLS, nonce=nonce, spki=spki, package=package, audience=audience)
+        binding = Binding(purpose=purpose, nonce=nonce, spki=spki, package=package, audience=audience)
         return appraise(found, policy.appraisal, expected=binding), package
 
     def enarx(

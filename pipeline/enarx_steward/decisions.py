@@ -1,15 +1,16 @@
-"""What the issuance log says of a decision: which certificate was issued, or which checks refused the evidence."""
+"""What the issuance log says of a decision: what was issued or released, or which checks refused the evidence."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated, Literal
 
 import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from enarx_attestation import Verdict
 from enarx_attestation.claims_extension import KeepClaims
 
 from .errors import Refused
@@ -51,7 +52,22 @@ class NotIssued(msgspec.Struct, frozen=True, kw_only=True, tag_field="decision",
     policy_sha256: Sha256
 
 
-Decision = Issued | NotIssued
+class SecretsReleased(msgspec.Struct, frozen=True, kw_only=True, tag_field="decision", tag="released"):
+    """Secrets were released, sealed to a key."""
+
+    protocol: Protocol
+    secrets: tuple[str, ...]
+    """Their names."""
+    key_sha256: Sha256
+    """Digest of the key that they are sealed to (SubjectPublicKeyInfo)."""
+    backend: str
+    status: str
+    package: str
+    evidence_sha256: Sha256
+    policy_sha256: Sha256
+
+
+Decision = Issued | NotIssued | SecretsReleased
 
 
 def issued(certificate: bytes, claims: KeepClaims, protocol: Protocol, *, renewed: bytes | None = None) -> Issued:
@@ -71,6 +87,22 @@ def issued(certificate: bytes, claims: KeepClaims, protocol: Protocol, *, renewe
         evidence_sha256=claims.evidence_sha256,
         policy_sha256=claims.policy_sha256,
         renewal_of=None if renewed is None else hashlib.sha256(renewed).hexdigest(),
+    )
+
+
+def released(
+    names: Sequence[str], key: bytes, verdict: Verdict, package: str, evidence: bytes, policy_sha256: str
+) -> SecretsReleased:
+    """The decision to seal secrets to a key (DER)."""
+    return SecretsReleased(
+        protocol="v1",
+        secrets=tuple(names),
+        key_sha256=hashlib.sha256(key).hexdigest(),
+        backend=verdict.kind,
+        status=verdict.status,
+        package=package,
+        evidence_sha256=hashlib.sha256(evidence).hexdigest(),
+        policy_sha256=policy_sha256,
     )
 
 

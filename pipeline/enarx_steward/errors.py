@@ -6,6 +6,7 @@ StewardFault
 ├── Unattested             a good request without evidence (Enarx's protocol)            HTTP 401
 ├── Refused                evidence that was read, appraised and refused                 HTTP 403
 ├── Overloaded             too many challenges are open                                  HTTP 503
+├── SecretUnreadable       the file of a secret cannot be used, so that it cannot be released   HTTP 503
 └── Unavailable            the database cannot be used, so that nothing may be issued    HTTP 503
 """
 
@@ -57,6 +58,14 @@ class Refused(StewardFault):
 
 class Overloaded(StewardFault):
     """More challenges are open than the Steward remembers; they expire by themselves."""
+
+
+class SecretUnreadable(StewardFault):
+    """The policy names a file that is not there or not private. What is wrong with it is for the log alone."""
+
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(f"secret {name!r} cannot be read by the Steward", hint="its log says why")
+        self.why = why
 
 
 class Unavailable(StewardFault):

@@ -23,11 +23,7 @@ def give(
     4. What endorses the evidence, and the signer's key, hold for at least the policy's minimum, or for the whole
        lifetime if that is shorter.
     """
-    allowed, denied = policy.allowed_packages, policy.denied_packages
-    shown = found.package or "not named"
-    passed = sheet.check("packages.allowed", not allowed or found.package in allowed, _count(len(allowed)), shown)
-    unlisted = not denied or (found.package is not None and found.package not in denied)
-    passed &= sheet.check("packages.denied", unlisted, "on no deny-list", shown)
+    passed = check_package(policy, found, sheet)
     signed = not len(policy.signers) or bool(found.signed.keys)
     passed &= sheet.check("packages.signed", signed, _signers(policy), found.signed.objection or found.signed.keys)
     grant = policy.grant(found)
@@ -39,6 +35,15 @@ def give(
     least = min(policy.minimum_lifetime, grant.lifetime)
     passed &= sheet.check("certificate.lifetime", left >= least, f"at least {least}", left)
     return replace(grant, lifetime=left) if passed else None
+
+
+def check_package(policy: StewardPolicy, found: Workload, sheet: Sheet) -> bool:
+    """Whether the package is an allowed one, if any are listed, and not a denied one."""
+    allowed, denied = policy.allowed_packages, policy.denied_packages
+    shown = found.package or "not named"
+    passed = sheet.check("packages.allowed", not allowed or found.package in allowed, _count(len(allowed)), shown)
+    unlisted = not denied or (found.package is not None and found.package not in denied)
+    return sheet.check("packages.denied", unlisted, "on no deny-list", shown) and passed
 
 
 def _count(number: int) -> str:

@@ -18,15 +18,16 @@ import msgspec
 from enarx_attestation import Evidence, MalformedEvidence, Sheet, UnknownKind, Verdict, parse
 from enarx_attestation.claims_extension import MAX_EVIDENCE, CertifiedEvidence, KeepClaims
 
-from . import collateral, csr, decisions, renewal
+from . import collateral, csr, decisions, release, renewal
 from .appraisal import Appraisal, Appraiser
 from .ca import Authority, Leaf
 from .decisions import Protocol
 from .errors import MalformedRequest, Refused, Unattested
-from .granting import give
+from .granting import check_package, give
 from .nonces import Nonces, NonceStore
 from .package_signers import SignedBy, signed_by
 from .policy import Grant, StewardPolicy
+from .release import Recipient, Released
 from .rules import RULES
 from .workload import Workload, workload
 
@@ -213,6 +214,81 @@ class Steward:
         shown = _certified_evidence(version.policy, document, nonce, self.audience)
         leaf = self._issue("v1", version, asked, found, grant, now, shown, renewed[0] if renewed else None)
         return Certified((leaf, *version.authority.issuers), appraisal)
+
+    def release(
+        self,
+        *,
+        names: Sequence[str],
+        key: bytes,
+        nonce: bytes,
+        kind: str,
+        evidence: bytes,
+        package: str | None = None,
+        endorsements: Mapping[str, bytes] = MappingProxyType({}),
+    ) -> Released:
+        """Seal secrets to a key (DER) that evidence commits to: all that are named, or none.
+
+        1. Key, evidence and endorsements can be read.
+        2. The nonce is this Steward's own, unexpired, and used from now on.
+        3. The evidence is authentic, the policy accepts it and the package, and its report data commits to the key for
+           the purpose `secret-release`.
+        4. The policy releases each of the secrets to this kind and package.
+        5. The decision is in the log before it is told.
+
+        Raises `MalformedRequest`, `Refused`, `SecretUnreadable`, `Unavailable`.
+        """
+        version = self._version
+        with self._logged_refusal(version, "v1", kind, evidence):
+            return self._release(version, names, key, nonce, kind, evidence, package, endorsements)
+
+    def _release(
+        self,
+        version: PolicyVersion,
+        names: Sequence[str],
+        key: bytes,
+        nonce: bytes,
+        kind: str,
+        evidence: bytes,
+        package: str | None,
+        endorsements: Mapping[str, bytes],
+    ) -> Released:
+        now = self._clock()
+        recipient_key = release.read_key(key)
+        document = _read_evidence(evidence, kind)
+        offered = collateral.read_offered(document, endorsements)
+        sheet = Sheet(RULES)
+        sheet.check("nonce.open", self._nonces.close(nonce), "an open challenge of this Steward", nonce.hex())
+        _refuse_failed(sheet)
+        verdict, package = self._appraiser.v1(
+            version.policy,
+            document,
+            offered,
+            spki=key,
+            nonce=nonce,
+            package=package,
+            audience=self.audience,
+            at=now,
+            sheet=sheet,
+            purpose=release.PURPOSE,
+        )
+        runs = workload(
+            verdict.claims, package, SignedBy()
+        )  # a rule names the package, so nobody has to have signed it
+        check_package(version.policy, runs, sheet)
+        files = version.policy.secret_files(names, runs)
+        withheld = [name for name in names if name not in files]
+        shown = f"{runs.kind}, {package}: not {', '.join(withheld)}" if withheld else "so it is"
+        sheet.check("secret.granted", not withheld, "each is released to this kind and package", shown)
+        appraisal = Appraisal.of(sheet.done(), verdict)
+        if not appraisal.ok:
+            raise Refused(sheet.done() + verdict.checks, appraisal)
+        secrets = release.read_files(files)
+        recipient = Recipient(key=recipient_key, audience=self.audience, package=package, nonce=nonce)
+        sealed = tuple(recipient.seal(name, secrets[name]) for name in names)
+        signature = version.authority.sign(recipient.message(sealed))
+        if self.log is not None:
+            self.log.append(decisions.released(names, key, verdict, package, evidence, version.policy.sha256))
+        return Released(sealed, signature, appraisal)
 
     def certify_enarx(self, request: bytes, version: PolicyVersion | None = None) -> bytes:
         """Issue a certificate (DER) under Enarx's protocol, where the request itself carries the evidence.

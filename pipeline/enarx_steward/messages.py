@@ -20,11 +20,15 @@ from .csr import MAX_SIZE as MAX_CSR
 from .issuance_log import Entry
 from .options import Transport
 from .package_signers import MAX_SIGNATURES
+from .policy import MAX_SECRETS, SECRET_NAME
 from .renewal import MAX_CERTIFICATE, MAX_CHAIN
 
 MAX_EVIDENCE: Final = 1 << 20
 """Most bytes of evidence, and of one file of endorsements."""
 
+MAX_KEY: Final = 1024
+"""Most bytes of a key that secrets are sealed to; one of X25519 has 44."""
+SecretName = Annotated[str, Meta(pattern=rf"^{SECRET_NAME.pattern}\Z")]
 FileName = Annotated[str, Meta(pattern=r"^[a-z0-9_.-]{1,64}\Z")]
 ChainMember = Annotated[bytes, Meta(max_length=MAX_CERTIFICATE)]
 Signature = Annotated[bytes, Meta(min_length=1, max_length=MAX_SIGNATURE)]
@@ -55,6 +59,18 @@ class RenewalBody(CertificateBody, frozen=True, forbid_unknown_fields=True, kw_o
     """What is posted to `/v1/renew`: the same, and the chain that is to be renewed, leaf first."""
 
     chain: Annotated[tuple[ChainMember, ...], Meta(min_length=2, max_length=MAX_CHAIN)]
+
+
+class SecretsBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What is posted to `/v1/secrets`: names of secrets, and evidence that commits to the key to seal them to."""
+
+    names: Annotated[tuple[SecretName, ...], Meta(min_length=1, max_length=MAX_SECRETS)]
+    key: Annotated[bytes, Meta(min_length=1, max_length=MAX_KEY)]
+    """SubjectPublicKeyInfo of an X25519 key (RFC 8410), in DER."""
+    nonce: Annotated[bytes, Meta(min_length=16, max_length=64)]
+    evidence: EvidenceField
+    package: Digest | None = None
+    endorsements: Annotated[dict[FileName, FileContent], Meta(max_length=MAX_FILES)] = {}
 
 
 class Intermediate(msgspec.Struct, frozen=True, kw_only=True):

@@ -33,7 +33,7 @@ from enarx_service.gates import KnownHosts
 
 from . import answers
 from .database import Database
-from .decisions import Decision, Issued
+from .decisions import Decision, Issued, NotIssued
 from .errors import Unavailable
 from .issuance import Steward, utc_now
 from .issuance_log import IssuanceLog
@@ -73,8 +73,9 @@ class Metrics:
     def decided(self, decision: Decision) -> None:
         """Count an entry of the log."""
         kind = decision.backend if decision.backend in KINDS else OTHER
-        if isinstance(decision, Issued):
-            self._decisions.labels(decision.protocol, "issued", kind).inc()
+        if not isinstance(decision, NotIssued):
+            what = "issued" if isinstance(decision, Issued) else "released"
+            self._decisions.labels(decision.protocol, what, kind).inc()
             return
         self._decisions.labels(decision.protocol, "refused", kind).inc()
         for check in decision.checks:

@@ -14,7 +14,8 @@ from .checkpoint import SignedHead
 from .enarx_protocol import HANDLERS, MEDIA_TYPE_OUT
 from .issuance import Certified, Challenge
 from .issuance_log import MAX_PAGE
-from .messages import CertificateBody, Health, Info, LogPage, Problem, RenewalBody
+from .messages import CertificateBody, Health, Info, LogPage, Problem, RenewalBody, SecretsBody
+from .release import Released
 
 Json = dict[str, Any]
 
@@ -53,6 +54,9 @@ OPERATIONS: Final = (
     Operation("post", "/v1/nonce", "A challenge, which is good once.", Challenge, ("overloaded", "unavailable")),
     Operation("post", "/v1/certificate", "A certificate, on evidence.", Certified, _POSTED, CertificateBody),
     Operation("post", "/v1/renew", "A certificate in the place of another.", Certified, _POSTED, RenewalBody),
+    Operation(
+        "post", "/v1/secrets", "Secrets, sealed to a key, on evidence.", Released, (*_POSTED, "secret"), SecretsBody
+    ),
     Operation("get", "/v1/health", "Whether it can issue: whether the database answers.", Health, ("unavailable",)),
     Operation(
         "get",

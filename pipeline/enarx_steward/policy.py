@@ -34,6 +34,12 @@ A section for each kind of evidence holds the rules of `enarx_attestation.Policy
     name = "release team"                    # and not_before, not_after, revoked_at: see `enarx_signing.trust`
     key = '''-----BEGIN PUBLIC KEY-----…'''
 
+    [[secret]]                               # released to Keeps whose evidence shows this kind and package
+    name = "db-password"
+    file = "/etc/enarx/secrets/db-password"  # mode 0600; read at each release
+    kinds = ["snp"]                          # kinds without hardware only if they are named
+    packages = ["sha256:…"]
+
     [[grant]]                                # the first whose conditions all hold goes before the section's names
     package = "sha256:…"                     # and `package_signer`, `measurement`, `signer`, `kind`
     names = ["shop.example.org"]
@@ -77,6 +83,12 @@ MAX_PACKAGES: Final = 4096
 MAX_PROXIES: Final = 64
 MAX_REQUESTS: Final = 1_000_000
 """Most requests a minute, and at once, that a limit can allow."""
+MAX_SECRETS: Final = 32
+"""Most secrets that one Keep can ask for."""
+MAX_SECRET: Final = 16_384
+"""Most bytes of a secret: those of one Keep fit into one message."""
+MAX_SECRET_RULES: Final = 1024
+SECRET_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 DEFAULT_LIFETIME: Final = timedelta(hours=24)
 MIN_LIFETIME: Final = timedelta(minutes=1)
 MAX_LIFETIME: Final = timedelta(days=7)
@@ -104,7 +116,9 @@ _NAMED_KEY: Final = re.compile(r"`((?:\$|[A-Za-z0-9_-]+)[A-Za-z0-9_.\[\]-]*)`")
 _PART: Final = re.compile(r"\$|[A-Za-z0-9_-]+")
 _GRANT_KEYS: Final = ("names", "lifetime")
 _LOG_KEYS: Final = ("database", "public")
+_SECRET_KEYS: Final = ("name", "file", "kinds", "packages")
 _LIMITS_KEYS: Final = ("requests_per_minute", "burst", "trusted_proxies")
+_TABLES: Final = ("ca", "collateral", "packages", "grant", "secret", "log", "limits")
 _CA_KEYS: Final = ("trust_domain", "audience", "evidence_in_certificate", "minimum_lifetime", "renewal_grace")
 _ENDORSEMENTS: Final = {"store": False, "request-too": True}
 
@@ -140,6 +154,19 @@ class GrantRule(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
+class SecretRule(msgspec.Struct, frozen=True, kw_only=True):
+    """To whom a secret is released, and where it is."""
+
+    name: str
+    file: Path
+    kinds: frozenset[str]
+    packages: frozenset[str]
+
+    def fits(self, found: Workload) -> bool:
+        """Whether the secret is released to this workload."""
+        return found.kind.replace("-", "_") in self.kinds and found.package in self.packages
+
+
 class StewardPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """A policy file as read once. `grants` has an entry for each kind of evidence that `appraisal` accepts."""
 
@@ -148,6 +175,8 @@ class StewardPolicy(msgspec.Struct, frozen=True, kw_only=True):
     """By kind; without names where only a rule can give some."""
     rules: tuple[GrantRule, ...] = ()
     """In the order of the file; they go before `grants`."""
+    secrets: tuple[SecretRule, ...] = ()
+    """In the order of the file."""
     allowed_packages: frozenset[str] = frozenset()
     """If there are any, no other is accepted."""
     denied_packages: frozenset[str] = frozenset()
@@ -185,6 +214,14 @@ class StewardPolicy(msgspec.Struct, frozen=True, kw_only=True):
         grant = next(fitting, self.grants[found.kind.replace("-", "_")])
         return grant if grant.dns_names or grant.addresses else None
 
+    def secret_files(self, names: Sequence[str], found: Workload) -> dict[str, Path]:
+        """Where each of these secrets is that are released to a workload, by name."""
+        files: dict[str, Path] = {}
+        for rule in self.secrets:
+            if rule.name in names and rule.fits(found):
+                files.setdefault(rule.name, rule.file)
+        return files
+
     @property
     def every_grant(self) -> tuple[Grant, ...]:
         """All that a Keep may be given."""
@@ -209,7 +246,7 @@ def parse(data: bytes) -> StewardPolicy:
         tables = tomllib.loads(data.decode("utf-8-sig"))  # some editors mark their files
     except (ValueError, RecursionError) as exc:  # also numbers of thousands of digits, and what is nested too deeply
         raise ConfigurationError(f"not TOML: {exc}") from exc
-    _refuse_unknown(tables, [*Policy.__struct_fields__, "ca", "collateral", "packages", "grant", "log", "limits"], "")
+    _refuse_unknown(tables, [*Policy.__struct_fields__, *_TABLES], "")
     ca = _read_ca(_table(tables.pop("ca", None), "ca"))
     requester_counts, collateral_store = _read_collateral(_table(tables.pop("collateral", {}), "collateral"))
     packages = dict(_table(tables.pop("packages", {}), "packages"))
@@ -218,6 +255,7 @@ def parse(data: bytes) -> StewardPolicy:
     database, log_public = _read_log(_table(tables.pop("log", {}), "log"))
     limits = _read_limits(_table(tables.pop("limits", {}), "limits"))
     granted = tables.pop("grant", [])
+    released = tables.pop("secret", [])
     if not tables:
         raise ConfigurationError("the policy accepts nothing", hint="add a section such as [nil], [snp], [sgx]")
     sections = {kind: dict(_table(table, kind)) for kind, table in tables.items()}
@@ -232,6 +270,7 @@ def parse(data: bytes) -> StewardPolicy:
         appraisal=appraisal,
         grants=MappingProxyType(grants),
         rules=rules,
+        secrets=_read_secrets(released, tables),
         allowed_packages=allowed_packages,
         denied_packages=denied_packages,
         signers=signers,
@@ -434,6 +473,32 @@ def _require_signers(rules: Sequence[GrantRule], signers: Signers) -> None:
                 f"`grant.{number}.package_signer`: no key of [[packages.signers]] has this id",
                 hint="`enarx-deploy key show FILE` tells a key's id",
             )
+
+
+def _read_secrets(value: object, kinds: Mapping[str, Any]) -> tuple[SecretRule, ...]:
+    if not isinstance(value, list) or len(value) > MAX_SECRET_RULES:
+        raise ConfigurationError(f"`secret` must be sections [[secret]], at most {MAX_SECRET_RULES}")
+    return tuple(_read_secret(f"secret.{number}", _table(table, "secret"), kinds) for number, table in enumerate(value))
+
+
+def _read_secret(key: str, table: Mapping[str, Any], kinds: Mapping[str, Any]) -> SecretRule:
+    _refuse_unknown(table, _SECRET_KEYS, f"{key}.")
+    for name in _SECRET_KEYS:
+        if name not in table:
+            raise ConfigurationError(f"`{key}` has no `{name}`", hint="a secret is released to nobody in general")
+    _check_text(table["name"], f"{key}.name", SECRET_NAME, "1 to 64 small letters, digits, '.', '_' and '-'")
+    if not isinstance(table["file"], str) or not Path(table["file"]).is_absolute():
+        raise ConfigurationError(f"`{key}.file` must be the absolute path of a file")
+    named = table["kinds"]
+    if not isinstance(named, list) or not named or not all(isinstance(kind, str) for kind in named):
+        raise ConfigurationError(f"`{key}.kinds` must list kinds of evidence", hint='such as kinds = ["snp", "tdx"]')
+    for kind in named:
+        if kind not in kinds:
+            raise ConfigurationError(f"`{key}.kinds`: there is no section [{kind}]", hint="add one, or mend the kind")
+    packages = _read_digests(table["packages"], f"{key}.packages")
+    if not packages:
+        raise ConfigurationError(f"`{key}.packages` names none", hint="a secret is released to nobody in general")
+    return SecretRule(name=table["name"], file=Path(table["file"]), kinds=frozenset(named), packages=packages)
 
 
 def _check_text(value: object, key: str, pattern: re.Pattern[str], wanted: str) -> None:

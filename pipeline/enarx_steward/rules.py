@@ -58,6 +58,11 @@ RULES: Final = {
     "renewal.package": Rule(
         "A Keep with another package is another Keep: ask for a first certificate.", "docs/steward.md, renewal"
     ),
+    "secret.granted": Rule(
+        "Name kind and package of this Keep in the [[secret]] sections of the Steward's policy, or take the secret out "
+        "of the manifest.",
+        "docs/how-to/secrets.md",
+    ),
     "binding.form": Rule(
         "Set `legacy_binding` in the policy for Enarx's clients, or use the v1 protocol.",
         "docs/steward.md, Enarx's protocol",

@@ -189,7 +189,7 @@ def _only_one(directory: Path) -> Iterator[None]:
         yield
 
 
-def read_secret(path: Path) -> bytes:
+def read_secret(path: Path, most: int = _MAX_FILE) -> bytes:
     """Read a file that nobody else may read. Raises `ConfigurationError` if others could, or if it is a link."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -205,7 +205,7 @@ def read_secret(path: Path) -> bytes:
                 hint="who may have read it can issue certificates: move key and root away and pin the new root; "
                 f"if nobody did, chmod 600 {path}",
             )
-        return file.read(_MAX_FILE)
+        return file.read(most)
 
 
 def write(path: Path, data: bytes, mode: int) -> None:

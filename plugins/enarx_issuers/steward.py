@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Literal
 from enarx_deploy import paths
 from enarx_deploy.errors import StewardError
 from enarx_deploy.hookspecs import hookimpl
-from enarx_deploy.protocols import CertificateRequest, Challenge, Issued, Issuer, IssuerLocation
+from enarx_deploy.protocols import (
+    CertificateRequest,
+    Challenge,
+    Issued,
+    Issuer,
+    IssuerLocation,
+    ReleasedSecrets,
+    SecretsRequest,
+)
 
 if TYPE_CHECKING:
     from enarx_deploy.project import Project
@@ -60,6 +68,11 @@ class Steward:
             issued = wire.certificate(location.url, challenge, request, location.root_pem)
         chain.check(issued.chain, request.csr, location.root_pem)
         return issued
+
+    def release(self, location: IssuerLocation, challenge: Challenge, request: SecretsRequest) -> ReleasedSecrets:
+        from enarx_issuers import wire
+
+        return wire.secrets(location.url, challenge, request, location.root_pem)
 
 
 def _own_steward(protocol: Literal["v1", "enarx"]) -> IssuerLocation:

@@ -18,7 +18,7 @@ import msgspec
 from enarx_attestation import der
 from enarx_attestation.der import DerError
 from enarx_deploy.errors import StewardError, VerificationRefused
-from enarx_deploy.protocols import CertificateRequest, Challenge, Issued
+from enarx_deploy.protocols import CertificateRequest, Challenge, Issued, ReleasedSecrets, SecretsRequest
 
 MAX_ANSWER: Final = 1 << 20
 """Most bytes of an answer."""
@@ -53,6 +53,16 @@ class _Nonce(msgspec.Struct, frozen=True):
 class _Certificate(msgspec.Struct, frozen=True):
     chain: list[bytes]
     appraisal: dict[str, Any]
+
+
+class _SealedSecret(msgspec.Struct, frozen=True):
+    name: str
+    sealed: bytes
+
+
+class _Secrets(msgspec.Struct, frozen=True):
+    secrets: list[_SealedSecret]
+    signature: bytes
 
 
 class _Problem(msgspec.Struct, frozen=True):
@@ -99,6 +109,24 @@ def certificate(url: str, challenge: Challenge, request: CertificateRequest, roo
     answer = _ask(url, "POST", "/v1/certificate", msgspec.json.encode(body), _JSON, root_pem=root_pem)
     found = _decode(url, answer, _Certificate)
     return Issued(chain=tuple(found.chain), appraisal=found.appraisal)
+
+
+def secrets(url: str, challenge: Challenge, request: SecretsRequest, root_pem: str = "") -> ReleasedSecrets:
+    """Ask for secrets by the v1 protocol. Raises StewardError, VerificationRefused.
+
+    That it is the Steward who sealed them is for the Keep to check, which alone can open them.
+    """
+    body = {
+        "names": request.names,
+        "key": request.key,
+        "nonce": challenge.nonce,
+        "evidence": {"kind": request.evidence_kind, "data": request.evidence},
+        **({"package": request.package} if request.package else {}),
+        **({"endorsements": dict(request.endorsements)} if request.endorsements else {}),
+    }
+    answer = _ask(url, "POST", "/v1/secrets", msgspec.json.encode(body), _JSON, root_pem=root_pem)
+    found = _decode(url, answer, _Secrets)
+    return ReleasedSecrets(sealed={one.name: one.sealed for one in found.secrets}, signature=found.signature)
 
 
 def certificate_enarx(url: str, request: CertificateRequest, root_pem: str = "") -> Issued:

@@ -30,6 +30,34 @@ REFUSED = {
         LISTEN + "[tls.wed]\n",
         'Enarx.toml:5:6: `tls.wed` is no socket of `files` (did you mean "web"?)',
     ),
+    "a secret that is nowhere": (
+        '[[secrets]]\nname = "a"\n',
+        "Enarx.toml:1:1: `secrets[0]` is nowhere (add `file` or `env`: where the workload finds it)",
+    ),
+    "a secret that is a directory": (
+        '[[secrets]]\nname = "a"\nfile = "/"\n',
+        "Enarx.toml:3:8: `secrets[0].file` is a directory",
+    ),
+    "secrets of one name": (
+        'secrets = [{ name = "a", env = "A" }, { name = "a", env = "B" }]\n',
+        'Enarx.toml:1:48: `secrets[1].name` is "a", as in `secrets[0]` (give it another `name`)',
+    ),
+    "a secret where an asset is": (
+        'secrets = [{ name = "a", file = "/a" }]\n[[package.assets]]\nsource = "b"\nguest = "/a"\n',
+        'Enarx.toml:1:33: `secrets[0].file` is "/a", as in `package.assets[0]`',
+    ),
+    "a secret in a variable that is set": (
+        'secrets = [{ name = "a", env = "A" }]\n[env]\nA = "b"\n',
+        'Enarx.toml:1:32: `secrets[0].env` is "A", as in `env`',
+    ),
+    "a secret in a variable of the Keep's own": (
+        'secrets = [{ name = "a", env = "FD_COUNT" }]\n',
+        "must be a variable's name",
+    ),
+    "secrets by Enarx's protocol": (
+        'secrets = [{ name = "a", env = "A" }]\n[attest]\nprotocol = "enarx"\n',
+        "Enarx.toml:1:11: `secrets` are not released by Enarx's protocol",
+    ),
     "tls of stdin": ('files = [{ kind = "stdin" }]\ntls.stdin = {}\n', "Enarx.toml:2:5: `tls.stdin` is no socket"),
     "roots where clients are not asked": (
         LISTEN + '[tls.web]\nroots = ["steward"]\n',

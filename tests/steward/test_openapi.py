@@ -66,7 +66,7 @@ def test_schemathesis_finds_nothing(public, tmp_path):
         timeout=240,
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "9 selected / 9 total" in ended.stdout
+    assert "10 selected / 10 total" in ended.stdout
 
 
 def test_every_path_that_is_served_is_in_the_document_and_none_else(document):

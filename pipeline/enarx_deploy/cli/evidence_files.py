@@ -25,7 +25,7 @@ _MOMENT = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?(?:[Zz]|[+-][0-9]{2}:[0-9]{2}))?"
 )
 _FINER = re.compile(r"(\.[0-9]{6})[0-9]+")  # than what Python keeps of a second
-_STEWARDS_OWN = ("ca", "collateral", "grant", "log", "packages")
+_STEWARDS_OWN = ("ca", "collateral", "grant", "log", "packages", "secret")
 _GRANTS = ("names", "lifetime")
 _PLAIN = "give a directory with the endorsements of one piece of evidence, as plain files"
 

@@ -171,7 +171,7 @@ def _shown(entries: list[Entry]) -> str:
 def _row(entry: Entry) -> tuple[str, ...]:
     import msgspec
 
-    from enarx_steward.decisions import Issued
+    from enarx_steward.decisions import Issued, SecretsReleased
 
     try:
         decision = entry.decision()
@@ -180,6 +180,9 @@ def _row(entry: Entry) -> tuple[str, ...]:
     if isinstance(decision, Issued):
         what = f"{decision.serial} for {', '.join(decision.names)} until {decision.not_after}"
         return (str(entry.seq), entry.time, "issued", decision.backend, what)
+    if isinstance(decision, SecretsReleased):
+        what = f"{', '.join(decision.secrets)} to {decision.package}"
+        return (str(entry.seq), entry.time, "released", decision.backend, what)
     return (str(entry.seq), entry.time, "refused", decision.backend or "-", ", ".join(decision.checks))
 
 

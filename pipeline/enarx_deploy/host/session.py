@@ -24,13 +24,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from enarx_deploy.errors import KeepError
+from enarx_deploy.errors import EnarxDeployError, KeepError
 from enarx_deploy.host import delivery, sockets
 from enarx_deploy.host.outbound import Outbound
 from enarx_deploy.manifest import Connect, Listen, Stderr, Stdin, Stdout
 from enarx_deploy.models import Endpoint
 from enarx_deploy.package_signing import signatures_of
-from enarx_deploy.protocols import CertificateRequest, Challenge, KeepProcess, Launch
+from enarx_deploy.protocols import (
+    CertificateRequest,
+    Challenge,
+    KeepProcess,
+    Launch,
+    ReleasedSecrets,
+    SecretsRequest,
+)
 from enarx_keep.channel import Message, Reader, encode
 from enarx_keep.errors import BadMessage
 from enarx_sallyport import Host
@@ -120,6 +127,10 @@ class Outcome:
         return self.message
 
 
+Release = Callable[["Session", Sequence[str]], ReleasedSecrets]
+"""Has the secrets of these names released to a Keep. Raises EnarxDeployError."""
+
+
 class Session:
     """See the module. `wait`, `stop` and `counters` may be called from any thread, the rest from one at a time."""
 
@@ -133,6 +144,7 @@ class Session:
         grants: Grants | None = None,
         delivery_limit: float = DELIVERY_LIMIT,
         listen: Callable[[Listen], socket.socket] = sockets.listen,
+        release: Release | None = None,
     ) -> None:
         self._package = package
         self._manifest = manifest
@@ -141,6 +153,7 @@ class Session:
         self._grants = grants or Grants()
         self._delivery_limit = delivery_limit
         self._listen_on = listen
+        self._release = release or _release_nothing
         listens = any(isinstance(entry, Listen) for entry in manifest.files)
         connections = manifest.resources.connections if listens else 0
         self._host = Host(
@@ -189,8 +202,7 @@ class Session:
 
     def certify(self, challenge: Challenge) -> CertificateRequest:
         """The Keep's answer to a challenge. Raises KeepError."""
-        nonce = base64.b64encode(challenge.nonce).decode()
-        answer = self._ask({"type": "challenge", "nonce": nonce, "audience": challenge.audience}, "request")
+        answer = self._ask(_challenge(challenge), "request")
         try:
             return CertificateRequest(
                 csr=base64.b64decode(answer["csr"]),
@@ -211,7 +223,44 @@ class Session:
         """
         encoded = [base64.b64encode(one).decode() for one in chain]
         message = {"type": "certificate", "chain": encoded, "root": base64.b64encode(root).decode()}
-        self._ask(message, "installed" if self._running else "running")
+        if self._running:
+            self._ask(message, "installed")
+            return
+        self._send(encode(message))
+        self._come_up()
+
+    def _come_up(self) -> None:
+        """Serve what the Keep asks for before its workload runs. Raises KeepError, and what `release` raises."""
+        while (message := self._await("needs", "running"))["type"] == "needs":
+            self._release_secrets(message)
+
+    def _release_secrets(self, needed: Message) -> None:
+        """Where they are refused, the Keep is told why and ends by itself; then the refusal is raised."""
+        try:
+            released = self._release(self, [str(name) for name in needed["secrets"]])
+        except EnarxDeployError as error:
+            self._send(encode({"type": "refused", "message": str(error)}))
+            self._ended.wait(ANSWER_LIMIT)
+            self.kill()
+            raise
+        sealed = {name: base64.b64encode(one).decode() for name, one in released.sealed.items()}
+        signature = base64.b64encode(released.signature).decode()
+        self._send(encode({"type": "release", "sealed": sealed, "signature": signature}))
+
+    def claim(self, names: Sequence[str], challenge: Challenge) -> SecretsRequest:
+        """The Keep's answer to a challenge for secrets that it needs. Raises KeepError."""
+        answer = self._ask(_challenge(challenge), "claim")
+        try:
+            return SecretsRequest(
+                names=tuple(names),
+                key=base64.b64decode(answer["key"]),
+                evidence_kind=str(answer["kind"]),
+                evidence=base64.b64decode(answer["evidence"]),
+                endorsements=_endorsements(answer),
+                package=self._package.digest,
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise KeepError("the Keep sent a claim for secrets that cannot be read") from error
 
     def wait(self) -> Outcome:
         """How the Keep ended; waits for it, and looks now and then whether connections have to wait."""
@@ -404,6 +453,11 @@ class Session:
         raise KeepError(f"the Keep did not start: {what}", hint="`enarx-deploy logs` shows what it wrote")
 
 
+def _challenge(challenge: Challenge) -> Message:
+    nonce = base64.b64encode(challenge.nonce).decode()
+    return {"type": "challenge", "nonce": nonce, "audience": challenge.audience}
+
+
 def _outcome(message: Message) -> Outcome:
     """What an `exit` message says, believing only its types."""
     code, text = message.get("code", 0), message.get("message", "")
@@ -420,6 +474,10 @@ def _endorsements(request: Message) -> dict[str, bytes]:
     if not isinstance(found, dict) or len(found) > ENDORSEMENTS_LIMIT or not all(map(_ENDORSEMENT.fullmatch, found)):
         raise KeepError("the Keep sent endorsements that cannot be files of one directory")
     return {name: base64.b64decode(content) for name, content in found.items()}
+
+
+def _release_nothing(_: Session, names: Sequence[str]) -> ReleasedSecrets:
+    raise KeepError(f"nobody is there to release the secrets {', '.join(names)}")
 
 
 def _ignore(_: str) -> None:

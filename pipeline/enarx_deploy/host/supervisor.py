@@ -9,6 +9,7 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +19,12 @@ from enarx_deploy.errors import EnarxDeployError, KeepError
 from enarx_deploy.host import requests, state
 from enarx_deploy.host.renewal import Renewal, Validity
 from enarx_deploy.host.session import DEFAULT_GRACE, Outcome, Session, Stdio
-from enarx_deploy.models import KeepStatus
+from enarx_deploy.models import ALIVE, KeepStatus
 from enarx_deploy.project import Project
 from enarx_deploy.protocols import Challenge
 
 if TYPE_CHECKING:
-    from enarx_deploy.protocols import Issuer
+    from enarx_deploy.protocols import Issuer, ReleasedSecrets
 
 
 def supervise(directory: Path, ready_fd: int) -> None:
@@ -132,7 +133,7 @@ class _Supervisor:
         self._manifest = parse(text, package_tree.MANIFEST).manifest
         self._plugins = PluginManager()
         backend = self._plugins.get("backend", spec.backend)
-        return Session(package, self._manifest, backend, self._stdio())
+        return Session(package, self._manifest, backend, self._stdio(), release=self._release)
 
     def _stdio(self) -> Stdio:
         """Nothing to read; what the workload writes goes to its logs."""
@@ -253,6 +254,13 @@ class _Supervisor:
         self._say(f"the certificate was renewed, and is valid until {renewed.not_after}")
         return Validity.read(renewed.not_before, renewed.not_after)
 
+    def _release(self, session: Session, names: Sequence[str]) -> ReleasedSecrets:
+        from enarx_deploy.host import releasing
+
+        released = releasing.release(session, self._issuer(), self._project(), names)
+        self._say(f"released to the Keep: {', '.join(names)}")
+        return released
+
     def _note_failed_renewal(self, reason: str) -> None:
         self._change(renewal_failure=reason)
         self._say(reason)
@@ -267,7 +275,8 @@ class _Supervisor:
         return Project(Path(self._package.root), self._manifest, None, b"")
 
     def _stop(self, grace: float) -> None:
-        self.note("stopping")
+        if self._status.state in ALIVE:  # who failed meanwhile keeps its reason
+            self.note("stopping")
         self._the_session().stop(grace)
 
     def _the_session(self) -> Session:

@@ -11,6 +11,7 @@ import msgspec
 
 from enarx_deploy import choice, package_tree, records
 from enarx_deploy.errors import UsageError
+from enarx_deploy.host import releasing
 from enarx_deploy.host.session import Grants, Outcome, Session, Stdio
 from enarx_deploy.manifest import parse
 from enarx_deploy.models import KeepStatus, Module, Package
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from enarx_deploy.manifest import Manifest
     from enarx_deploy.plugin_manager import PluginManager
+    from enarx_deploy.protocols import Issuer
     from enarx_deploy.runner import Reporter
     from enarx_signing import Signers
 
@@ -132,7 +134,16 @@ def run(
     backend, why = choice.backend(project, plugins)
     note(why)
     stdio = Stdio(stdin=0, stdout=1, stderr=2, complaints=2)
-    session = Session(program.package, program.manifest, backend, stdio, grants=grants, delivery_limit=PATIENCE)
+    keep = Project(Path(program.package.root), program.manifest, None, b"")
+    session = Session(
+        program.package,
+        program.manifest,
+        backend,
+        stdio,
+        grants=grants,
+        delivery_limit=PATIENCE,
+        release=lambda session, names: releasing.release(session, _issuer(keep, plugins), keep, names),
+    )
     status = KeepStatus(
         id="run",
         name=Path(program.named).stem,
@@ -151,7 +162,7 @@ def run(
     made(session)
     try:
         session.start()
-        not_after = _certify(session, program, plugins, note) if session.needs_certificate else ""
+        not_after = _certify(session, _issuer(keep, plugins), keep, note) if session.needs_certificate else ""
         status = msgspec.structs.replace(status, state="running", certificate_not_after=not_after)
         for line in session.lacking:
             note(f"this machine lacks a part of the jail: {line}")
@@ -163,15 +174,16 @@ def run(
         raise
 
 
-def _certify(session: Session, program: Program, plugins: PluginManager, note: Callable[[str], None]) -> str:
-    """Through the manifest's Steward if it names one, else by a throw-away CA that nobody vouches for.
+def _issuer(keep: Project, plugins: PluginManager) -> Issuer:
+    """The manifest's Steward if it names one, else a throw-away CA that nobody vouches for."""
+    issuer: Issuer = plugins.get("issuer", keep.manifest.attest.issuer if keep.manifest.steward else "selfsigned")
+    return issuer
 
-    Answers when the certificate ends.
-    """
+
+def _certify(session: Session, issuer: Issuer, keep: Project, note: Callable[[str], None]) -> str:
+    """Have a certificate issued. Answers when it ends."""
     from enarx_deploy.host import certification
 
-    project = Project(Path(program.package.root), program.manifest, None, b"")
-    name = program.manifest.attest.issuer if program.manifest.steward else "selfsigned"
-    certified = certification.certify(session, plugins.get("issuer", name), project)
-    note(f"certificate issued by {name} {certified.url}".rstrip())
+    certified = certification.certify(session, issuer, keep)
+    note(f"certificate issued by {issuer.name} {certified.url}".rstrip())
     return certified.not_after

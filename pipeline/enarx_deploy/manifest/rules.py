@@ -27,6 +27,7 @@ def faults(manifest: Manifest, table: dict[str, Any]) -> Iterator[Fault]:
     yield from _network(manifest)
     yield from _assets(manifest)
     yield from _resources(manifest)
+    yield from _secrets(manifest)
 
 
 def warnings(manifest: Manifest, table: dict[str, Any]) -> Iterator[Fault]:
@@ -195,6 +196,26 @@ def _resources(manifest: Manifest) -> Iterator[Fault]:
             f"`resources.descriptors` is too small: `files` and `package.assets` take {needed}",
             "leave room for the connections and files that the workload opens",
         )
+
+
+def _secrets(manifest: Manifest) -> Iterator[Fault]:
+    assets = {asset.guest: f"package.assets[{index}]" for index, asset in enumerate(manifest.package.assets)}
+    taken: dict[str, dict[str, str]] = {"name": {}, "file": assets, "env": dict.fromkeys(manifest.env, "env")}
+    for index, secret in enumerate(manifest.secrets):
+        place = f"secrets[{index}]"
+        if secret.file is None and secret.env is None:
+            yield Fault(("secrets", index), f"`{place}` is nowhere", "add `file` or `env`: where the workload finds it")
+        if secret.file == "/":
+            yield Fault(("secrets", index, "file"), f"`{place}.file` is a directory", 'such as file = "/secrets/key"')
+        for key, others in taken.items():
+            value = getattr(secret, key)
+            other = others.setdefault(value, place) if value is not None else place
+            if other != place:
+                message = f"`{place}.{key}` is {shown(value)}, as in `{other}`"
+                yield Fault(("secrets", index, key), message, f"give it another `{key}`")
+    if manifest.secrets and manifest.attest.protocol == "enarx":
+        message = "`secrets` are not released by Enarx's protocol, whose evidence commits to no package and no nonce"
+        yield Fault(("secrets",), message, 'use `[attest] protocol = "v1"`')
 
 
 def _sockets(files: tuple[File, ...]) -> dict[str, Socket]:

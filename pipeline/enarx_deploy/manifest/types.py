@@ -113,6 +113,20 @@ Destination = Annotated[
         extra=_expected('"HOST:PORT", or "tcp://HOST:PORT" for plain TCP'),
     ),
 ]
+SecretName = Annotated[
+    str,
+    Meta(
+        pattern=r"^[a-z0-9][a-z0-9._-]{0,63}(?!\n)$",
+        extra=_expected("1 to 64 small letters, digits, '.', '_' and '-', the first a letter or a digit"),
+    ),
+]
+VariableName = Annotated[
+    str,
+    Meta(
+        pattern=r"^(?!FD_COUNT$|FD_NAMES$)[A-Za-z_][A-Za-z0-9_]{0,254}(?!\n)$",
+        extra=_expected("a variable's name: letters, digits and '_', the first no digit; not FD_COUNT, not FD_NAMES"),
+    ),
+]
 KeepName = Annotated[
     str,
     Meta(
@@ -264,6 +278,19 @@ class PackageTable(Table, frozen=True, kw_only=True):
     )
 
 
+class Secret(Table, frozen=True, kw_only=True):
+    """A secret that the Steward releases to the Keep, and to nobody between them, before the workload starts."""
+
+    name: Annotated[SecretName, Meta(description="Its name in the Steward's policy; unique.")]
+    file: Annotated[
+        GuestPath | None, Meta(description="The absolute path at which the workload reads it, in memory alone.")
+    ] = None
+    env: Annotated[
+        VariableName | None,
+        Meta(description="The environment variable that holds it. One of `file` and `env` must be given."),
+    ] = None
+
+
 class Attest(Table, frozen=True, kw_only=True):
     """Who appraises the Keep and issues its certificates."""
 
@@ -404,14 +431,22 @@ class Manifest(Table, frozen=True, kw_only=True):
     tls: Annotated[dict[str, Tls], Meta(description="The TLS of a socket, by its name in `files` or `HOST:PORT`.")] = {}
     deploy: Annotated[dict[str, Deploy], Meta(description="Deployments by name; `default` when none is named.")] = {}
     resources: Annotated[Resources, Meta(description="What the workload may use at most.")] = Resources()
-
+    secrets: Annotated[
+        tuple[Secret, ...],
+        Meta(description="What the Steward releases to the Keep before the workload starts.", max_length=32),
+    ] = ()
     network: Annotated[
         Network | None, Meta(description="What the workload may connect to while it runs. Default: nothing.")
     ] = None
 
     @property
+    def needs_certificate(self) -> bool:
+        """Whether the Keep needs a certificate: for TLS, or to know the Steward by that releases secrets to it."""
+        return self.speaks_tls or bool(self.secrets)
+
+    @property
     def speaks_tls(self) -> bool:
-        """Whether the Keep needs a certificate, to serve or to show it where it is asked for."""
+        """Whether a socket speaks TLS, to serve a certificate or to show it where it is asked for."""
         granted = self.network.connect if self.network else ()
         return any(getattr(file, "prot", "") == "tls" for file in self.files) or any(
             not destination.startswith("tcp://") for destination in granted

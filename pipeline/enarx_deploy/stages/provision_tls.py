@@ -30,7 +30,7 @@ def provision_tls(
     1. The issuer gives a fresh challenge. 2. The Keep answers with its request and evidence. 3. The issuer appraises
     and issues. 4. The Keep takes the certificate. Raises StewardError, VerificationRefused, KeepError.
     """
-    if not speaks_tls(project):
+    if not needs_certificate(project):
         target.install_certificate(deployment, _NOWHERE, _NOTHING)
         return _identity(deployment, "", _NOWHERE, _NOTHING)
     location = issuer.locate(project)
@@ -40,7 +40,8 @@ def provision_tls(
     request = target.request_certificate(deployment, challenge)
     if request is None:
         raise KeepError(
-            f"Keep {deployment.id} sent no certificate request, although its manifest has sockets that speak TLS",
+            f"Keep {deployment.id} sent no certificate request, although its manifest has sockets that speak TLS "
+            "or names secrets",
             hint=f"`enarx-deploy logs {deployment.id}` shows what it said",
         )
     progress(f"having {request.evidence_kind} evidence appraised")
@@ -50,9 +51,9 @@ def provision_tls(
     return _identity(deployment, issuer.name, location, issued)
 
 
-def speaks_tls(project: Project) -> bool:
-    """Whether any socket of the manifest speaks TLS, so that the Keep needs a certificate."""
-    return project.manifest.speaks_tls
+def needs_certificate(project: Project) -> bool:
+    """Whether the Keep needs a certificate: for TLS, or for secrets."""
+    return project.manifest.needs_certificate
 
 
 def _identity(deployment: Deployment, issuer: str, location: IssuerLocation, issued: Issued) -> Identity:

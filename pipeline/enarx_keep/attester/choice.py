@@ -22,6 +22,7 @@ from typing import NamedTuple
 from enarx_keep.attester.machine import Machine
 from enarx_keep.attester.source import Probe, Source
 from enarx_keep.attester.unprotected import Nil
+from enarx_keep.channel import Message, encoded
 from enarx_keep.errors import NoEvidence
 
 
@@ -45,6 +46,14 @@ class Chosen(NamedTuple):
 
     kind: str
     source: Source
+
+    def shown(self, package: str, report_data: bytes) -> Message:
+        """Evidence over 64 bytes of report data, as fields of a message. Raises NoEvidence."""
+        evidence = self.source.evidence(package, report_data)
+        message: Message = {"kind": self.kind, "evidence": encoded(evidence.document)}
+        if evidence.endorsements:
+            message["endorsements"] = {name: encoded(content) for name, content in evidence.endorsements.items()}
+        return message
 
 
 def choose(kind: str, place: Place, machine: Machine) -> Chosen:
