@@ -10,14 +10,23 @@ from typing import Any
 
 import pytest
 
-from enarx_deploy import choice
+from enarx_deploy import choice, tools
 from enarx_deploy.plugin_manager import PluginManager
 from enarx_deploy.project import load_project
 from enarx_deploy.protocols import MissingTool
 
 
+@pytest.fixture(scope="session")
+def kept() -> Path:
+    """A directory for what tools keep from one session to the next, such as Go's compiled standard library."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    place = cache / "enarx-deploy" / "tests"
+    place.mkdir(parents=True, exist_ok=True)
+    return place
+
+
 @pytest.fixture(scope="module")
-def cli(module_enarx_deploy: Any, request: pytest.FixtureRequest, zig_cache: Path) -> Any:
+def cli(module_enarx_deploy: Any, request: pytest.FixtureRequest, zig_cache: Path, kept: Path) -> Any:
     """`enarx-deploy`, also on PATH, with one Steward for all tests of a module."""
     compiled = Path(request.config.cache.mkdir("enarx_deploy"))
     compiled.chmod(0o700)
@@ -26,6 +35,7 @@ def cli(module_enarx_deploy: Any, request: pytest.FixtureRequest, zig_cache: Pat
         "PATH": os.pathsep.join(path),
         "ENARX_DEPLOY_CACHE_DIR": str(compiled),
         "ZIG_GLOBAL_CACHE_DIR": str(zig_cache),
+        "GOCACHE": str(kept / "go"),
     }
     return module_enarx_deploy
 
@@ -39,9 +49,11 @@ def make_project(cli: Any) -> Callable[[str], Path]:
         if not folder.exists():
             made = cli("new", name)
             assert made.returncode == 0, made.stderr
+        if (folder / "package.json").exists() and not (folder / "node_modules").exists():
+            (folder / "node_modules").symlink_to(tools.node_packages()[0])  # as `npm install` would have left them
         toolchain, _ = choice.toolchain(load_project(folder), PluginManager())
         assert toolchain is not None, f"no toolchain knows the template {name}"
-        tool = toolchain.find()
+        tool = tools.find(toolchain, load_project(folder))
         if isinstance(tool, MissingTool):
             pytest.skip(f"needs {tool.name}: {tool.install}")
         return folder

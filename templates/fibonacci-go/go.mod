@@ -1,0 +1,3 @@
+module fibonacci
+
+go 1.21

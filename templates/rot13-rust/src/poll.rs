@@ -1,0 +1,1 @@
+../../echo-rust/src/poll.rs
