@@ -46,7 +46,7 @@ ROOMS = {
 }
 
 # What every plugin may import of the core, and what some may beside that.
-FOR_PLUGINS = {"hookspecs", "protocols", "models", "errors", "paths", "project", "manifest", "tools"}
+FOR_PLUGINS = {"hookspecs", "protocols", "models", "errors", "paths", "project", "machine", "manifest", "tools"}
 FOR_SOME = {
     "enarx_targets": {"host", "package_tree", "package_attachments"},  # the local target starts the core's host process
     "enarx_registries": {
@@ -62,7 +62,7 @@ FOR_SOME = {
 STOREYS = (
     {"__init__", "errors", "models"},
     {"protocols", "hookspecs", "paths", "manifest", "reference", "entry_points"},
-    {"project"},
+    {"project", "machine"},
     {"tools"},
     {
         "wasm_binary",

@@ -172,12 +172,16 @@ ALIVE = ("starting", "running", "stopping")
 
 
 class ProbeCheck(Record, frozen=True):
-    """One thing that a backend needs of the machine: what was found, and what to do where it is missing."""
+    """One thing that a backend needs of the machine: what was found, and what to do where it is missing.
+
+    `under` is the name of the check that it is a part of; empty where it stands by itself.
+    """
 
     name: str
     ok: bool
     detail: str
     hint: str = ""
+    under: str = ""
 
 
 class Probe(Record, frozen=True):

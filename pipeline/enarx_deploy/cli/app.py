@@ -46,6 +46,7 @@ COMMANDS = {
     "repo": "Make and show repositories of a Drawbridge.",
     "drawbridge": "Run a registry of packages, in Drawbridge's protocol.",
     "plugins": "List the plugins, what they bring, and why one failed to load.",
+    "doctor": "Look for what is missing here, and say what to do about it.",
     "platform": "Show what this machine offers for each backend.",
 }
 """Name of each built-in command, which is also its module in this package, and its line in the help."""

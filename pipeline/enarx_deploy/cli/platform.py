@@ -9,27 +9,26 @@ import click
 from enarx_deploy.cli.context import Context, common_options
 
 if TYPE_CHECKING:
-    from enarx_deploy.models import Probe, ProbeCheck
+    from enarx_deploy.models import Probe
 
 
 @click.command()
 @common_options("backend")
 @click.argument("name", required=False, metavar="[BACKEND]")
 def command(context: Context, name: str | None) -> None:
-    """Look, check by check, at what each backend needs of this machine, and say what to do where it is missing."""
-    asked = name or context.backend
-    backends = [context.plugins.get("backend", asked)] if asked else context.plugins.all("backend")
-    with context.plugins.boundary():
-        probes = [backend.probe() for backend in sorted(backends, key=lambda backend: -backend.strength)]
-    context.emit(lambda: "\n".join(map(_shown, probes)), probes)
+    """Look, check by check, at what each backend needs of this machine, and say what to do where it is missing.
+
+    Kinds of Keep without a backend here (kvm, snp, tdx, sgx) are shown with what this machine offers for one. Nothing
+    is changed.
+    """
+    from enarx_deploy.cli.probes import probes
+
+    found = probes(context, name or context.backend)
+    context.emit(lambda: "\n".join(map(_shown, found)), found)
 
 
 def _shown(probe: Probe) -> str:
-    state = "can be used here" if probe.available else "cannot be used here"
-    protection = "protected by hardware" if probe.hardware else "no hardware protection"
-    return "\n".join([f"{probe.backend}: {state} ({protection})", *map(_check, probe.checks)])
+    from enarx_deploy.cli.probes import head
+    from enarx_deploy.cli.tree import lines, nested
 
-
-def _check(check: ProbeCheck) -> str:
-    advice = f"\n       {check.hint}" if check.hint and not check.ok else ""
-    return f"  {'ok  ' if check.ok else 'FAIL'} {check.name}: {check.detail}{advice}"
+    return "\n".join([head(probe), *lines(nested(probe.checks))])

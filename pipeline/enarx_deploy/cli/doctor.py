@@ -1,0 +1,174 @@
+"""`enarx-deploy doctor`: what works here, what is missing, and what to do about it."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+import click
+
+from enarx_deploy.cli.context import Context, common_options
+from enarx_deploy.cli.tree import Finding, lines, nested
+from enarx_deploy.errors import BuildError, EnarxDeployError, UsageError
+
+if TYPE_CHECKING:
+    from enarx_deploy.protocols import MissingTool, Tool
+
+_NEEDED = ("this program", "backends", "this project")
+_FAULTY = 1
+
+
+@dataclass(frozen=True)
+class Group:
+    """Findings of a kind. Where it is `needed`, a miss makes the exit status 1; of the others one needs some."""
+
+    name: str
+    needed: bool
+    ok: bool
+    findings: list[Finding]
+
+
+@click.command()
+@common_options("manifest")
+@click.option(
+    "--fix",
+    "fixes",
+    multiple=True,
+    metavar="TOOLCHAIN",
+    help="Install what this toolchain misses, if PyPI or npm has it; can be repeated.",
+)
+def command(context: Context, fixes: tuple[str, ...]) -> int:
+    """Look at this program, each toolchain, each backend and the project, and say what to do about each miss.
+
+    Nothing is changed, but by --fix, which says each command before it runs it. The exit status is 1 where this program
+    or the project misses something, or no backend can be used; a toolchain that no project here needs does not count.
+    Of backends what is missing is shown; with -v, and by `platform`, all of it.
+    """
+    for name in fixes:
+        _fix(context, name)
+    groups = [
+        _group("this program", _program(context)),
+        _group("toolchains", _toolchains(context)),
+        _group("backends", _backends(context), enough=any),
+        _group("evidence of hardware", _guest()),
+        *_project(context),
+    ]
+    ok = all(group.ok for group in groups if group.needed)
+    record = {"ok": ok, "groups": [asdict(group) for group in groups]}
+    context.emit(
+        lambda: "\n".join(line for group in groups for line in _lines(group, everything=bool(context.verbosity))),
+        record,
+    )
+    return 0 if ok else _FAULTY
+
+
+def _group(name: str, findings: Iterator[Finding], enough: Callable[[list[bool]], bool] = all) -> Group:
+    found = list(findings)
+    return Group(name, name in _NEEDED, enough([one.ok for one in found]), found)
+
+
+def _program(context: Context) -> Iterator[Finding]:
+    from enarx_deploy import __version__, paths
+
+    python = ".".join(map(str, sys.version_info[:3]))
+    yield Finding("version", True, f"{__version__}, on Python {python} ({sys.executable})")
+    for name, place in (("state", paths.state_dir), ("cache", paths.cache_dir)):
+        try:
+            yield Finding(name, True, str(place()))
+        except UsageError as error:
+            yield Finding(name, False, str(error), error.hint)
+    context.plugins.load()
+    for failed in context.plugins.failures:
+        yield Finding(str(failed), False, f"failed to load: {failed.error}", "update it, or ENARX_DEPLOY_DISABLE it")
+
+
+def _toolchains(context: Context) -> Iterator[Finding]:
+    for toolchain in context.plugins.all("toolchain"):
+        with context.plugins.boundary():
+            yield _tool(toolchain.name, toolchain.find())
+
+
+def _tool(name: str, found: Tool | MissingTool) -> Finding:
+    from enarx_deploy.protocols import Tool
+
+    if isinstance(found, Tool):
+        return Finding(name, True, found.version)
+    hint = f"{found.install}{f', or: enarx-deploy doctor --fix {name}' if found.command else ''}"
+    return Finding(name, False, f"{found.name} is not here", hint, fix=name if found.command else "")
+
+
+def _backends(context: Context) -> Iterator[Finding]:
+    from enarx_deploy.cli.probes import head, probes
+
+    for probe in probes(context):
+        yield Finding(probe.backend, probe.available, head(probe).partition(": ")[2], parts=nested(probe.checks))
+
+
+def _guest() -> Iterator[Finding]:
+    """What a Keep on this machine would find evidence with, if the machine is itself a protected guest."""
+    from enarx_deploy.machine import Machine, guest
+
+    found = nested(list(guest(Machine())))
+    if any(one.ok for one in found):
+        yield from found
+    else:
+        yield Finding("evidence", True, "none here: this machine is no protected guest")
+
+
+def _project(context: Context) -> Iterator[Group]:
+    """The project in the directory, if there is one."""
+    from enarx_deploy import choice, tools
+    from enarx_deploy.project import MANIFEST_NAME
+
+    try:
+        project = context.project()
+        with context.plugins.boundary():
+            toolchain, why = choice.toolchain(project, context.plugins)
+            found = tools.find(toolchain, project) if toolchain else None
+    except EnarxDeployError as error:
+        yield _group("this project", iter([Finding("project", False, str(error), error.hint)]))
+        return
+    if project.manifest_file is None and toolchain is None:
+        return
+    manifest = str(project.manifest_file) if project.manifest_file else f"no {MANIFEST_NAME}: the three streams"
+    findings = [Finding("manifest", True, manifest)]
+    if toolchain and found:
+        findings.append(_tool(toolchain.name, found))
+    else:
+        hint = "name one in Enarx.toml: [build] toolchain = NAME"
+        findings.append(Finding("toolchain", False, "none knows the sources here", hint))
+    context.note(why)
+    yield _group("this project", iter(findings))
+
+
+def _fix(context: Context, name: str) -> None:
+    """Install what a toolchain misses. Raises UsageError where no program may do that, BuildError where it fails."""
+    from enarx_deploy.protocols import Tool
+
+    toolchain = context.plugins.get("toolchain", name)
+    with context.plugins.boundary():
+        missing = toolchain.find()
+    if isinstance(missing, Tool):
+        context.note(f"{name}: {missing.version} is here already")
+        return
+    if not missing.command:
+        raise UsageError(f"{name} misses {missing.name}, which no registry brings", hint=missing.install)
+    click.echo(f"installing {missing.name} from {missing.registry}: {shlex.join(missing.command)}", err=True)
+    try:
+        ended = subprocess.run(missing.command, stdin=subprocess.DEVNULL, stdout=sys.stderr, check=False)
+    except OSError as error:
+        raise BuildError(f"cannot start {missing.command[0]}: {error.strerror}", hint="install it first") from error
+    if ended.returncode != 0:
+        raise BuildError(f"{missing.command[0]} ended with status {ended.returncode}", hint="its own words are above")
+    with context.plugins.boundary():
+        if not isinstance(toolchain.find(), Tool):
+            raise BuildError(f"{name} does not find {missing.name} after that", hint="was it installed elsewhere?")
+
+
+def _lines(group: Group, *, everything: bool) -> Iterator[str]:
+    yield group.name
+    yield from lines(group.findings, misses=not everything)

@@ -1,0 +1,52 @@
+"""What backends need of this machine: for `platform` and `doctor`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from enarx_deploy.cli.context import Context
+    from enarx_deploy.models import Probe
+
+_UNPROTECTED = ("kvm",)
+
+
+def probes(context: Context, asked: str = "") -> list[Probe]:
+    """The probe of each backend, or of the one that was asked for, the strongest first.
+
+    Then come the kinds of Keep that are known and have no backend here: what this machine offers for one.
+    """
+    from enarx_deploy import machine
+
+    backends = context.plugins.all("backend")
+    taken = {name for backend in backends for name in (backend.name, *backend.aliases)}
+    lacking = [kind for kind in machine.KINDS if kind not in taken]
+    if asked in lacking:
+        return [_offered(asked)]
+    if asked:
+        backends = [context.plugins.get("backend", asked)]
+    with context.plugins.boundary():
+        found = [backend.probe() for backend in sorted(backends, key=lambda backend: -backend.strength)]
+    return found if asked else [*found, *map(_offered, lacking)]
+
+
+def _offered(kind: str) -> Probe:
+    """What the machine offers for a kind of Keep, where no backend of that kind is installed."""
+    from enarx_deploy import machine
+    from enarx_deploy.models import Probe, ProbeCheck
+
+    lacking = ProbeCheck(
+        name="backend",
+        ok=False,
+        detail=f"no backend {kind!r} is installed",
+        hint="`enarx-deploy plugins` lists what is; below is what this machine offers for one",
+    )
+    checks = [lacking, *machine.for_backend(kind)]
+    return Probe(backend=kind, available=False, hardware=kind not in _UNPROTECTED, checks=checks)
+
+
+def head(probe: Probe) -> str:
+    """A backend in one line."""
+    state = "can be used here" if probe.available else "cannot be used here"
+    protection = "protected by hardware" if probe.hardware else "no hardware protection"
+    return f"{probe.backend}: {state} ({protection})"

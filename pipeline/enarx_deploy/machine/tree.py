@@ -1,0 +1,86 @@
+"""The files and devices of a machine, below a root."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import resource
+from collections.abc import Callable
+from pathlib import Path
+
+_LIMIT = 1 << 16  # bytes of a file of the kernel that are read: /proc/cpuinfo tells of one processor in the first
+_REGISTERS = 16  # bytes
+_KVM_GET_API_VERSION = 0xAE00  # linux/kvm.h
+
+
+def _memlock() -> int:
+    return resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]
+
+
+class Machine:
+    """Paths are relative to `root`. What cannot be read is not there."""
+
+    def __init__(
+        self,
+        root: Path = Path("/"),
+        *,
+        cpuid: Callable[[int, int], bytes | None] | None = None,
+        ioctl: Callable[[int, int], int] = fcntl.ioctl,
+        memlock: Callable[[], int] = _memlock,
+    ) -> None:
+        self._root = root
+        self._cpuid = cpuid
+        self._ioctl = ioctl
+        self.memlock = memlock
+        """Bytes that this user may lock into memory; -1 for any number."""
+
+    def has(self, path: str) -> bool:
+        """Whether there is something at `path`."""
+        try:
+            return (self._root / path).exists()
+        except OSError:
+            return False
+
+    def text(self, path: str) -> str | None:
+        """The beginning of a file, without space around it; None where it cannot be read."""
+        try:
+            with (self._root / path).open("rb") as file:
+                return file.read(_LIMIT).decode(errors="replace").strip()
+        except OSError:
+            return None
+
+    def cpuid(self, leaf: int, subleaf: int) -> bytes | None:
+        """The four registers that CPUID answers, as cpuid(4) has them; None where it may not be asked."""
+        if self._cpuid:
+            return self._cpuid(leaf, subleaf)
+        try:
+            descriptor = os.open(self._root / "dev/cpu/0/cpuid", os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                answer = os.pread(descriptor, _REGISTERS, subleaf << 32 | leaf)
+            finally:
+                os.close(descriptor)
+        except OSError:
+            return None
+        return answer if len(answer) == _REGISTERS else None
+
+    def entries(self, path: str) -> list[str]:
+        """The names in a directory; none where there is no such directory."""
+        try:
+            return sorted(entry.name for entry in (self._root / path).iterdir())
+        except OSError:
+            return []
+
+    def can_be_used(self, path: str) -> bool:
+        """Whether this user may read and write a device."""
+        return os.access(self._root / path, os.R_OK | os.W_OK)
+
+    def kvm_version(self) -> int | None:
+        """The version of KVM's API; None where KVM does not answer."""
+        try:
+            descriptor = os.open(self._root / "dev/kvm", os.O_RDWR | os.O_CLOEXEC)
+            try:
+                return self._ioctl(descriptor, _KVM_GET_API_VERSION)
+            finally:
+                os.close(descriptor)
+        except OSError:
+            return None
