@@ -85,6 +85,7 @@ STOREYS = (
         "templates",
         "records",
         "lock",
+        "enarx_lock",
     },
     {"stages", "verification"},
     {"plugin_manager"},

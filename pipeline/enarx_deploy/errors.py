@@ -10,6 +10,7 @@
     ├── ModuleError                  2   the module is not one that a Keep can run
     ├── PackageError                 1   a package is unsafe, damaged, or not found
     │   └── NotPublished             1   a registry was asked, and has no such package
+    ├── LockError                    1   something differs from Enarx.lock, and --locked was asked for
     ├── RegistryError                1   a registry cannot be reached, or refused
     ├── KeepError                    1   a Keep could not be started or died
     └── StewardError                 1   the Steward cannot be reached, or refused
@@ -94,6 +95,10 @@ class PackageError(EnarxDeployError):
 
 class NotPublished(PackageError):
     """A registry was asked for a package, and says that it has none, or that it was withdrawn."""
+
+
+class LockError(EnarxDeployError):
+    """What was made is not what Enarx.lock has, or that cannot be read."""
 
 
 class RegistryError(EnarxDeployError):

@@ -31,6 +31,7 @@ class Settings:
     keep_name: str = ""  # the Keep's name
     metrics: str = ""  # HOST:PORT where the host process serves metrics
     force: bool = False  # run every stage, even where its inputs are unchanged
+    locked: bool = False  # refuse whatever differs from Enarx.lock
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ def load_project(
     target: str = "",
     metrics: str = "",
     force: bool = False,
+    locked: bool = False,
     signing_key: SigningKey | None = None,
 ) -> Project:
     """Read the project in `directory`: its manifest, with `overrides` (`KEY=VALUE`) laid over it.
@@ -85,7 +87,10 @@ def load_project(
         manifest=loaded.manifest,
         manifest_file=loaded.path,
         manifest_text=loaded.text,
-        settings=_settings(loaded.manifest, Settings(backend=backend, target=target, metrics=metrics, force=force)),
+        settings=_settings(
+            loaded.manifest,
+            Settings(backend=backend, target=target, metrics=metrics, force=force, locked=locked),
+        ),
         warnings=tuple(loaded.warnings),
         signing_key=signing_key,
     )
@@ -106,6 +111,7 @@ def _settings(manifest: Manifest, asked: Settings) -> Settings:
         keep_name=table.name or "",
         metrics=asked.metrics or table.metrics or "",
         force=asked.force,
+        locked=asked.locked,
     )
 
 

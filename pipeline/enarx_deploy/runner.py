@@ -14,7 +14,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from enarx_deploy import paths, records
+from enarx_deploy import enarx_lock, paths, records
 from enarx_deploy.errors import EnarxDeployError, PluginError, UsageError
 from enarx_deploy.lock import locked
 from enarx_deploy.models import ALIVE, STAGES, Deployment, Package, Record, StageName
@@ -99,6 +99,8 @@ def _run_step(work: Work, step: Step, reporter: Reporter) -> StageRun:
     skipped = record is not None
     if record is None:
         record = _make(work, step, inputs, reporter)
+    if work.project.settings.locked:
+        enarx_lock.check(work.project.root, record)
     work.made[step.stage] = record
     ended = StageRun(step.stage, record, skipped, round(time.monotonic() - began, 3))
     reporter.ended(ended)

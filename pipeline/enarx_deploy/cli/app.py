@@ -24,6 +24,7 @@ COMMANDS = {
     "inspect": "Show what a module is made of, and what its imports let it do.",
     "lint": "Find grants without use, and needs that nothing grants.",
     "package": "Put module, manifest and assets into a content-addressed tree.",
+    "lock": "Write down what the project comes to, for --locked.",
     "key": "Make keys that sign packages; say whose signatures are trusted.",
     "attest": "Say what the package must measure to on a backend.",
     "deploy": "Start a Keep, which then waits for its certificate.",

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@common_options("manifest", "backend", "target", "force", "sign")
+@common_options("manifest", "backend", "target", "force", "sign", "locked")
 def command(context: Context) -> None:
     """Compile and package, and say what the package must measure to on a backend.
 

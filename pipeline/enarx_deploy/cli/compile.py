@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@common_options("manifest", "force")
+@common_options("manifest", "force", "locked")
 @click.option(
     "--check-reproducible",
     "check",

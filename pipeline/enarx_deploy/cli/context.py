@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Extra = Literal["manifest", "backend", "target", "metrics", "force", "registry", "sign"]
+Extra = Literal["manifest", "backend", "target", "metrics", "force", "registry", "sign", "locked"]
 
 
 @dataclass
@@ -49,6 +49,7 @@ class Context:
     target: str = ""
     metrics: str = ""
     force: bool = False
+    locked: bool = False
     registry_host: str = ""
     trust: Path | None = None
     allow_unsigned: bool = False
@@ -99,6 +100,7 @@ class Context:
             target=self.target,
             metrics=self.metrics,
             force=self.force,
+            locked=self.locked,
             signing_key=self.signing_key,
         )
         for line in project.warnings:
@@ -223,6 +225,15 @@ _EXTRA: dict[Extra, tuple[_Option, ...]] = {
             ("--force",),
             "Run every stage again, changed or not.",
             ("ENARX_DEPLOY_FORCE",),
+            {"is_flag": True},
+        ),
+    ),
+    "locked": (
+        _Option(
+            "locked",
+            ("--locked",),
+            "Refuse whatever differs from Enarx.lock.",
+            ("ENARX_DEPLOY_LOCKED",),
             {"is_flag": True},
         ),
     ),

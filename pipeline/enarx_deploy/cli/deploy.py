@@ -9,7 +9,7 @@ from enarx_deploy.cli.run_stages import run_stages
 
 
 @click.command()
-@common_options("manifest", "backend", "target", "metrics", "force", "registry", "sign")
+@common_options("manifest", "backend", "target", "metrics", "force", "registry", "sign", "locked")
 @click.argument("reference", default="")
 def command(context: Context, reference: str) -> None:
     """Compile, package and attest, and start a Keep, which then waits for its certificate.

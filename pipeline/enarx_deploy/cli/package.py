@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @click.group(invoke_without_command=True)
-@common_options("manifest", "force", "sign")
+@common_options("manifest", "force", "sign", "locked")
 def command(context: Context) -> None:
     """Compile, and put module, manifest and assets into a tree that its digest names.
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@common_options("manifest", "force", "registry", "sign")
+@common_options("manifest", "force", "registry", "sign", "locked")
 @click.argument("reference")
 @click.argument("package", default="")
 def command(context: Context, reference: str, package: str) -> None:

@@ -18,7 +18,7 @@ _COLUMNS = 100
 
 
 @click.command()
-@common_options("manifest", "backend", "target", "metrics", "force", "registry", "sign")
+@common_options("manifest", "backend", "target", "metrics", "force", "registry", "sign", "locked")
 @click.argument("reference", default="")
 def command(context: Context, reference: str) -> None:
     """Compile, package, attest, deploy, and provision TLS: the project ends as a running service.

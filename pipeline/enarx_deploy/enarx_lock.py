@@ -1,0 +1,119 @@
+"""Enarx.lock: what a project came to when someone looked last, so that nothing else is deployed unnoticed.
+
+    version = 1
+    module = "sha256:…"
+    package = "sha256:…"
+
+    [toolchain]
+    name = "c"
+    version = "zig 0.17.1 (PyPI)"
+
+    [reference_values.nil]
+    hardware = "false"
+    policy = "sha256:…"        # of the appraisal policy, as canonical JSON
+
+It lies beside Enarx.toml, and belongs into version control. The toolchain is named by what it says of its version,
+since its own bytes differ from machine to machine; what it makes must not, and is the module's digest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from enarx_deploy import paths
+from enarx_deploy.errors import LockError
+from enarx_deploy.models import Module, Package, Record, ReferenceValues
+
+NAME = "Enarx.lock"
+_LIMIT = 1 << 20
+_HEAD = "# Written by `enarx-deploy lock`; --locked refuses whatever differs from it.\n"
+
+
+class Lock(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The file. `reference_values` are by backend, and the digest of the policy is among them."""
+
+    version: Literal[1] = 1
+    module: str
+    package: str
+    toolchain: dict[str, str]
+    reference_values: dict[str, dict[str, str]] = {}
+
+
+def of(module: Module, package: Package, values: ReferenceValues, known: Lock | None = None) -> Lock:
+    """The lock of what was made; what is `known` of other backends is kept while the package is the same."""
+    others = known.reference_values if known is not None and known.package == package.digest else {}
+    return Lock(
+        module=module.sha256,
+        package=package.digest,
+        toolchain={"name": module.toolchain, "version": module.version},
+        reference_values=dict(sorted({**others, values.backend: _values(values)}.items())),
+    )
+
+
+def load(root: Path) -> Lock | None:
+    """The lock of the project in `root`, or None where it has none. Raises LockError."""
+    path = root / NAME
+    try:
+        with path.open("rb") as file:
+            data = file.read(_LIMIT + 1)
+        if len(data) > _LIMIT:
+            raise LockError(f"{path} has more than {_LIMIT:,} bytes", hint="`enarx-deploy lock` writes it anew")
+        return msgspec.toml.decode(data, type=Lock)
+    except FileNotFoundError:
+        return None
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise LockError(f"{path}: {error}", hint="`enarx-deploy lock` writes it anew") from error
+
+
+def save(root: Path, lock: Lock) -> Path:
+    """Write the lock of the project in `root`; returns where."""
+    import tomli_w
+
+    path = root / NAME
+    paths.write_atomically(path, (_HEAD + tomli_w.dumps(msgspec.to_builtins(lock))).encode(), mode=0o644)
+    return path
+
+
+def check(root: Path, record: Record) -> None:
+    """Refuse what a stage made if the project's lock has anything else. Raises LockError that names each value."""
+    lock = load(root)
+    if lock is None:
+        raise LockError(f"{root} has no {NAME}", hint="`enarx-deploy lock` writes it")
+    differing = [
+        f"{name} is {found}, and {NAME} has {wanted or 'none'}"
+        for name, found, wanted in _compared(lock, record)
+        if found != wanted
+    ]
+    if differing:
+        raise LockError("; ".join(differing), hint="if that is meant, `enarx-deploy lock` takes it over")
+
+
+def _compared(lock: Lock, record: Record) -> Iterator[tuple[str, str, str]]:
+    """Each value that a record has and a lock holds: its name, what was found, what is wanted."""
+    if isinstance(record, Module):
+        found = {"name": record.toolchain, "version": record.version}
+        yield from _tables("toolchain", found, lock.toolchain)
+        yield "module", record.sha256, lock.module
+    elif isinstance(record, Package):
+        yield "package", record.digest, lock.package
+    elif isinstance(record, ReferenceValues):
+        locked = lock.reference_values.get(record.backend, {})
+        yield from _tables(f"reference_values.{record.backend}", _values(record), locked)
+
+
+def _tables(name: str, found: dict[str, str], wanted: dict[str, str]) -> Iterator[tuple[str, str, str]]:
+    for key in sorted(found.keys() | wanted.keys()):
+        yield f"{name}.{key}", found.get(key, "none"), wanted.get(key, "")
+
+
+def _values(values: ReferenceValues) -> dict[str, str]:
+    return {**values.measurements, "hardware": str(values.hardware).lower(), "policy": _digest(values.policy)}
+
+
+def _digest(policy: dict[str, Any]) -> str:
+    return f"sha256:{hashlib.sha256(msgspec.json.encode(policy, order='deterministic')).hexdigest()}"

@@ -1,0 +1,78 @@
+"""Enarx.lock: what is locked, and that --locked lets nothing else through."""
+
+from __future__ import annotations
+
+import tomllib
+
+import pytest
+
+COMMANDS = ("compile", "package", "attest", "deploy", "up")
+
+
+@pytest.fixture
+def project(shelf, enarx_deploy):
+    """A project of the plugin `shelf`, locked; answers its directory."""
+    ended = enarx_deploy("lock")
+    assert ended.returncode == 0, ended.stderr
+    return enarx_deploy.directory
+
+
+def test_the_lock_has_every_digest(project):
+    lock = tomllib.loads((project / "Enarx.lock").read_text())
+    assert lock["toolchain"]["name"] == "shelf"
+    assert lock["module"].startswith("sha256:")
+    assert lock["package"].startswith("sha256:")
+    assert set(lock["reference_values"]) == {"shelf"}
+    assert lock["reference_values"]["shelf"]["policy"].startswith("sha256:")
+
+
+def test_locking_again_changes_nothing(project, enarx_deploy):
+    before = (project / "Enarx.lock").read_bytes()
+    assert enarx_deploy("lock", "--force").returncode == 0
+    assert (project / "Enarx.lock").read_bytes() == before
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_what_did_not_change_passes(project, enarx_deploy, command):
+    ended = enarx_deploy(command, "--locked")
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_another_module_is_refused_by_every_command_before_anything_starts(project, enarx_deploy, shelf):
+    (project / "main.shelf").write_text("ash")
+    for command in COMMANDS:
+        ended = enarx_deploy(command, "--locked")
+        assert (ended.returncode, "module is sha256:" in ended.stderr) == (1, True), command
+    assert enarx_deploy("keeps", "--json").stdout.strip() == "[]"
+    assert enarx_deploy("package").returncode == 0  # without being asked, nothing is refused
+
+
+@pytest.mark.parametrize(
+    ("change", "command", "message"),
+    [
+        (("package =", 'package = "sha256:00" #'), "package", "package is sha256:"),
+        (("name =", 'name = "c" #'), "compile", "toolchain.name is shelf, and Enarx.lock has c"),
+        (("policy =", 'policy = "sha256:00" #'), "attest", "reference_values.shelf.policy is sha256:"),
+        (("hardware =", 'more = "x"\nhardware ='), "up", "reference_values.shelf.more is none, and Enarx.lock has x"),
+        (("[reference_values.shelf]", "[reference_values.other]"), "deploy", "and Enarx.lock has none"),
+    ],
+    ids=["package", "toolchain", "policy", "lost-value", "backend"],
+)
+def test_each_value_that_differs_is_named(project, enarx_deploy, change, command, message):
+    lock = project / "Enarx.lock"
+    lock.write_text(lock.read_text().replace(*change))
+    ended = enarx_deploy(command, "--locked")
+    assert (ended.returncode, message in ended.stderr) == (1, True), ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [(None, "has no Enarx.lock"), ("[[", "Enarx.lock:"), ("version = 2\n", "Enarx.lock:"), ("x" * (1 << 21), "bytes")],
+    ids=["missing", "not-toml", "another-version", "large"],
+)
+def test_a_lock_that_cannot_be_read_lets_nothing_through(project, enarx_deploy, text, message):
+    (project / "Enarx.lock").unlink()
+    if text is not None:
+        (project / "Enarx.lock").write_text(text)
+    ended = enarx_deploy("package", "--locked")
+    assert (ended.returncode, message in ended.stderr) == (1, True), ended.stderr
