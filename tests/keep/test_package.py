@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from enarx_deploy import package_tree
+from enarx_deploy.errors import PackageError
 from enarx_deploy.host import delivery
 from enarx_keep import package
 from enarx_keep.channel import Reader, encode
@@ -207,3 +208,23 @@ def test_arbitrary_messages_are_a_fault_or_an_end(value: object) -> None:
     text = json.dumps(value).encode()
     with pytest.raises((KeepFault, EOFError)):
         receive(len(text).to_bytes(4, "big") + text, digest(ROOT))
+
+
+def test_a_large_package_is_delivered_in_pieces_of_bounded_size(tmp_path: Path) -> None:
+    large = [bytes(1 << 20)] * 8
+    made = package_tree.lay_out(
+        [("Enarx.toml", [MANIFEST]), ("assets/large", large), ("main.wasm", [MODULE])], tmp_path
+    )
+    pieces = list(delivery.messages(made))
+    assert max(map(len, pieces)) == 1 << 20
+    assert receive(b"".join(pieces), made.digest)["assets/large"] == b"".join(large)
+
+
+def test_a_file_that_was_changed_since_is_never_delivered_whole(tmp_path: Path) -> None:
+    made = package_tree.lay_out([("Enarx.toml", [MANIFEST]), ("main.wasm", [MODULE])], tmp_path)
+    (Path(made.root) / "main.wasm").write_bytes(MODULE[:-1])
+    with pytest.raises(PackageError, match="was changed while it was read"):
+        list(delivery.messages(made))
+    (Path(made.root) / "main.wasm").write_bytes(bytes(len(MODULE)))
+    with pytest.raises(BadPackage, match="its digest is"):
+        receive(b"".join(delivery.messages(made)), made.digest)

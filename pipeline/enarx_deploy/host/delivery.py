@@ -2,36 +2,39 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from enarx_deploy.errors import PackageError
-from enarx_drawbridge.directory_form import DIRECTORY_TYPE, Entry, directory_json, entry_of, media_type
+from enarx_drawbridge.directory_form import DIRECTORY_TYPE, Digests, Entry, directory_json, entry_of, media_type
 from enarx_keep.channel import encode
 
 if TYPE_CHECKING:
     from enarx_deploy.models import Package, PackageFile
 
-_Node = tuple[str, bytes]
-_File = tuple[bytes, Entry]
+_CHUNK = 1 << 20
+_Content = bytes | Path
+_Node = tuple[str, int, _Content]
 
 
 def messages(package: Package) -> Iterator[bytes]:
-    """The package as messages. Raises PackageError if its tree is not what its digest names."""
+    """The package as messages, of which the largest has 1 MiB. Raises PackageError if it is not what its digest names.
+
+    A file that was changed since it was read as a part of the package is refused by the Keep, or here if its size is
+    another.
+    """
     root = Path(package.root)
-    files = {file.path: _file(file, (root / file.path).read_bytes()) for file in package.files}
-    nodes, entry = _directory("", files)
+    nodes, entry = _directory("", root, {file.path: file for file in package.files})
     if entry.sha256 != package.digest:
         raise PackageError(
             f"{root} is damaged: its digest is {entry.sha256}, not {package.digest}",
             hint="package it again: `enarx-deploy package --force`",
         )
-    for path, content in nodes:
-        yield encode({"type": "node", "path": path, "size": len(content)})
-        yield content
+    for path, size, content in nodes:
+        yield encode({"type": "node", "path": path, "size": size})
+        yield from _chunks(content, size) if isinstance(content, Path) else [content]
 
 
 def mount(host_path: Path, guest_path: str) -> Iterator[bytes]:
@@ -47,24 +50,38 @@ def mount(host_path: Path, guest_path: str) -> Iterator[bytes]:
         yield content
 
 
-def _file(file: PackageFile, content: bytes) -> _File:
-    """A file's content and its entry: the one that was made before if it is still the same file."""
-    same = file.digests and f"sha256:{hashlib.sha256(content).hexdigest()}" == file.sha256
-    return content, Entry(file.digests, file.size, file.type) if same else entry_of(content, media_type(file.path))
+def _chunks(path: Path, size: int) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        left = size
+        while left and (chunk := file.read(min(_CHUNK, left))):
+            left -= len(chunk)
+            yield chunk
+        if left or file.read(1):
+            raise PackageError(f"{path} was changed while it was read", hint="package it again")
 
 
-def _directory(path: str, files: dict[str, _File]) -> tuple[list[_Node], Entry]:
+def _directory(path: str, root: Path, files: dict[str, PackageFile]) -> tuple[list[_Node], Entry]:
     """The nodes of a directory, itself first, and its entry."""
     below: list[_Node] = []
     entries: dict[str, Entry] = {}
     for name in sorted({key.partition("/")[0] for key in files}):
         place = f"{path}/{name}" if path else name
         if name in files:
-            content, entries[name] = files[name]
-            below.append((place, content))
+            entries[name] = _entry(root / place, files[name])
+            below.append((place, files[name].size, root / place))
         else:
             inside = {key.removeprefix(f"{name}/"): file for key, file in files.items() if key.startswith(f"{name}/")}
-            nodes, entries[name] = _directory(place, inside)
+            nodes, entries[name] = _directory(place, root, inside)
             below += nodes
     content = directory_json(entries)
-    return [(path, content), *below], entry_of(content, DIRECTORY_TYPE)
+    return [(path, len(content), content), *below], entry_of(content, DIRECTORY_TYPE)
+
+
+def _entry(path: Path, file: PackageFile) -> Entry:
+    """The entry that was made when the file was read; a plugin's package may lack it."""
+    if file.digests:
+        return Entry(file.digests, file.size, file.type)
+    digests = Digests()
+    for chunk in _chunks(path, file.size):
+        digests.update(chunk)
+    return digests.entry(media_type(file.path))
