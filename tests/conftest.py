@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from tests.works_with import pytest_runtest_makereport, works_with  # noqa: F401 - a hook and a fixture for all tests
 
 from enarx_deploy import paths
 
