@@ -46,6 +46,7 @@ class Store:
         self.blobs = Blobs(directory)
         self._reserved: Counter[str] = Counter()
         self._reserving = threading.Lock()
+        self._sweeps = 0
         self.forget_abandoned()
         self.blobs.open_up(self._database.known)
         self.user = self._database.user
@@ -165,21 +166,12 @@ class Store:
 
         Whether it is new, or was yanked and is no more. Raises `Conflict`, `Forbidden`, `Malformed`.
         """
-        with self._database.transaction() as cursor:
-            begun = self._database.tag(repository.id, tag)
-            if begun is not None and begun.whole:
-                if (begun.type, begun.body) != (type_, body):
-                    raise Conflict("Already exists")
-                if begun.yanked:
-                    again = "UPDATE tags SET yanked = '' WHERE repository = ? AND tag = ?"
-                    cursor.execute(again, (repository.id, tag))
-                return bool(begun.yanked)
-            if begun is None:
-                self._require_place_for_a_tag(cursor, repository.user)
-            row = (repository.id, tag, type_, body, encode(root), 0, "", int(self._clock()))
-            cursor.execute("INSERT OR REPLACE INTO tags VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
-        self._complete(repository, tag, root)
-        return True
+        while True:
+            sweeps = self._sweeps
+            whole = not trees.missing(self.blobs, self._held(repository), root)
+            with self._database.transaction() as cursor:
+                if sweeps == self._sweeps:  # else what was there may be gone
+                    return self._name(cursor, repository, tag, Tag(type_, body, root, whole, ""))
 
     def yank(self, repository: Repository, tag: str, reason: str) -> None:
         """Withdraw a tag: it is neither listed nor answered, and its tree still is. Raises `NotFound`."""
@@ -197,6 +189,7 @@ class Store:
             cursor.execute("DELETE FROM tags WHERE NOT whole AND since < ?", (before,))
             for (repository,) in cursor.execute("SELECT id FROM repositories").fetchall():
                 gone |= self._sweep(cursor, repository)
+            self._sweeps += bool(gone)
         for digest in gone:
             with self._database.transaction():
                 if not self._database.known(digest):
@@ -213,6 +206,27 @@ class Store:
         )
         return unnamed
 
+    def _name(self, cursor: sqlite3.Cursor, repository: Repository, tag: str, new: Tag) -> bool:
+        """Have a tag stand for a tree; whether it did not before."""
+        begun = self._database.tag(repository.id, tag)
+        if begun is not None and begun.whole:
+            if (begun.type, begun.body) != (new.type, new.body):
+                raise Conflict("Already exists")
+            again = "UPDATE tags SET yanked = '' WHERE repository = ? AND tag = ?"
+            cursor.execute(again, (repository.id, tag))
+            return bool(begun.yanked)
+        if begun is None:
+            self._require_place_for_a_tag(cursor, repository.user)
+        row = (repository.id, tag, new.type, new.body, encode(new.root), int(new.whole), "", int(self._clock()))
+        cursor.execute("INSERT OR REPLACE INTO tags VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+        if new.whole:
+            self._forget_upload(cursor, repository, tag, new.root)
+        return True
+
+    def _forget_upload(self, cursor: sqlite3.Cursor, repository: Repository, tag: str, root: Entry) -> None:
+        done = "DELETE FROM uploads WHERE repository = ? AND tag = ? AND sha256 = ?"
+        cursor.execute(done, (repository.id, tag, root.hex))
+
     def _complete(self, repository: Repository, tag: str, root: Entry) -> None:
         """Let others see a tag, if all of its tree is there. Raises `Malformed` if it is no tree."""
         if trees.missing(self.blobs, self._held(repository), root):
@@ -220,8 +234,7 @@ class Store:
         with self._database.transaction() as cursor:
             whole = "UPDATE tags SET whole = 1 WHERE repository = ? AND tag = ? AND root = ?"
             cursor.execute(whole, (repository.id, tag, encode(root)))
-            done = "DELETE FROM uploads WHERE repository = ? AND tag = ? AND sha256 = ?"
-            cursor.execute(done, (repository.id, tag, root.hex))
+            self._forget_upload(cursor, repository, tag, root)
 
     def _require_place_for_a_tag(self, cursor: sqlite3.Cursor, user: str) -> None:
         query = "SELECT count(*) FROM tags JOIN repositories ON id = repository WHERE user = ?"

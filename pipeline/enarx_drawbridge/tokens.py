@@ -54,7 +54,9 @@ class Tokens:
     def __init__(self, oidc: Oidc, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._oidc = oidc
         self._monotonic = monotonic
-        self._http = httpx.Client(timeout=TIMEOUT, follow_redirects=False, trust_env=False)
+        # The issuer is asked rarely: no connection is kept for the next time.
+        limits = httpx.Limits(max_keepalive_connections=0)
+        self._http = httpx.Client(timeout=TIMEOUT, follow_redirects=False, trust_env=False, limits=limits)
         self._lock = threading.Lock()
         self._keys: dict[str, jwt.PyJWK] = {}
         self._keys_at = -KEYS_LAST
