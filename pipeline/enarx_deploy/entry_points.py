@@ -47,10 +47,12 @@ def _distributions() -> Iterator[str]:
 
 
 def _metadata_folders(place: str) -> list[str]:
+    """Their names; pip puts `~` before that of a distribution which it is about to remove, or was."""
     try:
-        return [name for name in os.listdir(place) if name.endswith(_SUFFIXES)]  # noqa: PTH208 - names only
+        names = os.listdir(place)  # noqa: PTH208 - names only
     except OSError:
         return []
+    return [name for name in names if name.endswith(_SUFFIXES) and not name.startswith("~")]
 
 
 def _pairs(text: str, group: str) -> list[tuple[str, str]]:

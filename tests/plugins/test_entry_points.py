@@ -46,6 +46,12 @@ def test_the_first_of_a_name_on_the_path_is_the_one(sites: tuple[Path, Path], ea
     assert entry_points.of_group("things") == ([("one", "newer", "My.Own", "2.0")] if earlier else [])
 
 
+def test_what_pip_is_about_to_remove_counts_no_more(sites: tuple[Path, Path]) -> None:
+    install(sites[0], "~ine-1.2.dist-info", "[things]\none = older\n")
+    install(sites[0], "mine-1.2.dist-info", "[things]\none = newer\n")
+    assert entry_points.of_group("things") == [("one", "newer", "mine", "1.2")]
+
+
 @pytest.mark.parametrize("group", ["console_scripts", "enarx_deploy", "pytest11"])
 def test_they_are_those_that_the_standard_library_finds(group: str) -> None:
     known = {(entry.name, entry.value) for entry in importlib.metadata.entry_points(group=group)}
