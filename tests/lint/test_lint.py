@@ -56,8 +56,6 @@ def lint(tmp_path: Path) -> Callable[..., list[Finding]]:
 @pytest.mark.parametrize(
     ("manifest", "data", "rule", "line"),
     [
-        (STREAMS, module("fd_write"), "unused-input", 1),
-        ('[[files]]\nkind = "stdin"\n[[files]]\nkind = "stdout"\n', module("fd_read"), "unused-output", 3),
         (STREAMS + LISTEN, module("fd_read", "fd_write"), "unused-listen", 10),
         ('[[files]]\nkind = "connect"\nhost = "a.b"\nprot = "tls"\n', module("clock_time_get"), "unused-connection", 1),
         ('[network]\nconnect = ["a.b:1"]\n', module("clock_time_get"), "unused-network", 2),
@@ -71,6 +69,22 @@ def test_what_the_imports_cannot_use_is_a_warning_with_its_line(lint, manifest, 
     assert [(one.rule, one.weight, one.certain, one.line) for one in found] == [(rule, "warning", True, line)]
     assert str(found[0]).split(":")[1] == str(line)
     assert found[0].hint
+
+
+@pytest.mark.parametrize(
+    ("function", "found"),
+    [("fd_write", [("unused-input", 1)]), ("fd_read", [("unused-output", 4), ("unused-output", 7)])],
+)
+def test_a_standard_stream_without_use_is_a_note(lint, function, found) -> None:
+    noted = lint(STREAMS, module(function))
+    assert [(one.rule, one.line) for one in noted] == found
+    assert {(one.weight, one.certain) for one in noted} == {("note", True)}
+
+
+def test_a_constant_is_found_among_thousands_of_others(lint) -> None:
+    text = "".join(f"/usr/lib/go/src/{number} " for number in range(5_000)) + "/data/t.csv"
+    (found,) = lint("files = []\n", module("path_open", data=text), "data/t.csv")
+    assert found.rule == "missing-asset"
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from enarx_deploy.wasm_binary import DamagedModuleError, split
 
 _DATA = 11
 _PAGE = 1 << 16
-_MOST = 1000  # constants of a kind that are looked at
+_MOST = 1000  # constants of a kind that are told
 _DESTINATION = re.compile(
     rb"/?net/con/((?:[A-Za-z0-9](?:[A-Za-z0-9_.-]{0,252}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\]):[1-9][0-9]{0,4})?"
 )
@@ -48,7 +48,9 @@ class Needs:
         Constants of some languages follow one another without an end between them, so that a name may be longer in the
         data than it is.
         """
-        found = {self._file(root, path.decode()) for path in _first(_PATH, self.data)}
+        known = tuple(f"/{path.name}".encode() for path in root.iterdir() if not path.name.startswith("."))
+        constants = {match[0] for match in _PATH.finditer(self.data) if match[0].startswith(known)}
+        found = {self._file(root, path.decode()) for path in sorted(constants)[:_MOST]}
         yield from sorted(name for name in found if name)
 
     def _file(self, root: Path, constant: str) -> str:
@@ -70,10 +72,10 @@ def needs(data: bytes, name: str = "the module") -> Needs:
     """Read a module that a Keep can run. Raises ModuleError."""
     facts = wasm.inspect(data, name)
     content = _content(data)
-    matches = [match[1] for match in _matches(_DESTINATION, content)]
+    matches = {match[1] for match in _DESTINATION.finditer(content)}
     return Needs(
         functions=frozenset(imported.name for imported in facts.imports),
-        destinations=tuple(sorted({match.decode() for match in matches if match})),
+        destinations=tuple(sorted(match.decode() for match in matches if match)[:_MOST]),
         composes=None in matches,
         memory=(facts.memory.minimum if facts.memory else 0) * _PAGE,
         data=content,
@@ -86,13 +88,3 @@ def _content(data: bytes) -> bytes:
         return b"".join(reader.take(reader.left) for number, reader in split(data) if number == _DATA)
     except DamagedModuleError:  # `inspect` has read every section's frame: this cannot be
         return b""
-
-
-def _matches(pattern: re.Pattern[bytes], data: bytes) -> Iterator[re.Match[bytes]]:
-    for _, match in zip(range(_MOST), pattern.finditer(data), strict=False):
-        yield match
-
-
-def _first(pattern: re.Pattern[bytes], data: bytes) -> Iterator[bytes]:
-    seen = {match[0] for match in _matches(pattern, data)}
-    yield from seen

@@ -15,6 +15,7 @@ from enarx_toml.positions import Positions
 
 _READS = ("fd_read", "fd_pread")
 _WRITES = ("fd_write", "fd_pwrite")
+_STREAMS = (Stdin, Stdout, Stderr)  # every manifest begins with them: one without use is told, and no reason to fail
 _LOOKS = ("path_open", "path_filestat_get", "path_readlink", "fd_readdir")
 
 UNKNOWN = (
@@ -54,7 +55,7 @@ def _files(manifest: Manifest, needs: Needs) -> Iterator[Finding]:
             bound = entry.name in manifest.tls
             yield Finding(
                 rule=rule,
-                weight="warning",
+                weight="note" if isinstance(entry, _STREAMS) else "warning",
                 certain=True,
                 place=("files", index),
                 message=f"`files[{index}]` ({_kind(entry)} {entry.name!r}) is not used: {why}",
