@@ -45,8 +45,14 @@ from enarx_collateral.archive import read_archive
 from enarx_collateral.directory import offers
 from enarx_collateral.item import KINDS, Entry
 from enarx_collateral.transport import retry_after
-from enarx_deploy.errors import ModuleError
+from enarx_deploy import reference
+from enarx_deploy.errors import ModuleError, UsageError
 from enarx_deploy.wasm_report import report
+from enarx_drawbridge import content_digest
+from enarx_drawbridge import reading as drawbridge
+from enarx_drawbridge.content_digest import MalformedDigest
+from enarx_drawbridge.errors import Malformed
+from enarx_drawbridge.names import tree_path
 from enarx_keep import manifest as keep_manifest
 from enarx_keep.attester import certificate_table, tdx_guest
 from enarx_keep.channel import Reader
@@ -107,6 +113,15 @@ def admitted(data: bytes) -> None:
         try:
             admit(kind, data, VENDOR_ANCHORS, chain=data)
         except RefusedCollateral:
+            continue
+
+
+def drawbridge_tags(data: bytes) -> None:
+    """The body of a tag in each of its types."""
+    for media_type in (drawbridge.ENTRY_TYPE, drawbridge.JWS_TYPE):
+        try:
+            drawbridge.read_tag(data, media_type)
+        except Malformed:
             continue
 
 
@@ -208,6 +223,11 @@ TARGETS: dict[str, Target] = {
     "keep-messages": Target(lambda data: list(messages(data)), (BadMessage, EOFError)),
     "keep-certificate-table": Target(certificate_table.read, ()),
     "keep-quoting-service": Target(tdx_guest.read_quote, (NoEvidence,)),
+    "content-digest": Target(lambda data: content_digest.parse(data.decode("latin-1")), (MalformedDigest,), (), 2048),
+    "drawbridge-directory": Target(drawbridge.read_directory, (Malformed,)),
+    "drawbridge-tag": Target(drawbridge_tags, ()),
+    "drawbridge-path": Target(lambda data: tree_path(data.decode("latin-1").split("/")), (Malformed,), (), 2048),
+    "package-reference": Target(lambda data: reference.parse(data.decode(errors="replace")), (UsageError,), (), 2048),
     "wasm-report": Target(report, (ModuleError,)),
 }
 

@@ -27,6 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             tls_certificate=given.tls_cert and given.tls_cert.absolute(),
             tls_key=given.tls_key and given.tls_key.absolute(),
             insecure_http=given.insecure_http,
+            metrics=parse_listen(given.metrics) if given.metrics else None,
         )
         serve(options, _announce)
     except ServiceFault as fault:
@@ -38,6 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _announce(running: Running) -> None:
     print(f"Drawbridge at {running.url}, store {running.store}", flush=True)
+    if running.metrics_url:
+        print(f"metrics at {running.metrics_url}", flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -52,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--tls-cert", type=Path, metavar="FILE", help="speak TLS with this certificate (PEM)")
     parser.add_argument("--tls-key", type=Path, metavar="FILE", help="and with this key (PEM, without a password)")
     parser.add_argument("--insecure-http", action="store_true", help="plain HTTP for other machines too")
+    parser.add_argument("--metrics", metavar="HOST:PORT", help="serve metrics for Prometheus there, in plain HTTP")
     return parser
 
 

@@ -6,12 +6,13 @@
     GET, PUT, DELETE  /{user}/{repository}/_tag/{tag}         an entry, or a JWS with one in it
     GET, PUT          /{user}/{repository}/_tag/{tag}/tree/…  a node: a directory or a file
     any               /health                                 200, empty
+    GET               /_search?q=WORD                         [{"repository", "tag", "digest"}, …] of what is public
     GET               /.well-known/oauth-protected-resource   whose tokens are believed (RFC 9728)
 
 HEAD is answered where GET is. What is answered has Content-Digest, Content-Length and Content-Type, and what is put
 must have them; a body's own bytes are what digests are of. 201 says that something is new, 200 that the very same was
 there. Errors are text. DELETE is not of Drawbridge: it withdraws a tag (`?reason=`), which is answered with 410 from
-then on; whoever has the digest still gets the tree.
+then on; whoever has the digest still gets the tree. `_search` is not of Drawbridge either.
 """
 
 from __future__ import annotations
@@ -63,6 +64,10 @@ VERSION: Final = (0, 4, 3)
 JSON_TYPE: Final = "application/json"
 MAX_RECORD: Final = 64 * 1024
 """Most bytes of a user's or a repository's record."""
+MAX_FOUND: Final = 1000
+"""Most tags that a search answers with."""
+MAX_WORDS: Final = 8
+MAX_WORD: Final = 128
 MAX_REASON: Final = 500
 """Most characters of the reason for a yank."""
 THREADS: Final = 16
@@ -182,6 +187,15 @@ async def _answer(request: Request) -> Response:
     return await handler(Asked(request, request.app.state.service, caller, parts))
 
 
+def shape_of(path: str) -> str:
+    """What kind of thing a path names, for counting."""
+    try:
+        handlers, _ = _route(path)
+    except DrawbridgeFault:
+        return "other"
+    return next(shape for shape, known in _HANDLERS.items() if known is handlers)
+
+
 def _route(path: str) -> tuple[Mapping[str, Handler], list[str]]:
     """What a path can be asked, by method, and the names in it. Raises `NotFound`, `Malformed`, `OtherVersion`."""
     found = _API.fullmatch(path)
@@ -194,7 +208,9 @@ def _route(path: str) -> tuple[Mapping[str, Handler], list[str]]:
     if asked[0] > VERSION[0] or (not VERSION[0] and asked[1] > VERSION[1]):
         raise OtherVersion(f"Unsupported API version {found[1]}: up to {'.'.join(map(str, VERSION))} is spoken here")
     parts = (found[2] or "").strip("/").split("/")
-    if "_tag" in parts[2:3]:
+    if parts == ["_search"]:
+        shape = "search"
+    elif "_tag" in parts[2:3]:
         shape = "tree" if parts[4:5] == ["tree"] else {3: "tags", 4: "tag"}.get(len(parts), "")
     else:
         shape = {1: "user", 2: "repository"}.get(len(parts), "") if parts[0] else ""
@@ -253,6 +269,15 @@ async def _put_repository(asked: Asked) -> Response:
 async def _get_tags(asked: Asked) -> Response:
     repository = await asked.on_a_thread(asked.service.access.readable, asked.caller, *asked.repository)
     return _content(msgspec.json.encode(await asked.on_a_thread(asked.service.store.tags, repository.id)), JSON_TYPE)
+
+
+async def _search(asked: Asked) -> Response:
+    words = asked.request.query_params.getlist("q")
+    if len(words) > MAX_WORDS or any(len(word) > MAX_WORD for word in words):
+        raise Malformed(f"A search has at most {MAX_WORDS} words of {MAX_WORD} characters")
+    found = await asked.on_a_thread(asked.service.store.search, words, MAX_FOUND)
+    rows = [{"repository": name, "tag": tag, "digest": root.sha256} for name, tag, root in found]
+    return _content(msgspec.json.encode(rows), JSON_TYPE)
 
 
 async def _get_tag(asked: Asked) -> Response:
@@ -339,6 +364,7 @@ async def _writable(asked: Asked) -> Repository:
 
 
 _HANDLERS: Final[Mapping[str, Mapping[str, Handler]]] = {
+    "search": {"GET": _search},
     "user": {"GET": _get_user, "PUT": _put_user},
     "repository": {"GET": _get_repository, "PUT": _put_repository},
     "tags": {"GET": _get_tags},

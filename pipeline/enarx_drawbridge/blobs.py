@@ -29,6 +29,11 @@ class Blobs:
         self._blobs = directory / BLOBS
         self._incoming = directory / INCOMING
 
+    @property
+    def place(self) -> Path:
+        """The directory that they are in."""
+        return self._blobs
+
     def open_up(self, known: Callable[[str], bool]) -> None:
         """Make the directories; remove what was cut off, and every content of which `known` does not answer true."""
         for place in (self._blobs, self._incoming):

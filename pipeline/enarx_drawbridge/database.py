@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -151,6 +151,18 @@ class Database:
                 "SELECT tag FROM tags WHERE repository = ? AND whole AND yanked = '' ORDER BY tag", (repository,)
             ).fetchall()
         return [tag for (tag,) in rows]
+
+    def search(self, words: Sequence[str], most: int) -> list[tuple[str, str, Entry]]:
+        """Repository, tag and root of what everybody can see, in whose name each word is found."""
+        name = "user || '/' || name || ':' || tag"
+        found = " AND ".join([f"instr({name}, ?)"] * len(words)) or "1"
+        with self._lock:
+            rows = self._connection.execute(
+                "SELECT user || '/' || name, tag, root FROM tags JOIN repositories ON id = repository"  # noqa: S608
+                f" WHERE public AND whole AND yanked = '' AND {found} ORDER BY user, name, tag LIMIT ?",
+                (*words, most),
+            ).fetchall()
+        return [(repository, tag, decode(root)) for repository, tag, root in rows]
 
     def uploads(self, repository: int, tag: str) -> list[Entry]:
         """The roots that were put for a tag which is not there yet."""

@@ -28,6 +28,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     tls_certificate: Path | None = None
     """The operator's certificate for TLS (PEM), with `tls_key`."""
     tls_key: Path | None = None
+    metrics: tuple[str, int] | None = None
+    """Address and port where metrics are served, in plain HTTP; default: nowhere."""
     insecure_http: bool = False
     """Whether plain HTTP will do for other machines too."""
 
@@ -63,3 +65,5 @@ class Running(msgspec.Struct, frozen=True, kw_only=True):
     store: str
     policy_path: str
     transport: Transport
+    metrics_url: str = ""
+    """Empty if it serves none."""

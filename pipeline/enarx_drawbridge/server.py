@@ -11,12 +11,13 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from types import FrameType
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import uvicorn
+from starlette.middleware import Middleware
 
 from enarx_service.connections import configure
 from enarx_service.errors import ServiceFault
@@ -25,11 +26,14 @@ from enarx_service.sockets import OWN_NAMES, is_loopback, listen, url_of
 from enarx_service.tls import Given, Listener
 
 from . import policy as policy_file
-from .app import make_app
+from .app import make_app, refuse
 from .errors import ConfigurationError
 from .options import Options, Running
 from .policy import Policy
 from .store import Store, prepare
+
+if TYPE_CHECKING:
+    from .metrics import Metrics
 
 MAX_CONNECTIONS: Final = 512
 """Beyond these, a connection is answered with 503."""
@@ -68,21 +72,47 @@ def serve(options: Options, ready: Ready) -> None:
     with (
         contextlib.closing(Store(options.store, policy.quota)) as store,
         listen(options.host, (options.port,)) as listener,
+        _metrics(options, store) as metrics,
     ):
         tls = _tls(options, policy)
-        config = _configure(store, options, policy, tls)
+        config = _configure(store, options, policy, tls, metrics)
         running = Running(
             pid=os.getpid(),
             url=url_of(listener, "https" if tls else "http"),
             store=str(options.store),
             policy_path=str(options.policy_path),
             transport=transport,
+            metrics_url=metrics.url if metrics else "",
         )
         if transport == "insecure-http":
             _log.warning("plain HTTP on %s, as --insecure-http asks: tokens go in clear", options.host)
         server = Server(config, store, tls)
         ready(running)
         server.run(sockets=[listener])
+
+
+class Exposed(NamedTuple):
+    """What is counted, and where it is told."""
+
+    url: str
+    metrics: Metrics
+
+
+@contextlib.contextmanager
+def _metrics(options: Options, store: Store) -> Iterator[Exposed | None]:
+    """Where metrics are to be served, if anywhere."""
+    if options.metrics is None:
+        yield None
+        return
+    from enarx_service.metrics import PATH, exposed
+
+    from .metrics import Metrics
+
+    host, port = options.metrics
+    found = Metrics(store)
+    hosts = frozenset({*OWN_NAMES, host}) if is_loopback(host) else None
+    with listen(host, (port,), "--metrics") as listener, exposed(found.registry, listener, hosts, refuse):
+        yield Exposed(f"{url_of(listener, 'http')}{PATH}", found)
 
 
 def _tls(options: Options, policy: Policy) -> Listener | None:
@@ -92,9 +122,16 @@ def _tls(options: Options, policy: Policy) -> Listener | None:
     return Listener(Given(options.tls_certificate, options.tls_key), options.store, _now(), client_roots=roots)
 
 
-def _configure(store: Store, options: Options, policy: Policy, tls: Listener | None) -> uvicorn.Config:
+def _configure(
+    store: Store, options: Options, policy: Policy, tls: Listener | None, metrics: Exposed | None
+) -> uvicorn.Config:
     hosts = frozenset({*OWN_NAMES, options.host}) if is_loopback(options.host) else None
-    app = make_app(store, policy, hosts=hosts)
+    timed = []
+    if metrics is not None:
+        from enarx_service.metrics import Timed
+
+        timed = [Middleware(Timed, answered=metrics.metrics.answered)]
+    app = make_app(store, policy, hosts=hosts, outermost=timed)
     config = configure(app, most=MAX_CONNECTIONS, shutdown=SHUTDOWN, log_config=_LOG_CONFIG)
     config.load()
     config.ssl = tls.context if tls else None

@@ -53,11 +53,17 @@ class Store:
         self.repository = self._database.repository
         self.tags = self._database.tags
         self.counts = self._database.counts
+        self.search = self._database.search
 
     def close(self) -> None:
         """Let others have the directory."""
         self._database.close()
         os.close(self._lock)
+
+    def free(self) -> int:
+        """Bytes that the disk has left."""
+        found = os.statvfs(self.blobs.place)
+        return found.f_bavail * found.f_frsize
 
     def put_user(self, user: User) -> bool:
         """Register a name; whether it is new. Raises `Conflict`."""

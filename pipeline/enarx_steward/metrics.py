@@ -7,29 +7,21 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import threading
 import time
 from collections.abc import Collection, Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
-import uvicorn
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
-from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Scope
 
 from enarx_attestation.kinds import KINDS
 from enarx_collateral import CollateralError, Store
 from enarx_collateral.item import KEPT_FOR_GOOD
-from enarx_service.connections import configure
-from enarx_service.gates import KnownHosts
+from enarx_service.metrics import BUCKETS, Timed, exposed
 
 from . import answers
 from .database import Database
@@ -39,11 +31,6 @@ from .issuance import Steward, utc_now
 from .issuance_log import IssuanceLog
 from .openapi import OPERATIONS
 
-PATH: Final = "/metrics"
-MAX_CONNECTIONS: Final = 16
-SHUTDOWN: Final = timedelta(seconds=1)
-BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-"""Seconds."""
 OTHER: Final = "other"
 ROUTES: Final = frozenset({"/", *(one.path for one in OPERATIONS)})
 
@@ -99,29 +86,6 @@ class CountedLog(IssuanceLog):
         self._metrics.decided(decision)
 
 
-class Timed:
-    """Counts the answers of an application, by route and status."""
-
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self._app = app
-        self._metrics = metrics
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        status, began = 500, time.monotonic()
-
-        async def watch(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        try:
-            await self._app(scope, receive, watch)
-        finally:
-            route = scope["path"] if scope["path"] in ROUTES else OTHER
-            self._metrics.answered(route, status, time.monotonic() - began)
-
-
 class Standing(Collector):
     """What is so when somebody asks."""
 
@@ -173,7 +137,7 @@ class Standing(Collector):
 
 
 class Endpoint:
-    """Where metrics are served: on a thread of its own, for `hosts` alone if there are any (see `KnownHosts`)."""
+    """Where metrics are served: on a thread of its own, for `hosts` alone if there are any."""
 
     def __init__(self, listener: socket.socket, url: str, hosts: Collection[str] | None) -> None:
         self.url = url
@@ -188,29 +152,18 @@ class Endpoint:
     @property
     def timed(self) -> Middleware:
         """What counts and times the answers of an application."""
-        return Middleware(Timed, metrics=self._metrics)
+        return Middleware(Timed, answered=self._answered)
 
     @contextlib.contextmanager
     def serving(self, steward: Steward, store: Store) -> Iterator[None]:
         """Serve as long as the context lasts."""
         self._metrics.registry.register(Standing(steward, store))
-        server = uvicorn.Server(self._config())
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [self._listener]}, name="metrics")
-        thread.start()
-        try:
+        hosts = None if self._hosts is None else frozenset(self._hosts)
+        with exposed(self._metrics.registry, self._listener, hosts, answers.error):
             yield
-        finally:
-            server.should_exit = True
-            thread.join()
 
-    def _show(self, request: Request) -> Response:  # noqa: ARG002 — starlette's shape
-        return Response(generate_latest(self._metrics.registry), media_type=CONTENT_TYPE_PLAIN_0_0_4)
-
-    def _config(self) -> uvicorn.Config:
-        routes = [Route(PATH, self._show)]
-        known = [] if self._hosts is None else [Middleware(KnownHosts, answers.error, hosts=frozenset(self._hosts))]
-        app = Starlette(routes=routes, middleware=known)
-        return configure(app, most=MAX_CONNECTIONS, shutdown=SHUTDOWN, access_log=False)
+    def _answered(self, scope: Scope, status: int, seconds: float) -> None:
+        self._metrics.answered(scope["path"] if scope["path"] in ROUTES else OTHER, status, seconds)
 
 
 def _gauge(name: str, about: str, value: float) -> Metric:

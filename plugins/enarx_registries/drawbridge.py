@@ -126,15 +126,9 @@ class Drawbridge:
 
     def search(self, place: str, words: Sequence[str]) -> Iterator[Published]:
         named = references.parse(place)
-        if not _REPOSITORY.fullmatch(named.path):
-            raise UsageError(
-                f"{place} is not one repository", hint="a Drawbridge lists the tags of HOST/USER/REPOSITORY alone"
-            )
         with _connected(named) as connection:
-            for tag in _tags(connection, named):
-                if all(word in f"{named.path}:{tag}" for word in words):
-                    one = _with_tag(named, tag)
-                    yield _published(connection, one, _find(connection, one))
+            for one in _searched(connection, named, words):
+                yield _published(connection, one, _find(connection, one))
 
     def yank(self, reference: str, reason: str) -> None:
         named = _parse(reference, for_a_tag=True)
@@ -196,6 +190,18 @@ def _published(connection: Connection, named: Reference, found: _Found) -> Publi
     return Published(
         reference=str(named.pinned(digest)), digest=digest, size=size, tags=[found.tag], yanked=found.yanked
     )
+
+
+def _searched(connection: Connection, named: Reference, words: Sequence[str]) -> Iterator[Reference]:
+    """The tags of a repository; of a whole registry, or one user's part of it, if it can be asked for them."""
+    if _REPOSITORY.fullmatch(named.path):
+        found = [(named.path, tag) for tag in _tags(connection, named)]
+    else:
+        found = [(one.repository, one.tag) for one in connection.search(words)]
+    for path, tag in found:
+        here = not named.path or f"{path}/".startswith(f"{named.path.rstrip('/')}/")
+        if here and not tag.startswith(_ATTACHED) and all(word in f"{path}:{tag}" for word in words):
+            yield Reference(named.scheme, named.host, path, tag, "")
 
 
 def _tags(connection: Connection, named: Reference) -> list[str]:

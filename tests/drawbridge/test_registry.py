@@ -188,3 +188,13 @@ def test_a_tag_without_its_tree_is_not_published(owner, server):
     lone = make_package({"main.wasm": b"never put"})
     assert owner.put("testuser/hello/_tag/1.9.0", lone.tag, ENTRY_TYPE).status_code == 201
     assert httpx.get(f"{server.url}/api/v0.1.0/testuser/hello/_tag/1.9.0").status_code == 404
+
+
+def test_a_whole_registry_is_searched_for_what_is_public(place, made):
+    public, private = f"{place}:2.0.0-wanted", place.replace("hello", "secret") + ":2.0.0-wanted"
+    reference = REGISTRY.publish(made("found"), public, [SBOM])
+    REGISTRY.publish(made("not found"), private)
+    host, user = place.removesuffix("/testuser/hello"), place.removesuffix("/hello")
+    for where in (host, user, place):
+        assert [one.reference for one in REGISTRY.search(where, ["hello", "wanted"])] == [reference]
+    assert list(REGISTRY.search(f"{host}/nobody", ["wanted"])) == []

@@ -40,6 +40,7 @@ machines, and for Keeps, it speaks TLS 1.3 with --tls-cert and --tls-key.
 @click.option("--tls-cert", metavar="FILE", type=click.Path(path_type=Path), help="Speak TLS with this certificate.")
 @click.option("--tls-key", metavar="FILE", type=click.Path(path_type=Path), help="And this key, without a password.")
 @click.option("--insecure-http", is_flag=True, help="Plain HTTP for other machines too: tokens go in clear.")
+@click.option("--metrics", metavar="HOST:PORT", help="Serve metrics for Prometheus there, in plain HTTP.")
 @click.option("--init", "initialise", is_flag=True, help="Make the store and a policy to begin with, and end.")
 @common_options()
 def command(
@@ -50,6 +51,7 @@ def command(
     tls_cert: Path | None,
     tls_key: Path | None,
     insecure_http: bool,
+    metrics: str | None,
     initialise: bool,
 ) -> None:
     """Run a registry of packages, in the protocol of Enarx's Drawbridge.
@@ -61,7 +63,7 @@ def command(
     if initialise:
         _initialise(context, directory)
         return
-    options = _options(directory, policy, listen, tls_cert, tls_key, insecure_http)
+    options = _options(directory, policy, listen, tls_cert, tls_key, insecure_http, metrics)
     _serve(context, options)
 
 
@@ -88,8 +90,10 @@ def _initialise(context: Context, directory: Path) -> None:
 
 
 def _shown(running: Running) -> str:
+    metrics = f"metrics      {running.metrics_url}\n" if running.metrics_url else ""
     return (
-        f"Drawbridge   {running.url}\nstore        {running.store}\npolicy       {running.policy_path}\nCtrl-C ends it."
+        f"Drawbridge   {running.url}\nstore        {running.store}\npolicy       {running.policy_path}\n"
+        f"{metrics}Ctrl-C ends it."
     )
 
 
@@ -100,6 +104,7 @@ def _options(
     tls_cert: Path | None,
     tls_key: Path | None,
     insecure_http: bool,
+    metrics: str | None,
 ) -> Options:
     from enarx_drawbridge import options
     from enarx_service import sockets
@@ -114,6 +119,7 @@ def _options(
             tls_certificate=tls_cert.absolute() if tls_cert else None,
             tls_key=tls_key.absolute() if tls_key else None,
             insecure_http=insecure_http,
+            metrics=sockets.parse_listen(metrics) if metrics else None,
         )
         _ = chosen.transport  # raises if they exclude each other
     return chosen

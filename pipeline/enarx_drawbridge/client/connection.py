@@ -6,8 +6,9 @@ Reading is tried without a token first: what is public needs none, and a registr
 from __future__ import annotations
 
 import contextlib
+import re
 import ssl
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 from urllib.parse import quote
@@ -27,6 +28,8 @@ from .logins import Login, Logins
 API: Final = "/api/v0.1.0/"
 METADATA: Final = "/.well-known/oauth-protected-resource"
 CHUNK: Final = 1 << 20
+MAX_SEARCH: Final = 4 << 20
+_MATCH: Final = re.compile(r"[0-9A-Za-z]+/[0-9A-Za-z-]+:[0-9A-Za-z.+-]+")
 _CREATED: Final = (200, 201)
 
 
@@ -47,6 +50,13 @@ class Metadata(msgspec.Struct, frozen=True):
     resource: str
     authorization_servers: list[str]
     client_id: str = ""
+
+
+class Match(msgspec.Struct, frozen=True):
+    """A tag that a registry found."""
+
+    repository: str
+    tag: str
 
 
 class Connection:
@@ -98,6 +108,18 @@ class Connection:
                 yield chunk
         if digests.length != entry.length or digests.entry("").digest["sha-256"] != entry.digest["sha-256"]:
             raise Damaged(f"{self._place.host}: {path} is not what the directory that lists it says", hint="try again")
+
+    def search(self, words: Sequence[str]) -> list[Match]:
+        """What the registry lists. Raises `Refused` where it lists nothing."""
+        query = str(httpx.QueryParams([("q", word) for word in words]))
+        answer = http.ask(self._client, "GET", f"{self._base}{API}_search?{query}", most=MAX_SEARCH)
+        if answer.status != 200:
+            raise Refused(f"{self._place.host} cannot be searched", hint="name one repository: HOST/USER/REPOSITORY")
+        try:
+            found = msgspec.json.decode(answer.body, type=list[Match])
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise Unreachable(f"{self._place.host} does not answer as a registry: {error}") from error
+        return [one for one in found if _MATCH.fullmatch(f"{one.repository}:{one.tag}")]
 
     def put(self, path: str, entry: Entry, body: http.Body) -> bool:
         """Put a thing; whether it is new."""
