@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import ast
 import os
-import platform
 import shutil
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -122,7 +122,7 @@ def _require_syntax(text: bytes, name: str) -> None:
         place = f"{name}:{getattr(error, 'lineno', None) or 1}:{getattr(error, 'offset', None) or 1}"
         raise BuildError(
             f"{place}: error: {getattr(error, 'msg', None) or error}",
-            hint=f"read with the Python of this program, {platform.python_version()}; the workload's is 3.12",
+            hint=f"read with the Python of this program, {sys.version.split()[0]}; the workload's is 3.12",
         ) from error
 
 

@@ -17,7 +17,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, get_args
+from typing import TYPE_CHECKING, NamedTuple, get_args
 
 import msgspec
 
@@ -36,10 +36,12 @@ from enarx_deploy.protocols import (
     silent,
 )
 from enarx_deploy.reference import Reference
-from enarx_drawbridge.client.connection import Connection
 from enarx_drawbridge.client.errors import NotThere, Withdrawn
 from enarx_drawbridge.directory_form import DIRECTORY_TYPE, Digests, Entry, directory_json, entry_of, media_type
 from enarx_drawbridge.reading import ENTRY_TYPE, MAX_TAG, read_directory, read_tag
+
+if TYPE_CHECKING:
+    from enarx_drawbridge.client.connection import Connection
 
 _ATTACHED = "0.0.0-attachment."
 _KINDS = get_args(AttachmentKind)

@@ -11,6 +11,7 @@ import contextlib
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from enarx_deploy import package_tree, reference
 from enarx_deploy.errors import NotPublished, PackageError, RegistryError, UsageError
@@ -18,11 +19,13 @@ from enarx_deploy.hookspecs import hookimpl
 from enarx_deploy.models import Package, Published
 from enarx_deploy.protocols import ATTACHMENT_LIMIT, ATTACHMENTS_LIMIT, Attachment, Progress, Registry, silent
 from enarx_deploy.reference import Reference
-from enarx_registries import oci_forms, oci_http, oci_tar
+from enarx_registries import oci_forms, oci_tar
 from enarx_registries.oci_forms import Descriptor, Manifest
 from enarx_registries.oci_publication import IMAGE_SUFFIX, PACKAGE_TAG, Publication, package_tag, tag_of
-from enarx_registries.oci_repository import Repository
 from enarx_registries.transfer import told
+
+if TYPE_CHECKING:
+    from enarx_registries.oci_repository import Repository
 
 SCHEMES = ("oci", f"oci{reference.IN_CLEAR}")
 _INTERNAL_TAG = re.compile(rf"{PACKAGE_TAG}[0-9a-f]{{64}}|sha256-[0-9a-f]{{64}}.*|.*{IMAGE_SUFFIX}")
@@ -124,6 +127,9 @@ def _parse(text: str) -> Reference:
 
 @contextlib.contextmanager
 def _opened(named: Reference) -> Iterator[Repository]:
+    from enarx_registries import oci_http
+    from enarx_registries.oci_repository import Repository
+
     with oci_http.connected(named) as connection:
         yield Repository(connection, named.place)
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from enarx_deploy import package_tree, reference
 from enarx_deploy.errors import NotPublished, RegistryError
@@ -16,8 +17,10 @@ from enarx_deploy.protocols import Attachment, Progress
 from enarx_deploy.reference import Reference
 from enarx_registries import oci_forms, oci_tar
 from enarx_registries.oci_forms import Blob, Descriptor
-from enarx_registries.oci_repository import Content, Repository
 from enarx_registries.transfer import chunks_of, told
+
+if TYPE_CHECKING:
+    from enarx_registries.oci_repository import Content, Repository
 
 PACKAGE_TAG = "package-"
 IMAGE_SUFFIX = "-oci"
