@@ -86,6 +86,19 @@ class Published(Record, frozen=True):
     details: dict[str, str] = {}
 
 
+class PackageSource(Record, frozen=True):
+    """From where a Keep fetches its package itself: a Drawbridge, by TLS.
+
+    `path` is that of the package's tree. `roots` are certificates (base64 of DER) of whom to believe to be that host;
+    none stands for those that are compiled into the Keep.
+    """
+
+    host: str
+    port: int
+    path: str
+    roots: list[str] = []
+
+
 class ReferenceValues(Record, frozen=True):
     """What `attest` made: what this package must measure to on this backend, and the policy for the Steward.
 

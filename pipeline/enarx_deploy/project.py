@@ -11,6 +11,7 @@ from enarx_deploy.errors import UsageError
 
 if TYPE_CHECKING:
     from enarx_deploy.manifest import Manifest
+    from enarx_deploy.models import PackageSource
     from enarx_signing import SigningKey
 
 MANIFEST_NAME = "Enarx.toml"
@@ -32,6 +33,7 @@ class Settings:
     metrics: str = ""  # HOST:PORT where the host process serves metrics
     force: bool = False  # run every stage, even where its inputs are unchanged
     locked: bool = False  # refuse whatever differs from Enarx.lock
+    source: PackageSource | None = None  # from where the Keep fetches its package, which this machine does not see
 
 
 @dataclass(frozen=True)

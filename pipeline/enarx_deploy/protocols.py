@@ -82,7 +82,8 @@ class Launch(msgspec.Struct, frozen=True):
 
     `block_fd` is the sallyport's shared memory and `doorbell_fd` the eventfd that wakes the host; both are open in
     the host process. `stderr_fd` is where the Keep may complain before the sallyport is up. `module_sha256` (hex) is
-    of the package's `main.wasm`, for a backend that keeps compiled code.
+    of the package's `main.wasm`, for a backend that keeps compiled code; it is "" where the host does not see the
+    package, whose code must not be kept then.
     """
 
     block_fd: int

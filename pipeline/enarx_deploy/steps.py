@@ -184,6 +184,7 @@ def _deploy_inputs(work: Work) -> dict[str, Any]:
         "target": work.target.name,
         "name": work.project.name,
         "metrics": work.project.settings.metrics,
+        **({"source": msgspec.to_builtins(source)} if (source := work.project.settings.source) else {}),
     }
 
 

@@ -38,7 +38,9 @@ def main() -> None:
     if place:
         block, doorbell = descriptors
         cache = json.loads(place)
-        live(block, doorbell, module.find(Path(cache["cache"]), cache["module"]), began, PROCESS)
+        # A module that the host must not see is not kept where it looks.
+        kept = module.find(Path(cache["cache"]), cache["module"]) if cache["module"] else None
+        live(block, doorbell, kept, began, PROCESS)
     os._exit(0)  # nothing is left to tidy, and the interpreter's own way to its end asks for more than a Keep may
 
 

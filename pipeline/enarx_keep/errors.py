@@ -19,6 +19,10 @@ class BadPackage(KeepFault):
     """The package is not the one that was named, or breaks a rule."""
 
 
+class RegistryFault(KeepFault):
+    """The registry does not give the package, or does not answer as one."""
+
+
 class BadManifest(KeepFault):
     """The package's Enarx.toml asks for something that a Keep does not know."""
 

@@ -2,11 +2,12 @@
 
 1. The first step of the jail, before anything that comes from outside is read, where evidence needs no device.
 2. The host names a kind of evidence, which must be the one that is found, and a package, which it sends; the package
-   is checked against its digest.
+   is checked against its digest. Where it names a registry instead, step 4 comes first, without the secrets; then the
+   package is fetched from there, by mutual TLS with the certificate, and checked in the same way.
 3. The module is compiled, or taken from the cache.
 4. If the workload speaks TLS or has secrets: answer the challenge with a key's evidence, check the certificate and
    install it. Then the same for the secrets, with a key of their own.
-5. Open what the manifest lists.
+5. Open what the manifest lists, which a host that has not seen it is told before.
 6. The second step of the jail; then link the module, and tell the host that the workload runs.
 7. Run it, renew the certificate whenever the host brings a challenge, deliver its last words, and tell the host how
    it ended.
@@ -28,6 +29,7 @@ from enarx_keep.attester.choice import Chosen, Place, choose
 from enarx_keep.attester.machine import Machine
 from enarx_keep.channel import Message, Reader, encode, field
 from enarx_keep.errors import BadManifest, BadMessage, BadPackage, KeepFault, LimitMet
+from enarx_keep.fetching import Fetcher, Source
 from enarx_keep.identity import Identity
 from enarx_keep.secrets import Claim
 from enarx_sallyport import Guest, check_wasmtime, limit_time, link
@@ -75,6 +77,8 @@ class _Keep:
         self._reader = Reader(guest.control_read)
         self._boot: Message = {}
         self._attester: Chosen
+        self._source: Source | None = None
+        self._identity: Identity | None = None
         self._phases = {"interpreter": began, "imports": time.monotonic()}
 
     def run(self, place: Place) -> Message:
@@ -83,22 +87,23 @@ class _Keep:
         self._boot = self._expect("boot")
         self._attester = choose(field(self._boot, "evidence", str), place, Machine())
         digest = field(self._boot, "package", str)
-        files = package.receive(self._reader, digest)
+        files = self._obtain_package(digest)
         own = manifest.read(_file(files, "Enarx.toml"))
         self._phase("package")
         engine, code = module.load(_file(files, "main.wasm"), self._kept, deadline=own.has_deadline)
         if self._kept is not None:
             os.close(self._kept.descriptor)
         self._phase("module")
-        identity = self._obtain_certificate(digest) if own.needs_certificate else None
-        if identity is not None:
-            self._phase("identity")
+        if own.needs_certificate:
+            self._obtain_certificate(digest)
         if own.secrets:
             self._obtain_secrets(digest, own)
             self._phase("secrets")
+        if self._source is not None:
+            self._have_opened(_file(files, "Enarx.toml"))
         self._open(own, files)
-        if identity is not None:
-            self._guest.serve_control(identity.answer)  # from here on, the control stream is not read any more
+        if self._identity is not None:
+            self._guest.serve_control(self._identity.answer)  # from here on, the control stream is not read any more
         if own.has_deadline:
             limit_time(self._guest, engine, time=own.time, cpu_time=own.cpu_time)
         if place.can_be_jailed:
@@ -128,12 +133,39 @@ class _Keep:
     def _tell(self, message: Message) -> None:
         self._guest.control_write(encode(message))
 
-    def _obtain_certificate(self, digest: str) -> Identity:
+    def _obtain_package(self, digest: str) -> package.Files:
+        if "source" not in self._boot:
+            return package.receive(self._reader, digest)
+        self._source = Source.read(self._boot)
+        self._obtain_certificate(digest)
+        fetcher = Fetcher(self._guest, self._source, self._have_dialled)
+        files = package.read(fetcher.node, digest)
+        fetcher.end()
+        return files
+
+    def _have_dialled(self) -> Message:
+        self._tell({"type": "dial"})
+        return self._reader.message()
+
+    def _have_opened(self, text: bytes) -> None:
+        """Tell a host that has not seen the manifest what to open; it can refuse, which is the end."""
+        self._tell({"type": "opens", **manifest.openings(text)})
+        answer = self._reader.message()
+        if answer["type"] == "refused":
+            raise KeepFault(f"its host does not open what the manifest lists: {answer.get('message')}")
+        if answer["type"] != "opened":
+            raise BadMessage(f"expected a message 'opened', not {answer['type']!r}")
+
+    def _obtain_certificate(self, digest: str) -> None:
+        """Once: what is there already is used."""
+        if self._identity is not None:
+            return
         identity = Identity(self._guest.credentials, digest, self._attester)
         self._tell({"type": "ready"})
         self._tell(identity.request(self._expect("challenge")))
         identity.install(self._expect("certificate"))
-        return identity
+        self._identity = identity
+        self._phase("identity")
 
     def _obtain_secrets(self, digest: str, own: manifest.Manifest) -> None:
         names = [secret.name for secret in own.secrets]
@@ -146,6 +178,8 @@ class _Keep:
         self._guest.limit_descriptors(own.descriptors)
         for entry in own.files:
             self._add(entry, files)
+        if self._source is not None:
+            self._guest.reserve_files(self._source.entry + 1)
         self._guest.limit_filesystem(own.filesystem_bytes)
         preopens = [self._mount_asset(asset, files) for asset in own.assets]
         preopens += [self._put_secret(secret) for secret in own.secrets if secret.file]

@@ -20,6 +20,8 @@ _STDIO = ("stdin", "stdout", "stderr")
 _KINDS = ("null", *_STDIO, "listen", "connect")
 
 
+_OPENED = ("kind", "name", "prot", "addr", "port", "host")
+"""Keys of an entry of `files` that a host opens by."""
 _MOST_CONNECTIONS = 1024
 _CLIENT_AUTH = ("none", "request", "require")
 _TLS_KEYS = {"roots", "client_auth", "peers", "server_name", "alpn", "handshake_timeout"}
@@ -133,14 +135,25 @@ class Manifest(NamedTuple):
 
 def read(text: bytes) -> Manifest:
     """The manifest in `text`. Raises BadManifest."""
-    try:
-        tables = tomllib.loads(text.removeprefix(codecs.BOM_UTF8).decode())  # as Enarx, which passes over the mark
-    except (ValueError, RecursionError) as error:
-        raise BadManifest(f"Enarx.toml: {error}") from error
+    tables = _tables(text)
     try:
         return _manifest(tables)
     except (TypeError, AttributeError, KeyError, ValueError) as error:
         raise BadManifest(f"Enarx.toml: a value is not of the type it must have ({error})") from error
+
+
+def openings(text: bytes) -> dict[str, Any]:
+    """What a host must know of a manifest that it has not seen: what it opens, and what it says of limits."""
+    tables = _tables(text)
+    files = [{key: entry[key] for key in _OPENED if key in entry} for entry in tables.get("files", ())]
+    return {"files": files, **{name: tables[name] for name in ("network", "resources") if name in tables}}
+
+
+def _tables(text: bytes) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text.removeprefix(codecs.BOM_UTF8).decode())  # as Enarx, which passes over the mark
+    except (ValueError, RecursionError) as error:
+        raise BadManifest(f"Enarx.toml: {error}") from error
 
 
 def _manifest(tables: dict[str, Any]) -> Manifest:

@@ -142,10 +142,11 @@ def _lay_out(project: Project, package: Package, backend: Backend) -> tuple[Path
     """A Keep's directory, with a package of its own: the project's may be cleaned away while the Keep runs."""
     from enarx_deploy import package_attachments, package_tree, paths
 
+    source = project.settings.source
     packages = paths.state_dir("packages")
-    for attachment in package_attachments.beside(package):
+    for attachment in package_attachments.beside(package) if source is None else ():
         package_attachments.add(packages, package.digest, attachment)
-    kept = package_tree.copy(Path(package.root), packages, package.digest)
+    kept = package if source else package_tree.copy(Path(package.root), packages, package.digest)
     keep = secrets.token_hex(6)
     directory = paths.state_dir("keeps", keep)
     spec = state.KeepSpec(
@@ -157,6 +158,8 @@ def _lay_out(project: Project, package: Package, backend: Backend) -> tuple[Path
         package_root=kept.root,
         created=datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
         metrics=project.settings.metrics,
+        source=source,
+        manifest=project.manifest_text.decode() if source else "",
     )
     state.write_spec(directory, spec)
     return directory, spec

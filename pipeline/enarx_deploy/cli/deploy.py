@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from enarx_deploy.cli.context import Context, common_options
-from enarx_deploy.cli.run_stages import run_stages
+from enarx_deploy.cli.run_stages import attest_first_options, run_stages
 
 
 @click.command()
 @common_options("manifest", "backend", "target", "metrics", "force", "registry", "sign", "locked")
+@attest_first_options
 @click.argument("reference", default="")
-def command(context: Context, reference: str) -> None:
+def command(context: Context, reference: str, attest_first: bool, registry_roots: Path | None) -> None:
     """Compile, package and attest, and start a Keep, which then waits for its certificate.
 
     `enarx-deploy up` goes on from there. With REFERENCE the package is fetched from its registry instead.
     """
-    deployment = run_stages(context, until="deploy", reference=reference)[-1].record
+    deployment = run_stages(
+        context, until="deploy", reference=reference, attest_first=attest_first, registry_roots=registry_roots
+    )[-1].record
     context.emit(deployment.id, deployment)

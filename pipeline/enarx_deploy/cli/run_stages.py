@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+import click
 
 from enarx_deploy.cli import PROGRAM
 from enarx_deploy.cli.progress import reporter
@@ -17,14 +19,45 @@ if TYPE_CHECKING:
     from enarx_deploy.project import Project
     from enarx_deploy.runner import Reporter, StageRun
 
+P = ParamSpec("P")
+R = TypeVar("R")
 
-def run_stages(context: Context, *, until: StageName, reference: str = "") -> list[StageRun]:
+
+def attest_first_options(function: Callable[P, R]) -> Callable[P, R]:
+    """Give a command the options by which a Keep fetches its package itself."""
+    roots = click.option(
+        "--registry-roots",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        metavar="FILE",
+        help="With --attest-first: the Keep believes a registry under these roots (PEM). Default: public ones.",
+    )
+    return click.option(
+        "--attest-first",
+        is_flag=True,
+        help="Have the Keep attest, then fetch REFERENCE itself: this machine never sees it.",
+    )(roots(function))
+
+
+def run_stages(
+    context: Context,
+    *,
+    until: StageName,
+    reference: str = "",
+    attest_first: bool = False,
+    registry_roots: Path | None = None,
+) -> list[StageRun]:
     """Run the project's stages up to `until`, and show how it goes.
 
     With `reference` there is no project: the package that it names is fetched, and the stages after that are run.
     """
     from enarx_deploy.runner import run
 
+    if attest_first:
+        with reporter(context) as shown:
+            project, package = _unseen(context, reference, registry_roots)
+            return run(project, context.plugins, shown, until=until, package=package)
+    if registry_roots:
+        raise UsageError("--registry-roots is for --attest-first", hint="this machine's own roots count otherwise")
     if reference:
         with reporter(context) as shown:
             project, package = _fetched(context, reference, shown)
@@ -48,6 +81,25 @@ def least_privilege(project: Project, module: Path, sources: Iterable[Path] = ()
     except (OSError, ModuleError):
         return []
     return [one for one in lint.findings(project, needed, sources=sources) if one.weight != "note"]
+
+
+def _unseen(context: Context, text: str, roots: Path | None) -> tuple[Project, Package]:
+    from enarx_deploy import attest_first
+
+    if not text:
+        raise UsageError("--attest-first needs a reference", hint="HOST/USER/REPOSITORY:TAG@sha256:HEX")
+    if context.trust:
+        raise UsageError(
+            "--trust asks for a signature, and with --attest-first this machine sees no package",
+            hint="check it beforehand with `enarx-deploy fetch`; the digest names it from then on",
+        )
+    reference = context.reference(text)
+
+    def load(directory: Path) -> Project:
+        context.directory = directory
+        return context.project()
+
+    return attest_first.project(reference, attest_first.source(reference, roots), load)
 
 
 def _fetched(context: Context, text: str, shown: Reporter) -> tuple[Project, Package]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from enarx_deploy.cli.context import Context, common_options
-from enarx_deploy.cli.run_stages import run_stages
+from enarx_deploy.cli.run_stages import attest_first_options, run_stages
 
 if TYPE_CHECKING:
     from enarx_deploy.models import Deployment, Identity, ReferenceValues
@@ -19,18 +20,35 @@ _COLUMNS = 100
 
 @click.command()
 @common_options("manifest", "backend", "target", "metrics", "force", "registry", "sign", "locked")
+@attest_first_options
 @click.argument("reference", default="")
-def command(context: Context, reference: str) -> None:
+def command(context: Context, reference: str, attest_first: bool, registry_roots: Path | None) -> None:
     """Compile, package, attest, deploy, and provision TLS: the project ends as a running service.
 
     What did not change is not done again. When something did, the Keep that runs is stopped before the new one
     starts, since both listen on the same port.
 
-    With REFERENCE the project is left alone: that package is fetched from its registry, checked, and served.
+    With REFERENCE the project is left alone: that package is fetched from its registry, checked, and served. With
+    --attest-first too, this machine does not see it: the Keep gets its certificate for the digest in REFERENCE, and
+    fetches the package with it. `--set steward=URL` says who issues.
     """
-    runs = run_stages(context, until="provision_tls", reference=reference)
+    runs = run_stages(
+        context,
+        until="provision_tls",
+        reference=reference,
+        attest_first=attest_first,
+        registry_roots=registry_roots,
+    )
     made = {run.name: run.record for run in runs}
+    if attest_first:
+        made["deploy"] = _as_it_serves(context, made["deploy"])
     context.emit(lambda: _shown(made["attest"], made["deploy"], made["provision_tls"]), _record(runs, made))
+
+
+def _as_it_serves(context: Context, deployment: Deployment) -> Deployment:
+    from enarx_deploy.stages.provision_tls import as_it_serves
+
+    return as_it_serves(deployment, context.plugins.get("target", deployment.target))
 
 
 def _record(runs: list[StageRun], made: dict[Any, Any]) -> dict[str, Any]:

@@ -24,10 +24,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from enarx_deploy.errors import EnarxDeployError, KeepError
+import msgspec
+import tomli_w
+
+from enarx_deploy.errors import EnarxDeployError, KeepError, ManifestError
 from enarx_deploy.host import delivery, sockets
 from enarx_deploy.host.outbound import Outbound
-from enarx_deploy.manifest import Connect, Listen, Stderr, Stdin, Stdout
+from enarx_deploy.manifest import Connect, Listen, Stderr, Stdin, Stdout, parse
 from enarx_deploy.models import Endpoint
 from enarx_deploy.package_signing import signatures_of
 from enarx_deploy.protocols import (
@@ -44,7 +47,7 @@ from enarx_sallyport import Host
 
 if TYPE_CHECKING:
     from enarx_deploy.manifest import File, Manifest
-    from enarx_deploy.models import Package
+    from enarx_deploy.models import Package, PackageSource
     from enarx_deploy.protocols import Backend
 
 RING_BYTES = 64 * 1024
@@ -131,6 +134,15 @@ Release = Callable[["Session", Sequence[str]], ReleasedSecrets]
 """Has the secrets of these names released to a Keep. Raises EnarxDeployError."""
 
 
+UNSEEN = {"files": 65, "connections": 1024, "outbound": 64}
+"""Room of a Keep whose manifest is not known before it runs: entries, accepted connections, connections of its own."""
+REGISTRY_ENTRY = UNSEEN["files"] - 1
+"""The entry over which such a Keep speaks with its registry."""
+DIALS_LIMIT = 64
+REGISTRY_LINGER = 5.0
+"""Seconds that the last connection to a registry has to end before the next one."""
+
+
 class Session:
     """See the module. `wait`, `stop` and `counters` may be called from any thread, the rest from one at a time."""
 
@@ -145,6 +157,7 @@ class Session:
         delivery_limit: float = DELIVERY_LIMIT,
         listen: Callable[[Listen], socket.socket] = sockets.listen,
         release: Release | None = None,
+        source: PackageSource | None = None,
     ) -> None:
         self._package = package
         self._manifest = manifest
@@ -154,14 +167,9 @@ class Session:
         self._delivery_limit = delivery_limit
         self._listen_on = listen
         self._release = release or _release_nothing
-        listens = any(isinstance(entry, Listen) for entry in manifest.files)
-        connections = manifest.resources.connections if listens else 0
-        self._host = Host(
-            files=len(manifest.files),
-            connections=connections,
-            ring_bytes=RING_BYTES,
-            outbound=manifest.network.connections if manifest.network else 0,
-        )
+        self._source = source
+        self._dials = 0
+        self._host = Host(ring_bytes=RING_BYTES, **(_room(manifest) if source is None else UNSEEN))
         self._outbound = Outbound(manifest, self._host)
         self._control = socket.socket(fileno=os.dup(self._host.control_fd))
         self._answers: queue.SimpleQueue[Message] = queue.SimpleQueue()
@@ -185,7 +193,8 @@ class Session:
 
     def start(self) -> None:
         """Start the Keep. Returns when its workload runs, or waits for a certificate. Raises KeepError."""
-        self._open_files()
+        if self._source is None:
+            self._open_files()
         self._host.start()
         launch = Launch(
             block_fd=self._host.block_fd,
@@ -210,7 +219,7 @@ class Session:
                 evidence=base64.b64decode(answer["evidence"]),
                 endorsements=_endorsements(answer),
                 package=self._package.digest,
-                signatures=signatures_of(self._package),
+                signatures=() if self._source else signatures_of(self._package),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise KeepError("the Keep sent a certificate request that cannot be read") from error
@@ -230,22 +239,74 @@ class Session:
         self._come_up()
 
     def _come_up(self) -> None:
-        """Serve what the Keep asks for before its workload runs. Raises KeepError, and what `release` raises."""
-        while (message := self._await("needs", "running"))["type"] == "needs":
-            self._release_secrets(message)
+        """Serve what the Keep asks for before its workload runs. Raises EnarxDeployError."""
+        served: dict[str, Callable[[Message], Message]] = {"needs": self._release_secrets}
+        if self._source is not None:
+            served |= {"dial": self._dial_registry, "opens": self._open_what_it_lists}
+        while serve := served.get((message := self._await("running", *served))["type"]):
+            self._serve(serve, message)
 
-    def _release_secrets(self, needed: Message) -> None:
-        """Where they are refused, the Keep is told why and ends by itself; then the refusal is raised."""
+    def _serve(self, serve: Callable[[Message], Message], message: Message) -> None:
+        """Answer the Keep. Where that fails it is told why and ends by itself; then the failure is raised."""
         try:
-            released = self._release(self, [str(name) for name in needed["secrets"]])
+            answer = serve(message)
         except EnarxDeployError as error:
             self._send(encode({"type": "refused", "message": str(error)}))
             self._ended.wait(ANSWER_LIMIT)
             self.kill()
             raise
+        self._send(encode(answer))
+
+    def _release_secrets(self, needed: Message) -> Message:
+        released = self._release(self, [str(name) for name in needed["secrets"]])
         sealed = {name: base64.b64encode(one).decode() for name, one in released.sealed.items()}
-        signature = base64.b64encode(released.signature).decode()
-        self._send(encode({"type": "release", "sealed": sealed, "signature": signature}))
+        return {"type": "release", "sealed": sealed, "signature": base64.b64encode(released.signature).decode()}
+
+    def _dial_registry(self, _: Message) -> Message:
+        """Connect the Keep to its registry, and to nothing else."""
+        assert self._source is not None  # noqa: S101 - else it is not served
+        self._dials += 1
+        if self._dials > DIALS_LIMIT:
+            raise KeepError(f"the Keep asked for more than {DIALS_LIMIT} connections to its registry")
+        place = f"{self._source.host} port {self._source.port}"
+        try:
+            with sockets.dial(self._source.host, self._source.port) as connection:
+                self._attach_registry(connection)
+        except OSError as error:
+            raise KeepError(
+                f"cannot connect to the registry {place}: {error.strerror or error}",
+                hint="is it up, and reached from this machine?",
+            ) from error
+        return {"type": "dialled"}
+
+    def _attach_registry(self, connection: socket.socket) -> None:
+        """The connection before must have been given back, which its own end may hold up."""
+        until = time.monotonic() + REGISTRY_LINGER
+        while True:
+            try:
+                return self._host.attach_socket(REGISTRY_ENTRY, connection.fileno())
+            except RuntimeError as error:
+                if time.monotonic() > until:
+                    raise KeepError("the Keep's connection to its registry cannot be replaced") from error
+                time.sleep(0.05)
+
+    def _open_what_it_lists(self, message: Message) -> Message:
+        """Open what the manifest of a package that was not seen lists, as the Keep says; checked as a manifest is."""
+        try:
+            table: Message = {name: message[name] for name in ("files", "network", "resources") if name in message}
+            self._manifest = manifest = parse(tomli_w.dumps(table).encode(), "the package's Enarx.toml").manifest
+        except (ManifestError, TypeError, ValueError) as error:
+            raise KeepError(f"the Keep lists what cannot be opened: {error}") from error
+        outbound = manifest.network.connections if manifest.network else 0
+        if len(manifest.files) > REGISTRY_ENTRY or outbound > UNSEEN["outbound"]:
+            raise KeepError(
+                f"the manifest lists {len(manifest.files)} files and {outbound} connections, and a Keep that fetches "
+                f"its package has {REGISTRY_ENTRY} and {UNSEEN['outbound']}",
+                hint="deploy it without --attest-first",
+            )
+        self._outbound = Outbound(manifest, self._host)
+        self._open_files()
+        return {"type": "opened"}
 
     def claim(self, names: Sequence[str], challenge: Challenge) -> SecretsRequest:
         """The Keep's answer to a challenge for secrets that it needs. Raises KeepError."""
@@ -333,6 +394,9 @@ class Session:
             "env": dict(grants.env),
             "mounts": len(grants.mounts),
         }
+        if self._source is not None:
+            self._send(encode({**boot, "source": {**msgspec.to_builtins(self._source), "entry": REGISTRY_ENTRY}}))
+            return
         self._send(encode(boot))
         for piece in delivery.messages(self._package):
             self._send(piece)
@@ -341,6 +405,8 @@ class Session:
                 self._send(piece)
 
     def _module_sha256(self) -> str:
+        if self._source is not None:
+            return ""
         (digest,) = (file.sha256 for file in self._package.files if file.path == "main.wasm")
         return digest.removeprefix("sha256:")
 
@@ -451,6 +517,16 @@ class Session:
         self._ended.wait()
         what = self._outcome.explanation if message["type"] == "end" else f"it sent {message['type']!r}"
         raise KeepError(f"the Keep did not start: {what}", hint="`enarx-deploy logs` shows what it wrote")
+
+
+def _room(manifest: Manifest) -> dict[str, int]:
+    """How much of each a Keep with this manifest needs."""
+    listens = any(isinstance(entry, Listen) for entry in manifest.files)
+    return {
+        "files": len(manifest.files),
+        "connections": manifest.resources.connections if listens else 0,
+        "outbound": manifest.network.connections if manifest.network else 0,
+    }
 
 
 def _challenge(challenge: Challenge) -> Message:

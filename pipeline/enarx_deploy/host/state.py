@@ -19,7 +19,7 @@ from pathlib import Path
 import msgspec
 
 from enarx_deploy import paths
-from enarx_deploy.models import ALIVE, KeepStatus, Record
+from enarx_deploy.models import ALIVE, KeepStatus, PackageSource, Record
 
 LOGS = {"stdout": "stdout.log", "stderr": "stderr.log", "host": "host.log"}
 
@@ -35,6 +35,10 @@ class KeepSpec(Record, frozen=True):
     package_root: str
     created: str
     metrics: str = ""
+    source: PackageSource | None = None
+    """From where the Keep fetches its package; `package_root` is "" then."""
+    manifest: str = ""
+    """What is known of the manifest then: who issues certificates."""
 
 
 def keeps_dir() -> Path:

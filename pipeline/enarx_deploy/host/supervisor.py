@@ -19,7 +19,7 @@ from enarx_deploy.errors import EnarxDeployError, KeepError
 from enarx_deploy.host import requests, state
 from enarx_deploy.host.renewal import Renewal, Validity
 from enarx_deploy.host.session import DEFAULT_GRACE, Outcome, Session, Stdio
-from enarx_deploy.models import ALIVE, KeepStatus
+from enarx_deploy.models import ALIVE, KeepStatus, Package
 from enarx_deploy.project import Project
 from enarx_deploy.protocols import Challenge
 
@@ -128,12 +128,16 @@ class _Supervisor:
         from enarx_deploy.plugin_manager import PluginManager
 
         spec = self._spec
-        self._package = package = package_tree.read(Path(spec.package_root), spec.package)
-        text = (Path(package.root) / package_tree.MANIFEST).read_bytes()
+        if spec.source is None:
+            package = package_tree.read(Path(spec.package_root), spec.package)
+            text = (Path(package.root) / package_tree.MANIFEST).read_bytes()
+        else:
+            package, text = Package(digest=spec.package, root="", size=0, files=[]), spec.manifest.encode()
+        self._package = package
         self._manifest = parse(text, package_tree.MANIFEST).manifest
         self._plugins = PluginManager()
         backend = self._plugins.get("backend", spec.backend)
-        return Session(package, self._manifest, backend, self._stdio(), release=self._release)
+        return Session(package, self._manifest, backend, self._stdio(), release=self._release, source=spec.source)
 
     def _stdio(self) -> Stdio:
         """Nothing to read; what the workload writes goes to its logs."""
@@ -231,7 +235,7 @@ class _Supervisor:
         with self._certifying:
             self._the_session().install(chain, root)
             self._root = root
-            self.note("running", certificate_not_after=not_after)
+            self.note("running", certificate_not_after=not_after, endpoints=self._the_session().endpoints)
             self._say_what_is_lacking()
         if self._issuer().renews:
             self._renewal.installed(validity)

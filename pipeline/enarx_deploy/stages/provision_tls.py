@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from enarx_deploy import records
 from enarx_deploy.errors import KeepError
 from enarx_deploy.hookspecs import hookimpl
@@ -48,12 +50,20 @@ def provision_tls(
     issued = issuer.issue(location, challenge, request)
     progress("handing the Keep its certificate")
     target.install_certificate(deployment, location, issued)
+    if project.settings.source is not None:
+        deployment = as_it_serves(deployment, target)
     return _identity(deployment, issuer.name, location, issued)
 
 
+def as_it_serves(deployment: Deployment, target: Target) -> Deployment:
+    """With the endpoints that a Keep turned out to have once it had fetched its package."""
+    status = next((status for status in target.keeps() if status.id == deployment.id), None)
+    return msgspec.structs.replace(deployment, endpoints=status.endpoints) if status else deployment
+
+
 def needs_certificate(project: Project) -> bool:
-    """Whether the Keep needs a certificate: for TLS, or for secrets."""
-    return project.manifest.needs_certificate
+    """Whether the Keep needs a certificate: for TLS, for secrets, or to fetch its package with."""
+    return project.settings.source is not None or project.manifest.needs_certificate
 
 
 def _identity(deployment: Deployment, issuer: str, location: IssuerLocation, issued: Issued) -> Identity:

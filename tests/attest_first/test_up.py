@@ -1,0 +1,100 @@
+"""`up --attest-first`: the certificate comes before the package, and the package to the Keep alone."""
+
+from __future__ import annotations
+
+import json
+import socket
+import ssl
+from pathlib import Path
+
+from enarx_deploy.reference import parse
+
+from .conftest import MANIFEST, MARKER
+
+
+def words(steward, registry, reference: str) -> list[str]:
+    return [
+        *("up", "--json", "--attest-first", reference),
+        *("--registry-roots", str(registry.roots), "--set", f"steward={steward.url}"),
+    ]
+
+
+def holds(pid: int, wanted: bytes) -> bool:
+    """Whether the writable memory of a process has these bytes."""
+    with Path(f"/proc/{pid}/mem").open("rb", 0) as memory:
+        for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+            if " rw" not in line[:60]:
+                continue
+            start, end = (int(part, 16) for part in line.split()[0].split("-"))
+            memory.seek(start)
+            try:
+                if wanted in memory.read(end - start):
+                    return True
+            except OSError:
+                continue
+    return False
+
+
+def test_a_service_whose_package_the_host_never_sees(cli, steward, registry, echo_module, tmp_path) -> None:
+    module = echo_module.read_bytes()
+    digest = registry.publish("1.0.0", {"main.wasm": module, "Enarx.toml": MANIFEST % (MARKER, 0)})
+    reference = registry.reference("1.0.0", digest)
+    assert registry.server.client().get("testuser/private/_tag/1.0.0/tree").status_code == 401, "it is private"
+    up = cli(*words(steward, registry, reference))
+    assert up.returncode == 0, up.stderr
+    record = json.loads(up.stdout)
+    (endpoint,) = record["endpoints"]
+    assert (endpoint["name"], endpoint["prot"], record["deployment"]["package"]) == ("echo", "tls", digest)
+
+    context = ssl.create_default_context(cafile=steward.root)
+    with (
+        socket.create_connection(("127.0.0.1", endpoint["port"]), 20) as plain,
+        context.wrap_socket(plain, server_hostname="localhost") as client,
+    ):
+        client.sendall(b"hello\n")
+        assert client.recv(6) == b"hello\n"
+        names = [name for kind, name in client.getpeercert()["subjectAltName"] if kind == "URI"]
+    assert names == [f"spiffe://localhost/package/{digest.replace(':', '/')}"]
+
+    (keep,) = json.loads(cli("keeps", "--json").stdout)
+    assert keep["endpoints"] == [{"name": "echo", "host": "localhost", "port": endpoint["port"], "prot": "tls"}]
+    for path in tmp_path.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            content = path.read_bytes()
+            assert MARKER not in content, path
+            assert module[-512:] not in content, path
+    assert not holds(keep["pid"], MARKER), "the host process relays ciphertext"
+    (child,) = Path(f"/proc/{keep['pid']}/task/{keep['pid']}/children").read_text().split() or ["0"]
+    assert child == "0" or holds(int(child), module[-512:]), "and this look would have found it"
+    assert cli("renew").returncode == 0
+
+
+def test_a_package_of_another_digest_is_not_run_and_the_cause_is_told(cli, steward, registry, echo_module) -> None:
+    registry.publish("1.0.1", {"main.wasm": echo_module.read_bytes(), "Enarx.toml": MANIFEST % (MARKER, 0)})
+    refused = cli(*words(steward, registry, registry.reference("1.0.1", f"sha256:{'00' * 32}")))
+    assert refused.returncode == 1
+    why = f"the package cannot be fetched from localhost port {registry.port}: "
+    assert why in refused.stderr
+    assert "it does not serve this package to this Keep" in refused.stderr
+    (keep,) = json.loads(cli("keeps", "--json").stdout)
+    assert keep["state"] == "failed"
+    assert keep["reason"].startswith(why)
+
+
+def test_what_cannot_be_fetched_by_a_keep_is_said_before_anything_starts(cli, steward, tmp_path) -> None:
+    digest = f"sha256:{'ab' * 32}"
+    for reference, hint in {
+        f"oci://localhost/a:1@{digest}": "a Keep fetches from a Drawbridge by TLS",
+        f"drawbridge+http://localhost/a/b:1.0.0@{digest}": "a Keep fetches from a Drawbridge by TLS",
+        "drawbridge://localhost/a/b:1.0.0": "does not say which package it is",
+        f"drawbridge://localhost/a/b@{digest}": "does not say which package it is",
+    }.items():
+        refused = cli("up", "--attest-first", reference, "--set", f"steward={steward.url}")
+        assert refused.returncode == 2, refused.stderr
+        assert hint in refused.stderr
+    good = f"localhost/a/b:1.0.0@{digest}"
+    assert parse(good).scheme == "drawbridge"
+    refused = cli("up", "--attest-first", good, "--set", "env.A=b")
+    assert refused.returncode == 2
+    assert "only steward, attest, deploy can be set" in refused.stderr
+    assert json.loads(cli("keeps", "--json").stdout) == []
