@@ -56,7 +56,8 @@ from enarx_drawbridge.names import tree_path
 from enarx_keep import manifest as keep_manifest
 from enarx_keep.attester import certificate_table, tdx_guest
 from enarx_keep.channel import Reader
-from enarx_keep.errors import BadManifest, BadMessage, NoEvidence
+from enarx_keep.errors import BadManifest, BadMessage, NoEvidence, RegistryFault
+from enarx_keep.http_client import read_head
 from enarx_steward import csr, release, renewal
 from enarx_steward import policy as steward_policy
 from enarx_steward.app import RenewalBody
@@ -219,6 +220,7 @@ TARGETS: dict[str, Target] = {
     "steward-secrets": Target(secrets_body, (*JSON_ERRORS, MalformedRequest)),
     "steward-body": Target(lambda data: msgspec.json.decode(data, type=RenewalBody), JSON_ERRORS),
     "steward-renewal": Target(lambda data: renewal.read((data, data)), (MalformedRequest,), ("roots/*.der",), 4096),
+    "keep-http-head": Target(read_head, (RegistryFault,)),
     "keep-manifest": Target(keep_manifest.read, (BadManifest,)),
     "keep-messages": Target(lambda data: list(messages(data)), (BadMessage, EOFError)),
     "keep-certificate-table": Target(certificate_table.read, ()),

@@ -90,7 +90,7 @@ STOREYS = (
     {"stages", "verification"},
     {"plugin_manager"},
     {"choice"},
-    {"fetching"},
+    {"attest_first", "fetching"},
     {"steps"},
     {"runner"},
     {"rebuild"},
