@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -41,7 +44,7 @@ def cli(module_enarx_deploy: Any, request: pytest.FixtureRequest, zig_cache: Pat
 
 
 @pytest.fixture(scope="module")
-def make_project(cli: Any) -> Callable[[str], Path]:
+def make_project(cli: Any, kept: Path) -> Callable[[str], Path]:
     """Make a project from a template, once for a module; the test is skipped where its compiler is absent."""
 
     def make(name: str) -> Path:
@@ -51,6 +54,8 @@ def make_project(cli: Any) -> Callable[[str], Path]:
             assert made.returncode == 0, made.stderr
         if (folder / "package.json").exists() and not (folder / "node_modules").exists():
             (folder / "node_modules").symlink_to(tools.node_packages()[0])  # as `npm install` would have left them
+        if "\nsource = " in _text(folder / "Cargo.lock"):
+            cli.environment["CARGO_HOME"] = str(_with_crates(folder, kept))
         toolchain, _ = choice.toolchain(load_project(folder), PluginManager())
         assert toolchain is not None, f"no toolchain knows the template {name}"
         tool = tools.find(toolchain, load_project(folder))
@@ -59,3 +64,32 @@ def make_project(cli: Any) -> Callable[[str], Path]:
         return folder
 
     return make
+
+
+def _text(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
+
+
+def _with_crates(folder: Path, kept: Path) -> Path:
+    """A home of cargo for this project, with the crates that its lock file names by digest, and what was built of them.
+
+    They are fetched by whichever cargo can: that which compiles for WASI may be too old for the index of crates.io.
+    """
+    home = kept / f"crates-{hashlib.sha256((folder / 'Cargo.lock').read_bytes()).hexdigest()[:16]}"
+    if not home.exists():
+        fetched = home.with_suffix(".new")
+        shutil.rmtree(fetched, ignore_errors=True)
+        words = ("vendor", "--quiet", "--locked", str(fetched / "vendor"))
+        commands = ([cargo, *words] for cargo in tools.all_on_path("cargo"))
+        if not any(subprocess.run(command, cwd=folder, capture_output=True).returncode == 0 for command in commands):
+            pytest.skip("no cargo here can fetch crates")
+        (fetched / "config.toml").write_text(
+            f'source.crates-io.replace-with = "kept"\nsource.kept.directory = "{home}/vendor"\n'
+        )
+        (fetched / "built").mkdir()
+        fetched.rename(home)
+    work = folder / ".enarx"
+    if not work.exists():
+        work.mkdir(mode=0o700)
+        (work / "cargo").symlink_to(home / "built")
+    return home

@@ -14,13 +14,14 @@ import pytest
 from enarx_deploy.template import templates
 
 
+@pytest.mark.timeout(900)  # seconds: the first build of many crates, with others at work on the same machine
 @pytest.mark.parametrize("name", templates())
 def test_its_own_tests_pass(
     cli: Any, make_project: Callable[[str], Path], works_with: Callable[[str, Path], None], name: str
 ) -> None:
     project = make_project(name)
     command = [sys.executable, "-m", "unittest"]
-    ended = subprocess.run(command, cwd=project, env=cli.environment, capture_output=True, text=True, timeout=240)
+    ended = subprocess.run(command, cwd=project, env=cli.environment, capture_output=True, text=True, timeout=600)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert re.search(r"^Ran [1-9]\d* tests? in", ended.stderr, re.MULTILINE), ended.stderr
     works_with(f"template `{name}`: its own tests pass", project)
