@@ -1,0 +1,3 @@
+module timestamp
+
+go 1.21
