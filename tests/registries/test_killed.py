@@ -1,0 +1,99 @@
+"""`kill -9` at every point of publishing and fetching: nothing is seen by half, a retry succeeds, nothing is left."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from tests.registries.conftest import Server, make_package
+from tests.registries.killed import POINT, walk
+
+from enarx_deploy import package_tree
+from enarx_deploy.errors import NotPublished
+from enarx_deploy.models import Package
+from enarx_deploy.protocols import Attachment
+from enarx_registries.directory import Directory
+from enarx_registries.oci import Oci
+
+SBOM = Attachment("sbom", "application/vnd.cyclonedx+json", b'{"bomFormat":"CycloneDX"}')
+
+
+@pytest.fixture
+def package(tmp_path: Path) -> Package:
+    return make_package(tmp_path / "tree", {"assets/a/b": b"one", "assets/c": b"two"})
+
+
+def publish_to_directory(package: Package, store: str) -> None:
+    Directory().publish(package, store, [SBOM])
+
+
+def fetch_from_directory(reference: str, into: Path) -> None:
+    Directory().fetch(reference, into)
+
+
+def publish_to_oci(package: Package, reference: str) -> None:
+    Oci().publish(package, reference, [SBOM])
+
+
+def fetch_from_oci(reference: str, into: Path) -> None:
+    Oci().fetch(reference, into)
+
+
+def assert_whole_or_nothing(place: Path, package: Package) -> None:
+    """What has a package's name is that package."""
+    tree = place / package.digest.removeprefix("sha256:")
+    if tree.exists():
+        assert package_tree.read(tree, package.digest).files == package.files
+
+
+def left(place: Path) -> list[str]:
+    return [path.name for path in place.glob(".*")]
+
+
+def test_publishing_to_a_directory(package: Package, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    points = 0
+    for points in walk(publish_to_directory, package, f"dir:{store}", below=tmp_path):  # noqa: B007  # their number is looked at
+        assert_whole_or_nothing(store, package)
+        reference = Directory().publish(package, f"dir:{store}", [SBOM])
+        assert Directory().attachments(reference) == [SBOM]
+        assert left(store) == []
+        shutil.rmtree(store)
+    assert points > 15
+
+
+def test_fetching_from_a_directory(package: Package, tmp_path: Path) -> None:
+    into = tmp_path / "into"
+    reference = Directory().publish(package, f"dir:{tmp_path / 'store'}")
+    points = 0
+    for points in walk(fetch_from_directory, reference, into, below=tmp_path):  # noqa: B007  # as above
+        assert_whole_or_nothing(into, package)
+        assert Directory().fetch(reference, into).files == package.files
+        assert left(into) == []
+        shutil.rmtree(into)
+    assert points > 15
+
+
+def test_fetching_from_an_oci_registry(plain_registry: Server, package: Package, tmp_path: Path) -> None:
+    into = tmp_path / "into"
+    reference = Oci().publish(package, plain_registry.reference("killed/fetching"))
+    points = 0
+    for points in walk(fetch_from_oci, reference, into, below=tmp_path):  # noqa: B007  # as above
+        assert_whole_or_nothing(into, package)
+        assert Oci().fetch(reference, into).files == package.files
+        assert left(into) == []
+        shutil.rmtree(into)
+    assert points > 10
+
+
+def test_publishing_to_an_oci_registry(plain_registry: Server, package: Package, tmp_path: Path) -> None:
+    reference = plain_registry.reference(f"killed/publishing-{POINT}")
+    points = 0
+    for points in walk(publish_to_oci, package, reference):
+        named = reference.replace(POINT, str(points))
+        with pytest.raises(NotPublished):
+            Oci().resolve(named)
+        pinned = Oci().publish(package, named, [SBOM])
+        assert Oci().fetch(pinned, tmp_path / str(points)).files == package.files
+    assert points > 30
