@@ -350,3 +350,14 @@ class ArtifactRegistry(Registry, Protocol):
 
     def yank(self, reference: str, reason: str) -> None:
         """Withdraw a package: its tag names it no more. By its digest it can still be had."""
+
+
+@runtime_checkable
+class SignableRegistry(ArtifactRegistry, Protocol):
+    """A registry whose own tools look for signatures over what is theirs: in OCI cosign, over the manifest."""
+
+    def signing_payload(self, reference: str) -> bytes:
+        """What such a signature of a published package is made over."""
+
+    def add_signature(self, reference: str, payload: bytes, signature: bytes) -> None:
+        """Keep a signature over `signing_payload` where those tools look for it, beside those that are there."""

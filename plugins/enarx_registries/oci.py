@@ -19,7 +19,7 @@ from enarx_deploy.hookspecs import hookimpl
 from enarx_deploy.models import Package, Published
 from enarx_deploy.protocols import ATTACHMENT_LIMIT, ATTACHMENTS_LIMIT, Attachment, Progress, Registry, silent
 from enarx_deploy.reference import Reference
-from enarx_registries import oci_forms, oci_tar
+from enarx_registries import oci_cosign, oci_forms, oci_tar
 from enarx_registries.oci_forms import Descriptor, Manifest
 from enarx_registries.oci_publication import IMAGE_SUFFIX, PACKAGE_TAG, Publication, package_tag, tag_of
 from enarx_registries.transfer import told
@@ -86,6 +86,18 @@ class Oci:
             _, descriptor = _manifest(repository, named)
             found = _attachments(repository, descriptor)
             return [attachment for attachment, _ in zip(found, range(ATTACHMENTS_LIMIT), strict=False)]
+
+    def signing_payload(self, reference: str) -> bytes:
+        named = _parse(reference)
+        with _opened(named) as repository:
+            _, descriptor = _manifest(repository, named)
+            return oci_cosign.payload(f"{named.host}/{named.path}", descriptor.digest)
+
+    def add_signature(self, reference: str, payload: bytes, signature: bytes) -> None:
+        named = _parse(reference)
+        with _opened(named) as repository:
+            _, descriptor = _manifest(repository, named)
+            oci_cosign.add(repository, descriptor.digest, payload, signature)
 
     def tags(self, reference: str) -> list[str]:
         named = _parse(reference)

@@ -42,6 +42,7 @@ PACKAGE_TREE: Final = "dev.enarx.package.tree"
 ATTACHMENT: Final = "dev.enarx.attachment"
 REASON: Final = "dev.enarx.yanked.reason"
 
+_DATE: Final = "%Y-%m-%dT%H:%M:%SZ"
 NOTHING: Final = b"{}"
 
 # What other tools attach, by its media type.
@@ -107,7 +108,16 @@ def blob(media_type: str, content: bytes, title: str = "") -> Blob:
 
 def date(created: int) -> str:
     """Seconds since 1970 as RFC 3339 in UTC."""
-    return datetime.datetime.fromtimestamp(created, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return datetime.datetime.fromtimestamp(created, datetime.UTC).strftime(_DATE)
+
+
+def seconds(text: str, default: int) -> int:
+    """What `date` was made of; `default` where it is no date."""
+    try:
+        moment = datetime.datetime.strptime(text, _DATE).replace(tzinfo=datetime.UTC)
+    except ValueError:
+        return default
+    return int(moment.timestamp())
 
 
 def module_config(module: Descriptor, created: int) -> Blob:
@@ -164,6 +174,19 @@ def image(layers: list[Descriptor], diff_ids: list[str], created: int) -> tuple[
     # What crun and older shims look for, before they run a module in the place of a native program.
     annotations = {CREATED: date(created), "module.wasm.image/variant": "compat"}
     return made, _manifest(Manifest(made.descriptor, layers, annotations=annotations))
+
+
+def list_of_signatures(layers: list[Descriptor]) -> tuple[Blob, Blob]:
+    """The configuration and the manifest under which cosign looks for signatures: an image, as it takes it."""
+    config = {
+        "architecture": "",
+        "created": date(0),
+        "os": "",
+        "config": {},
+        "rootfs": {"type": "layers", "diff_ids": [layer.digest for layer in layers]},
+    }
+    made = blob(IMAGE_CONFIG, msgspec.json.encode(config))
+    return made, _manifest(Manifest(made.descriptor, layers))
 
 
 def yanked_mark(manifest: Manifest, artifact: Descriptor, reason: str) -> Blob:

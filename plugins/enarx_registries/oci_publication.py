@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from enarx_deploy import package_tree, reference
-from enarx_deploy.errors import NotPublished, RegistryError
+from enarx_deploy.errors import NotPublished, PackageError, RegistryError
 from enarx_deploy.models import Package, PackageFile
 from enarx_deploy.protocols import Attachment, Progress
 from enarx_deploy.reference import Reference
@@ -53,6 +53,7 @@ class Publication:
     def run(self, attachments: Sequence[Attachment]) -> None:
         """Blobs, then what refers to them, then the tag. Raises RegistryError, PackageError."""
         self._require_free()
+        self._created = self._date_there()
         module = self._send_module()
         tree = self._send_tar(oci_forms.TREE, "the other files", self._others)
         config = oci_forms.module_config(module, self._created)
@@ -66,6 +67,14 @@ class Publication:
             self._put_image(tree)
             self._require_free()
             self._repository.put_manifest(artifact, tag_of(self._named))
+
+    def _date_there(self) -> int:
+        """The date of this package as it is published here already: the same package has one manifest."""
+        with contextlib.suppress(NotPublished, PackageError):
+            manifest, _ = self._repository.manifest(package_tag(self._package.digest))
+            if manifest.annotations.get(oci_forms.PACKAGE_DIGEST) == self._package.digest:
+                return oci_forms.seconds(manifest.annotations.get(oci_forms.CREATED, ""), self._created)
+        return self._created
 
     def _require_free(self) -> None:
         """A version, once published, names one package for ever, also where that was yanked."""

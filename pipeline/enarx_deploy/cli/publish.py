@@ -71,11 +71,16 @@ def _package(context: Context, named: str, shown: Reporter) -> tuple[Package, li
 def _publish(context: Context, named: str, package: Package, attachments: list[Attachment], shown: Reporter) -> str:
     from enarx_deploy import choice
     from enarx_deploy.description.source import source_date
-    from enarx_deploy.protocols import ArtifactRegistry
+    from enarx_deploy.protocols import ArtifactRegistry, SignableRegistry
 
     registry = choice.registry(named, context.plugins)
     if isinstance(registry, ArtifactRegistry):
-        return registry.publish(package, named, attachments, shown.progress, source_date(context.directory))
+        published = registry.publish(package, named, attachments, shown.progress, source_date(context.directory))
+        if context.signing_key is not None and isinstance(registry, SignableRegistry):
+            shown.progress(f"signing for the tools of {registry.name}")
+            payload = registry.signing_payload(published)
+            registry.add_signature(published, payload, context.signing_key.sign(payload))
+        return published
     if attachments:
         shown.note(f"the registry {registry.name!r} keeps no attachments: {len(attachments)} are left out")
     return registry.publish(package, named)
