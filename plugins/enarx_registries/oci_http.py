@@ -42,6 +42,7 @@ _AGAIN: Final = (429, 500, 502, 503, 504)
 _REDIRECTED: Final = (301, 302, 303, 307, 308)
 _HOSTS: Final = {"docker.io": "registry-1.docker.io"}  # whose registry has another name than its references
 _CLIENT_ID: Final = "enarx-deploy"
+_ASK: Final = "ask whoever runs the registry"
 _AS_IT_IS: Final = {"Accept-Encoding": "identity", "User-Agent": _CLIENT_ID}
 
 
@@ -188,12 +189,16 @@ class Connection:
 
     def follow(self, base: str, location: str) -> str:
         """Where a Location header leads. Raises RegistryError where it leads out of TLS."""
-        url = urljoin(base, location)
-        parts = urlsplit(url)
+        try:
+            url = urljoin(base, location)
+            parts = urlsplit(url)
+            _origin(url)
+        except ValueError as error:
+            raise RegistryError(f"{self._named.host} leads to what is no address", hint=_ASK) from error
         if parts.scheme not in ("http", "https") or (parts.scheme == "http" and self._base.startswith("https:")):
             raise RegistryError(
                 f"{self._named.host} leads from https to {parts.scheme or 'nowhere'}",
-                hint="nothing was sent there; ask whoever runs the registry",
+                hint=f"nothing was sent there; {_ASK}",
             )
         return url
 
@@ -279,9 +284,7 @@ class Connection:
             return NotPublished(
                 f"{host} has no such thing in {self.repository}{said}", hint="is the name right? `search` lists tags"
             )
-        return RegistryError(
-            f"{host} answered {method} with status {answer.status}{said}", hint="ask whoever runs the registry"
-        )
+        return RegistryError(f"{host} answered {method} with status {answer.status}{said}", hint=_ASK)
 
 
 class _Attempt(contextlib.AbstractContextManager["_Attempt"]):

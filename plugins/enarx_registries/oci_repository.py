@@ -258,5 +258,8 @@ def _fallback_tag(digest: str) -> str:
 def _next(answer: Answer) -> str:
     """The address of the next page, on the same registry; "" where there is none."""
     found = _NEXT.search(answer.headers.get("link", ""))
-    url = urljoin(answer.url, found[1]) if found else ""
-    return url if urlsplit(url)[:2] == urlsplit(answer.url)[:2] else ""
+    try:
+        url = urljoin(answer.url, found[1]) if found else ""
+        return url if urlsplit(url)[:2] == urlsplit(answer.url)[:2] else ""
+    except ValueError:
+        return ""
