@@ -11,7 +11,19 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
-from benches import attestation, cold_run, compute, dev, echo, idle, packaging, steward, unchanged, wasi_calls
+from benches import (
+    attestation,
+    cold_run,
+    compute,
+    dev,
+    echo,
+    idle,
+    packaging,
+    registry,
+    steward,
+    unchanged,
+    wasi_calls,
+)
 from benches.figures import Section, shown
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
@@ -28,6 +40,7 @@ BENCHMARKS: dict[str, Callable[[float], Section]] = {
     "dev": dev.measure,
     "packaging": packaging.measure,
     "unchanged": unchanged.measure,
+    "registry": registry.measure,
 }
 
 

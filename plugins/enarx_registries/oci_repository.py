@@ -18,6 +18,7 @@ from enarx_deploy.errors import PackageError, RegistryError
 from enarx_registries import oci_forms, oci_http
 from enarx_registries.oci_forms import Blob, Descriptor, Manifest
 from enarx_registries.oci_http import Answer, Body, Connection, Interrupted
+from enarx_registries.transfer import CHUNK
 
 BLOB_LIMIT = 4_400_000_000
 """Bytes of the largest blob that is read: a package's, and what its tar adds."""
@@ -61,15 +62,19 @@ class Repository:
         descriptor = Descriptor(media_type, digest, len(answer.body))
         return oci_forms.read_manifest(answer.body, f"{self._shown}: the manifest {name}"), descriptor
 
-    def blob(self, digest: str, limit: int = BLOB_LIMIT) -> Iterator[bytes]:
-        """A blob as it comes; at its end it is what its digest says. Raises PackageError."""
-        found, left = hashlib.sha256(), limit
-        for chunk in self._connection.blob(digest):
+    def unchecked_blob(self, digest: str, limit: int = BLOB_LIMIT) -> Iterator[bytes]:
+        """A blob as it comes, in large chunks, for whoever checks what becomes of it. Raises PackageError."""
+        left = limit
+        for chunk in _gathered(self._connection.blob(digest)):
             left -= len(chunk)
             if left < 0:
-                raise PackageError(
-                    f"{self._shown}: the blob {digest} is over {limit:,} bytes", hint="it is not fetched"
-                )
+                raise PackageError(f"{self._shown}: a blob is over {limit:,} bytes: {digest}", hint="it is not fetched")
+            yield chunk
+
+    def blob(self, digest: str, limit: int = BLOB_LIMIT) -> Iterator[bytes]:
+        """A blob as it comes; at its end it is what its digest says. Raises PackageError."""
+        found = hashlib.sha256()
+        for chunk in self.unchecked_blob(digest, limit):
             found.update(chunk)
             yield chunk
         if f"sha256:{found.hexdigest()}" != digest:
@@ -245,6 +250,19 @@ class _Portions:
             taken, self._held = chunk[:count], chunk[count:]
             count -= len(taken)
             yield taken
+
+
+def _gathered(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """The same bytes in chunks that are worth a thread's while."""
+    held: list[bytes] = []
+    count = 0
+    for chunk in chunks:
+        held.append(chunk)
+        count += len(chunk)
+        if count >= CHUNK:
+            yield b"".join(held)
+            held, count = [], 0
+    yield b"".join(held)
 
 
 def _entry(blob: Blob, artifact_type: str) -> Descriptor:

@@ -240,7 +240,7 @@ def test_a_blob_that_is_another_is_refused(server: Server, client: httpx.Client)
 
 def test_a_blob_that_is_too_large_is_not_read_to_its_end(server: Server, client: httpx.Client) -> None:
     server.answer = lambda _: Answer(body=BLOB)
-    with pytest.raises(PackageError, match="is over 1,000 bytes"):
+    with pytest.raises(PackageError, match="a blob is over 1,000 bytes"):
         b"".join(repository(server, client).blob(DIGEST, 1000))
 
 
