@@ -22,7 +22,7 @@ from __future__ import annotations
 import contextlib
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -101,13 +101,21 @@ def copy(source: Path, into: Path, digest: str = "") -> Package:
         return _settle(tree.package(root, digest))
 
 
-def lay_out(files: Iterable[tuple[str, Iterable[bytes]]], into: Path, digest: str = "", shown: str = "it") -> Package:
+def lay_out(
+    files: Iterable[tuple[str, Iterable[bytes]]],
+    into: Path,
+    digest: str = "",
+    shown: str = "it",
+    listed: Mapping[str, Entry] | None = None,
+) -> Package:
     """Lay a tree out in `into/DIGEST` from its files as they come: each one's path in the package, and its content.
 
     All of it or nothing; with `digest`, only that package is taken. `shown` is what messages call the source.
-    Raises PackageError; what iterating raises goes through.
+    `listed` are the entries that the files are said to have, by path: each file must have the SHA-256 that is listed,
+    and with `digest` the tree of the listed entries must have that, so that nobody need be believed; the other digests
+    of the files, which take long, are then not taken. Raises PackageError; what iterating raises goes through.
     """
-    with _new_tree(into) as (tree, root):
+    with _new_tree(into, listed if digest else None) as (tree, root):
         for path, chunks in files:
             place = tuple(path.split("/"))
             name = _printable(f"{shown}: {path}")
@@ -195,9 +203,10 @@ def _add_top(tree: _TreeBuilder, directory: int, root: Path, name: str) -> None:
 class _TreeBuilder:
     """A tree that grows file by file. It is written to `root`, or only hashed where that is None."""
 
-    def __init__(self, root: Path | None) -> None:
+    def __init__(self, root: Path | None, listed: Mapping[str, Entry] | None = None) -> None:
         self.files: list[PackageFile] = []
         self._root = root
+        self._listed = listed
         self._tree: _Tree = {}
         self._size = 0
         self._names: dict[str, _Place] = {}
@@ -278,7 +287,7 @@ class _TreeBuilder:
             raise PackageError(f"with {shown} the package is over {NAMES_LIMIT:,} files and folders", hint=_SMALLER)
 
     def _write(self, chunks: Iterable[bytes], shown: str, place: _Place) -> Entry:
-        digests = Digests()
+        digests = Digests() if self._listed is None else Digests("sha-256")
         with contextlib.ExitStack() as stack:
             file = None if self._root is None else stack.enter_context(self._root.joinpath(*place).open("xb"))
             for chunk in chunks:
@@ -288,7 +297,15 @@ class _TreeBuilder:
                 digests.update(chunk)
                 if file is not None:
                     file.write(chunk)
-        return digests.entry(media_type(place[-1]))
+        entry = digests.entry(media_type(place[-1]))
+        return entry if self._listed is None else _as_listed(entry, self._listed.get("/".join(place)), shown)
+
+
+def _as_listed(entry: Entry, listed: Entry | None, shown: str) -> Entry:
+    """The entry that a file is said to have, if its content is the one that is listed."""
+    if listed is None or (listed.sha256, listed.length, listed.type) != (entry.sha256, entry.length, entry.type):
+        raise PackageError(f"{shown} is damaged: it is not what the package lists", hint="fetch or publish it again")
+    return listed
 
 
 def _bounded(chunks: Iterable[bytes], shown: str, limit: int) -> Iterator[bytes]:
@@ -314,10 +331,10 @@ def _fold(tree: _Tree, shown: str) -> Entry:
 
 
 @contextlib.contextmanager
-def _new_tree(parent: Path) -> Iterator[tuple[_TreeBuilder, Path]]:
+def _new_tree(parent: Path, listed: Mapping[str, Entry] | None = None) -> Iterator[tuple[_TreeBuilder, Path]]:
     try:
         with staging.directory(parent) as root:
-            yield _TreeBuilder(root), root
+            yield _TreeBuilder(root, listed), root
     except OSError as error:
         raise PackageError(
             f"cannot lay the package out in {parent}: {error.strerror}", hint="is there space, and may you write there?"

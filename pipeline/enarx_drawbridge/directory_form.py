@@ -46,17 +46,18 @@ class Entry:
 
 
 class Digests:
-    """The digests of a file, taken while it is read."""
+    """The digests of a file, taken while it is read. `only` names the one that is taken, where the others are known."""
 
-    def __init__(self) -> None:
-        self._hashes = {name: hashlib.new(algorithm) for name, algorithm in _ALGORITHMS.items()}
+    def __init__(self, only: str = "") -> None:
+        names = [only] if only else list(_ALGORITHMS)
+        self._hashes = {name: hashlib.new(_ALGORITHMS[name]) for name in names}
         self.length = 0
 
     def update(self, data: bytes) -> None:
         """Take in more of the file. A large piece is hashed on two processors, since hashing lets other threads run."""
         self.length += len(data)
-        if len(data) < _LARGE:
-            self._hash(data, *_ALGORITHMS)
+        if len(data) < _LARGE or len(self._hashes) == 1:
+            self._hash(data, *self._hashes)
             return
         other = threading.Thread(target=self._hash, args=(data, *_HALVES[0]))
         other.start()
@@ -70,6 +71,20 @@ class Digests:
     def entry(self, media_type: str) -> Entry:
         digests = {name: encoded(digest.digest()) for name, digest in self._hashes.items()}
         return Entry(digests, self.length, media_type)
+
+
+def is_entry(entry: Entry) -> bool:
+    """Whether an entry that came from elsewhere has all the digests, in their order and each of its length."""
+    if list(entry.digest) != list(_ALGORITHMS):
+        return False
+    sizes = {name: hashlib.new(algorithm).digest_size for name, algorithm in _ALGORITHMS.items()}
+    try:
+        return all(
+            encoded(base64.b64decode(text, validate=True)) == text and len(base64.b64decode(text)) == sizes[name]
+            for name, text in entry.digest.items()
+        )
+    except ValueError:
+        return False
 
 
 def encoded(digest: bytes) -> str:

@@ -19,6 +19,7 @@ from enarx_deploy.hookspecs import hookimpl
 from enarx_deploy.models import Package, Published
 from enarx_deploy.protocols import ATTACHMENT_LIMIT, ATTACHMENTS_LIMIT, Attachment, Progress, Registry, silent
 from enarx_deploy.reference import Reference
+from enarx_drawbridge.directory_form import Entry, is_entry
 from enarx_registries import oci_cosign, oci_forms, oci_tar
 from enarx_registries.oci_forms import Descriptor, Manifest
 from enarx_registries.oci_publication import IMAGE_SUFFIX, PACKAGE_TAG, Publication, package_tag, tag_of
@@ -34,6 +35,7 @@ _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,127}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _REFERRERS_READ = 256
 _REASON_LIMIT = 4096
+_LISTING_LIMIT = 16 << 20  # bytes; of as many files as a package may have, with long paths
 
 
 class Oci:
@@ -73,7 +75,8 @@ class Oci:
             digest = _claimed(manifest, named)
             if kept := package_tree.kept(into, digest):
                 return kept
-            return package_tree.lay_out(_files(repository, manifest, named, progress), into, digest, named.place)
+            files = _files(repository, manifest, named, progress)
+            return package_tree.lay_out(files, into, digest, named.place, _listed(repository, manifest, named))
 
     def resolve(self, reference: str) -> Published:
         named = _parse(reference)
@@ -197,6 +200,16 @@ def _files(
     )
     archive = told(repository.unchecked_blob(tree), "fetching the other files", 0, progress)
     yield from oci_tar.read(archive, named.place)
+
+
+def _listed(repository: Repository, manifest: Manifest, named: Reference) -> dict[str, Entry] | None:
+    """What is listed of every file; None where a list of all of their digests is not there, or is none."""
+    digest = manifest.annotations.get(oci_forms.PACKAGE_LISTING, "")
+    if not _DIGEST.fullmatch(digest):
+        return None
+    listing = oci_forms.read_listing(b"".join(repository.blob(digest, _LISTING_LIMIT)), f"{named.place}: the listing")
+    entries = {path: Entry(one.digest, one.length, one.type) for path, one in listing.items()}
+    return entries if all(map(is_entry, entries.values())) else None
 
 
 def _published(repository: Repository, named: Reference) -> Published:

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import base64
 import contextlib
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from enarx_deploy.errors import NotPublished
 from enarx_registries import oci_forms
 from enarx_registries.oci_forms import Descriptor
-from enarx_registries.oci_repository import Repository
+
+if TYPE_CHECKING:
+    from enarx_registries.oci_repository import Repository
 
 PAYLOAD = "application/vnd.dev.cosign.simplesigning.v1+json"
 SIGNATURE = "dev.cosignproject.cosign/signature"

@@ -2,7 +2,7 @@
 
     TAG          the artifact: one layer, the module; what it says of the package stands in annotations
     ├── referrer     Enarx.toml
-    ├── referrer     a tar with everything but the module
+    ├── referrer     a tar with everything but the module, and a list of every file's digests
     └── referrers    what is attached: SBOM, provenance, signatures
     package-HEX  the same artifact under the package's digest
     TAG-oci      an image of the same files, for runtimes that want a root file system
@@ -32,6 +32,7 @@ IMAGE_CONFIG: Final = "application/vnd.oci.image.config.v1+json"
 IMAGE_LAYER: Final = "application/vnd.oci.image.layer.v1.tar"
 ENARX_TOML: Final = "application/vnd.enarx.config.v1+toml"
 TREE: Final = "application/vnd.enarx.tree.v1.tar"
+LISTING: Final = "application/vnd.enarx.listing.v1+json"
 YANKED: Final = "application/vnd.enarx.yanked.v1+json"
 
 TITLE: Final = "org.opencontainers.image.title"
@@ -39,6 +40,7 @@ CREATED: Final = "org.opencontainers.image.created"
 PACKAGE_DIGEST: Final = "dev.enarx.package.digest"
 PACKAGE_SIZE: Final = "dev.enarx.package.size"
 PACKAGE_TREE: Final = "dev.enarx.package.tree"
+PACKAGE_LISTING: Final = "dev.enarx.package.listing"
 ATTACHMENT: Final = "dev.enarx.attachment"
 REASON: Final = "dev.enarx.yanked.reason"
 
@@ -133,21 +135,43 @@ def module_config(module: Descriptor, created: int) -> Blob:
     return blob(WASM_CONFIG, msgspec.json.encode(config))
 
 
-def artifact(package: Package, module: Descriptor, tree: Descriptor, config: Blob, created: int) -> Blob:
+def artifact(
+    package: Package, module: Descriptor, tree: Descriptor, listing: Descriptor, config: Blob, created: int
+) -> Blob:
     """The manifest of a package. The module is its only layer: tools for Wasm refuse others."""
     annotations = {
         CREATED: date(created),
         PACKAGE_DIGEST: package.digest,
         PACKAGE_SIZE: str(package.size),
         PACKAGE_TREE: tree.digest,
+        PACKAGE_LISTING: listing.digest,
     }
     return _manifest(Manifest(config.descriptor, [module], annotations=annotations))
 
 
-def referrer(artifact_type: str, layer: Descriptor, subject: Descriptor, annotations: dict[str, str]) -> Blob:
+class Listed(msgspec.Struct, frozen=True):
+    """What is said of one file: every digest of the directory form in base64, its length and its media type."""
+
+    digest: dict[str, str]
+    length: int
+    type: str
+
+
+def listing(package: Package) -> Blob:
+    """Every file of a package with all of its digests, so that whoever fetches it has to take one of them alone."""
+    files = {file.path: Listed(file.digests, file.size, file.type) for file in package.files}
+    return blob(LISTING, msgspec.json.encode(files), "listing.json")
+
+
+def read_listing(data: bytes, shown: str) -> dict[str, Listed]:
+    """Raises PackageError."""
+    return _read(data, dict[str, Listed], shown)
+
+
+def referrer(artifact_type: str, layers: list[Descriptor], subject: Descriptor, annotations: dict[str, str]) -> Blob:
     """The manifest of something that is said of another."""
     about = Descriptor(subject.media_type, subject.digest, subject.size)
-    return _manifest(Manifest(EMPTY_BLOB.descriptor, [layer], artifact_type, about, annotations))
+    return _manifest(Manifest(EMPTY_BLOB.descriptor, layers, artifact_type, about, annotations))
 
 
 def attachment_kind(manifest: Manifest) -> AttachmentKind | None:
@@ -193,7 +217,7 @@ def yanked_mark(manifest: Manifest, artifact: Descriptor, reason: str) -> Blob:
     """What a tag names in the place of a package that was withdrawn: `manifest`, which is at `artifact`."""
     kept = {name: manifest.annotations.get(name, "") for name in (PACKAGE_DIGEST, PACKAGE_SIZE)}
     annotations = {**kept, REASON: reason}
-    return referrer(YANKED, EMPTY_BLOB.descriptor, artifact, annotations)
+    return referrer(YANKED, [EMPTY_BLOB.descriptor], artifact, annotations)
 
 
 def read_manifest(data: bytes, shown: str) -> Manifest:

@@ -57,11 +57,12 @@ class Publication:
         module = self._send_module()
         tree = self._send_tar(oci_forms.TREE, "the other files", self._others)
         config = oci_forms.module_config(module, self._created)
-        for blob in (config, oci_forms.EMPTY_BLOB):
+        listing = oci_forms.listing(self._package)
+        for blob in (config, listing, oci_forms.EMPTY_BLOB):
             self._repository.put_bytes(blob)
-        artifact = oci_forms.artifact(self._package, module, tree, config, self._created)
+        artifact = oci_forms.artifact(self._package, module, tree, listing.descriptor, config, self._created)
         self._repository.put_manifest(artifact)
-        self._refer(artifact.descriptor, tree, attachments)
+        self._refer(artifact.descriptor, [tree, listing.descriptor], attachments)
         self._repository.put_manifest(artifact, package_tag(self._package.digest))
         if self._named.tag:
             self._put_image(tree)
@@ -114,29 +115,29 @@ class Publication:
             blob, lambda offset: told(content(offset), f"sending {what}", blob.size, self._progress)
         )
 
-    def _refer(self, artifact: Descriptor, tree: Descriptor, attachments: Sequence[Attachment]) -> None:
+    def _refer(self, artifact: Descriptor, tree: list[Descriptor], attachments: Sequence[Attachment]) -> None:
         """Let everything else refer to the artifact."""
         made = []
         listed = True
         date = {oci_forms.CREATED: oci_forms.date(self._created)}
-        for layer, kind in chain([(tree, "")], self._send_manifest(), self._send_attachments(attachments)):
+        for layers, kind in chain([(tree, "")], self._send_manifest(), self._send_attachments(attachments)):
             mark = {oci_forms.ATTACHMENT: kind} if kind else {}
-            blob = oci_forms.referrer(layer.media_type, layer, artifact, date | mark)
+            blob = oci_forms.referrer(layers[0].media_type, layers, artifact, date | mark)
             listed = self._repository.put_manifest(blob) and listed
-            made.append((blob, layer.media_type))
+            made.append((blob, layers[0].media_type))
         if not listed:
             self._repository.refer(artifact.digest, made)
 
-    def _send_manifest(self) -> Iterator[tuple[Descriptor, str]]:
+    def _send_manifest(self) -> Iterator[tuple[list[Descriptor], str]]:
         if any(file.path == package_tree.MANIFEST for file in self._others):
             text = (Path(self._package.root) / package_tree.MANIFEST).read_bytes()
-            yield self._put(oci_forms.blob(oci_forms.ENARX_TOML, text, package_tree.MANIFEST)), ""
+            yield [self._put(oci_forms.blob(oci_forms.ENARX_TOML, text, package_tree.MANIFEST))], ""
 
-    def _send_attachments(self, attachments: Sequence[Attachment]) -> Iterator[tuple[Descriptor, str]]:
+    def _send_attachments(self, attachments: Sequence[Attachment]) -> Iterator[tuple[list[Descriptor], str]]:
         for attachment in attachments:
             self._progress(f"attaching {attachment.kind}")
             title = oci_forms.title(attachment)
-            yield self._put(oci_forms.blob(attachment.media_type, attachment.content, title)), attachment.kind
+            yield [self._put(oci_forms.blob(attachment.media_type, attachment.content, title))], attachment.kind
 
     def _put(self, blob: Blob) -> Descriptor:
         self._repository.put_bytes(blob)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import tarfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain
 
 from enarx_deploy.errors import PackageError
 
@@ -86,7 +87,8 @@ class _Stream:
 
     def __init__(self, chunks: Iterable[bytes], shown: str) -> None:
         self._chunks = iter(chunks)
-        self._held = memoryview(b"")
+        self._held = b""
+        self._at = 0  # how much of that is taken
         self._shown = shown
 
     def take(self, count: int) -> bytes:
@@ -96,16 +98,17 @@ class _Stream:
     def part(self, count: int) -> Iterator[bytes]:
         """Exactly so many bytes, as they come."""
         while count:
-            if not self._held:
-                self._held = memoryview(self._next())
-            taken, self._held = self._held[:count], self._held[count:]
+            if self._at == len(self._held):
+                self._held, self._at = self._next(), 0
+            taken = self._held[self._at : self._at + count]
+            self._at += len(taken)
             count -= len(taken)
-            yield bytes(taken)
+            yield taken
 
     def require_nothing_more(self) -> None:
         """Refuse anything but zeros."""
-        for chunk in (self._held, *self._chunks):
-            if bytes(chunk).strip(b"\0"):
+        for chunk in chain([self._held[self._at :]], self._chunks):
+            if chunk.strip(b"\0"):
                 raise PackageError(f"{self._shown} goes on after its end", hint=_HINT)
 
     def _next(self) -> bytes:

@@ -12,8 +12,10 @@ from tests.registries.conftest import PASSWORD, USER, Server, log_in, make_packa
 from enarx_deploy.errors import NotPublished, PackageError, RegistryError, UsageError
 from enarx_deploy.models import Package
 from enarx_deploy.protocols import ATTACHMENT_LIMIT, ArtifactRegistry, Attachment
-from enarx_registries import oci_forms, oci_repository
+from enarx_deploy.reference import parse
+from enarx_registries import oci_forms, oci_http, oci_repository
 from enarx_registries.oci import Oci
+from enarx_registries.oci_repository import Repository
 
 REGISTRY = Oci()
 SBOM = Attachment("sbom", "application/vnd.cyclonedx+json", b'{"bomFormat":"CycloneDX"}')
@@ -310,7 +312,7 @@ def test_what_somebody_left_half_among_the_referrers_hides_no_other(
         entry["artifactType"] = "a lie"
     about_another = oci_forms.referrer(
         SIGNATURE.media_type,
-        oci_forms.EMPTY_BLOB.descriptor,
+        [oci_forms.EMPTY_BLOB.descriptor],
         oci_forms.Descriptor(oci_forms.MANIFEST, f"sha256:{'1' * 64}", 1),
         {oci_forms.ATTACHMENT: "signature"},
     )
@@ -323,3 +325,44 @@ def test_what_somebody_left_half_among_the_referrers_hides_no_other(
     index["manifests"].insert(0, stray)
     put(plain_registry, f"{repository}/manifests/{tag}", json.dumps(index).encode(), oci_forms.INDEX)
     assert REGISTRY.attachments(named) == [SBOM]
+
+
+@pytest.mark.parametrize(
+    ("defect", "message"),
+    [
+        ("other-content", "is damaged: it is not what the package lists"),
+        ("other-sha512", "is damaged, or another package"),
+        ("missing-file", "is damaged: it is not what the package lists"),
+        ("missing-sha512", ""),
+        ("not-base64", ""),
+    ],
+)
+def test_a_list_of_digests_is_not_believed(
+    plain_registry: Server, repository: str, package: Package, tmp_path: Path, defect: str, message: str
+) -> None:
+    named = plain_registry.reference(f"{repository}/{defect}")
+    REGISTRY.publish(package, named)
+    manifest = plain_registry.get(f"{repository}/{defect}/manifests/1.0.0", oci_forms.MANIFEST).json()
+    listing = json.loads(oci_forms.listing(package).content)
+    digests = listing["assets/model"]["digest"]
+    if defect == "other-content":
+        digests["sha-256"] = listing["Enarx.toml"]["digest"]["sha-256"]
+    elif defect == "other-sha512":
+        digests["sha-512"] = listing["Enarx.toml"]["digest"]["sha-512"]
+    elif defect == "missing-file":
+        del listing["assets/model"]
+    elif defect == "missing-sha512":
+        del digests["sha-512"]
+    else:
+        digests["sha-224"] = "not base64"
+    blob = oci_forms.blob(oci_forms.LISTING, json.dumps(listing).encode())
+    with oci_http.connected(parse(named)) as connection:
+        Repository(connection, named).put_bytes(blob)
+    manifest["annotations"][oci_forms.PACKAGE_LISTING] = blob.descriptor.digest
+    put(plain_registry, f"{repository}/{defect}/manifests/forged", json.dumps(manifest).encode())
+    forged = plain_registry.reference(f"{repository}/{defect}", "forged")
+    if message:
+        with pytest.raises(PackageError, match=message):
+            REGISTRY.fetch(forged, tmp_path / "into")
+    else:  # then every digest is taken of the files themselves
+        assert REGISTRY.fetch(forged, tmp_path / "into").files == package.files
