@@ -51,24 +51,41 @@ class Digests:
     def __init__(self, only: str = "") -> None:
         names = [only] if only else list(_ALGORITHMS)
         self._hashes = {name: hashlib.new(_ALGORITHMS[name]) for name in names}
+        self._at_work: threading.Thread | None = None
         self.length = 0
 
     def update(self, data: bytes) -> None:
-        """Take in more of the file. A large piece is hashed on two processors, since hashing lets other threads run."""
+        """Take in more of the file. A large piece is hashed on two processors, since hashing lets other threads run.
+
+        Where one digest is taken, the other processor does it, while whoever calls gets the next piece.
+        """
         self.length += len(data)
-        if len(data) < _LARGE or len(self._hashes) == 1:
+        self._wait()
+        if len(data) < _LARGE:
             self._hash(data, *self._hashes)
-            return
-        other = threading.Thread(target=self._hash, args=(data, *_HALVES[0]))
-        other.start()
-        self._hash(data, *_HALVES[1])
-        other.join()
+        elif len(self._hashes) == 1:
+            self._at_work = self._started(data, *self._hashes)
+        else:
+            other = self._started(data, *_HALVES[0])
+            self._hash(data, *_HALVES[1])
+            other.join()
+
+    def _started(self, data: bytes, *names: str) -> threading.Thread:
+        thread = threading.Thread(target=self._hash, args=(data, *names))
+        thread.start()
+        return thread
+
+    def _wait(self) -> None:
+        if self._at_work is not None:
+            self._at_work.join()
+            self._at_work = None
 
     def _hash(self, data: bytes, *names: str) -> None:
         for name in names:
             self._hashes[name].update(data)
 
     def entry(self, media_type: str) -> Entry:
+        self._wait()
         digests = {name: encoded(digest.digest()) for name, digest in self._hashes.items()}
         return Entry(digests, self.length, media_type)
 
