@@ -9,10 +9,12 @@ from enarx_deploy.errors import EnarxDeployError, KeepError, UsageError
 from enarx_deploy.protocols import ArtifactRegistry
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from enarx_deploy.models import Probe
     from enarx_deploy.plugin_manager import PluginManager
     from enarx_deploy.project import Project
-    from enarx_deploy.protocols import Backend, Issuer, Registry, Target, Toolchain
+    from enarx_deploy.protocols import Backend, Issuer, KeepProcess, Registry, Target, Toolchain
 
 DEFAULT_TARGET = "local"
 COMMAND = "command"  # the toolchain that runs `[build] command`
@@ -54,14 +56,29 @@ def backend(project: Project, plugins: PluginManager) -> tuple[Backend, str]:
     return chosen, f"backend {chosen.name}: {reason}{'' if chosen.hardware else '; no hardware protects this Keep'}"
 
 
-def prepare_backend(asked: str, plugins: PluginManager, stderr_fd: int) -> None:
-    """Have the backend that will most likely be chosen begin a Keep, if it can; what is wrong, `backend` says."""
+@contextlib.contextmanager
+def prepared(asked: str, plugins: PluginManager, stderr_fd: int) -> Iterator[None]:
+    """Have the backend that will most likely be chosen begin a Keep, if it can; what is wrong, `backend` says.
+
+    It is ended with the context, whether it was started or not.
+    """
+    process = _prepare(asked, plugins, stderr_fd)
+    try:
+        yield
+    finally:
+        if process is not None:
+            process.kill()
+            process.wait()
+
+
+def _prepare(asked: str, plugins: PluginManager, stderr_fd: int) -> KeepProcess | None:
     from enarx_deploy.protocols import CanPrepare
 
     with contextlib.suppress(EnarxDeployError):
         likely = plugins.get("backend", asked) if asked else _strongest(plugins)[0]
         if isinstance(likely, CanPrepare):
-            likely.prepare(stderr_fd)
+            return likely.prepare(stderr_fd)
+    return None
 
 
 def target(project: Project, plugins: PluginManager) -> Target:

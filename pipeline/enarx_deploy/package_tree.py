@@ -62,10 +62,13 @@ _SMALLER = "package less: large data is better fetched by the workload itself, a
 _OWN_PLACE = "give each [[package.assets]] its own guest path, and each file in `roots` its own name"
 
 
-def build(project: Project, module: Module) -> Package:
-    """Lay out a project's package under `.enarx/packages/DIGEST`. Raises PackageError."""
+def build(project: Project, module: Module | bytes) -> Package:
+    """Lay out a project's package under `.enarx/packages/DIGEST`; `module` may be its content. Raises PackageError."""
     with _new_tree(project.work_dir / "packages") as (tree, root):
-        _add_module(tree, module)
+        if isinstance(module, bytes):
+            tree.add_bytes(module, MODULE, (MODULE,))
+        else:
+            _add_module(tree, module)
         tree.add_bytes(project.manifest_text, MANIFEST, (MANIFEST,))
         for asset in project.manifest.package.assets:
             _add_asset(tree, project, asset.source, asset.guest)

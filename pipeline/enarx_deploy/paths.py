@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import stat
-import tempfile
 from pathlib import Path
 
 import platformdirs
@@ -64,6 +63,8 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o600) -> None:
 
     The temporary file is born with `mode`, so a secret is never readable by others, not even for a moment.
     """
+    import tempfile  # which takes as long as all else here, for what most commands do not do
+
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as file:

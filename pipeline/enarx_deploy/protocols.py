@@ -137,10 +137,10 @@ class Backend(Protocol):
 class CanPrepare(Protocol):
     """What a backend may have beside `start`, for Keeps whose start takes long before their package is looked at."""
 
-    def prepare(self, stderr_fd: int) -> None:
-        """Called before `start` where a Keep will most likely be started, and its package is still being made.
+    def prepare(self, stderr_fd: int) -> KeepProcess:
+        """Begin what `start` will finish: a Keep will most likely be started, and its package is still being made.
 
-        What is begun must end by itself if `start` is never called, and when this process ends. Raises KeepError.
+        The caller kills it in the end. It must end by itself when this process does. Raises KeepError.
         """
 
 

@@ -58,13 +58,14 @@ class Reader:
         """Exactly `size` raw bytes. Raises BadMessage, EOFError."""
         if not 0 <= size <= PAYLOAD_LIMIT:
             raise BadMessage(f"{size:,} bytes are too many")
-        pieces = bytearray()
-        while len(pieces) < size:
-            piece = self._read(min(size - len(pieces), _PIECE))
+        pieces, left = [], size
+        while left:
+            piece = self._read(min(left, _PIECE))
             if not piece:
                 raise EOFError
-            pieces += piece
-        return bytes(pieces)
+            pieces.append(piece)
+            left -= len(piece)
+        return b"".join(pieces)
 
 
 def field(message: Message, name: str, kind: type[Any]) -> Any:

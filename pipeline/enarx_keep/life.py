@@ -90,7 +90,8 @@ class _Keep:
         files = self._obtain_package(digest)
         own = manifest.read(_file(files, "Enarx.toml"))
         self._phase("package")
-        engine, code = module.load(_file(files, "main.wasm"), self._kept, deadline=own.has_deadline)
+        wasm = _file(files, "main.wasm")
+        engine, code = module.load(wasm, files.sha256["main.wasm"], self._kept, deadline=own.has_deadline)
         if self._kept is not None:
             os.close(self._kept.descriptor)
         self._phase("module")
@@ -273,7 +274,7 @@ class _Keep:
         self._insert(asset.guest, inside, place, asset.writable)
         return asset.guest
 
-    def _insert(self, guest_path: str, files: package.Files, below: str, writable: bool) -> None:
+    def _insert(self, guest_path: str, files: dict[str, bytes], below: str, writable: bool) -> None:
         self._guest.insert_directory(guest_path.encode(), writable=writable)
         for path, content in files.items():
             place = PurePosixPath(guest_path, path.removeprefix(f"{below}/"))

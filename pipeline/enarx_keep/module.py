@@ -10,6 +10,7 @@ then, and what is compiled is written to the same descriptor.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import functools
 import hashlib
 import os
@@ -34,7 +35,7 @@ class Kept(NamedTuple):
 
     descriptor: int
     sha256: str
-    code: bytes
+    code: bytearray
 
 
 def engine(*, deadline: bool = False, parallel: bool = True) -> wasmtime.Engine:
@@ -73,23 +74,40 @@ def find(cache: Path, sha256: str) -> Kept | None:
     except OSError:
         return None
     with os.fdopen(descriptor, "rb", closefd=False) as file:
-        digest, code = file.read(_DIGEST), file.read()
+        digest = file.read(_DIGEST)
+        code = bytearray(max(0, os.fstat(descriptor).st_size - _DIGEST))
+        file.readinto(code)
     return Kept(descriptor, sha256, _checked(code, digest))
 
 
-def load(wasm: bytes, kept: Kept | None, *, deadline: bool = False) -> tuple[wasmtime.Engine, wasmtime.Module]:
-    """The module, compiled now or before, and its engine. Raises wasmtime.WasmtimeError if it is not valid."""
+def load(
+    wasm: bytes, sha256: str, kept: Kept | None, *, deadline: bool = False
+) -> tuple[wasmtime.Engine, wasmtime.Module]:
+    """The module, compiled now or before, and its engine. Raises wasmtime.WasmtimeError if it is not valid.
+
+    `sha256` (hex) is what `wasm` was found to have when it was received.
+    """
     mine = engine(deadline=deadline)
-    is_promised = kept is not None and hashlib.sha256(wasm).hexdigest() == kept.sha256
+    is_promised = kept is not None and sha256 == kept.sha256
     if kept is not None and kept.code:
         if is_promised:
             with contextlib.suppress(wasmtime.WasmtimeError):  # made by another wasmtime, or without the deadline
-                return mine, wasmtime.Module.deserialize(mine, kept.code)
+                return mine, _deserialize(mine, kept.code)
         mine = engine(deadline=deadline, parallel=False)  # the compiler's threads were not started
     module = wasmtime.Module(mine, wasm)
     if kept is not None and is_promised:
         _store(kept.descriptor, bytes(module.serialize()))
     return mine, module
+
+
+def _deserialize(engine: wasmtime.Engine, code: bytearray) -> wasmtime.Module:
+    """As `wasmtime.Module.deserialize`, which copies `code` once more. Raises wasmtime.WasmtimeError."""
+    found = ctypes.POINTER(_ffi.wasmtime_module_t)()
+    content = (ctypes.c_uint8 * len(code)).from_buffer(code)
+    fault = _ffi.wasmtime_module_deserialize(engine.ptr(), content, len(code), ctypes.byref(found))
+    if fault:
+        raise wasmtime.WasmtimeError._from_ptr(fault)
+    return wasmtime.Module._from_ptr(found)
 
 
 def _key(sha256: str) -> str:
@@ -122,9 +140,9 @@ def _is_ours(status: os.stat_result, is_kind: Callable[[int], bool]) -> bool:
     return is_kind(status.st_mode) and status.st_uid == os.geteuid() and not others_can_write
 
 
-def _checked(code: bytes, digest: bytes) -> bytes:
+def _checked(code: bytearray, digest: bytes) -> bytearray:
     """The code that was found, if it is whole: its digest stands before it, since another Keep may be writing it."""
-    return code if hashlib.sha256(code).digest() == digest else b""
+    return code if hashlib.sha256(code).digest() == digest else bytearray()
 
 
 def _store(descriptor: int, code: bytes) -> None:

@@ -24,9 +24,16 @@ TOTAL_LIMIT = 4_000_000_000
 
 _NAME = re.compile(r"(?!\.{1,2}\Z)[0-9A-Za-z._:-]+")
 
-Files = dict[str, bytes]
 Take = Callable[[str, int], bytes]
 """Gets the content of the node at a path, of at most so many bytes."""
+
+
+class Files(dict[str, bytes]):
+    """The files of a package by path, each with the digest that it was found to have (hex of SHA-256)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sha256: dict[str, str] = {}
 
 
 def receive(reader: Reader, digest: str) -> Files:
@@ -67,7 +74,7 @@ class _Tree:
         self._bytes = 0
 
     def files(self, digest: str) -> Files:
-        files: Files = {}
+        files = Files()
         due = [_Node("", digest, True, DIRECTORY_LIMIT)]  # what is still to come, the next one last
         while due:
             node = due.pop()
@@ -76,6 +83,7 @@ class _Tree:
                 due.extend(reversed(list(self._listed(node.path, content))))
             else:
                 files[node.path] = content
+                files.sha256[node.path] = node.digest.removeprefix("sha256:")
         return files
 
     def _content(self, node: _Node) -> bytes:

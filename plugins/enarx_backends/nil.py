@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import json
 import os
 import socket
 import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+
+import msgspec
 
 from enarx_deploy import paths
 from enarx_deploy.errors import KeepError
@@ -41,7 +42,7 @@ class NilProcess:
         """Be the Keep of this block. A process that has ended already is told by its exit status."""
         place = {"cache": str(paths.cache_dir("modules")), "module": launch.module_sha256}
         with self._channel, contextlib.suppress(OSError):
-            socket.send_fds(self._channel, [json.dumps(place).encode()], [launch.block_fd, launch.doorbell_fd])
+            socket.send_fds(self._channel, [msgspec.json.encode(place)], [launch.block_fd, launch.doorbell_fd])
 
     def poll(self) -> int | None:
         """See `KeepProcess`."""
@@ -56,6 +57,7 @@ class NilProcess:
 
     def kill(self) -> None:
         """See `KeepProcess`."""
+        self._channel.close()
         self._process.kill()
 
 
@@ -101,14 +103,15 @@ class Nil:
             policy={"nil": {"packages": [package.digest]}},
         )
 
-    def prepare(self, stderr_fd: int) -> None:
+    def prepare(self, stderr_fd: int) -> KeepProcess:
         """See `CanPrepare`: the interpreter and what it imports are nearly all that a start takes."""
         self._prepared = self._spawn(stderr_fd)
+        return self._prepared
 
     def start(self, launch: Launch) -> KeepProcess:
         """Start the Keep's own program, with nothing but the block, the doorbell and a place for complaints."""
         process, self._prepared = self._prepared, None
-        if process is None or process.stderr_fd != launch.stderr_fd:
+        if process is None or process.stderr_fd != launch.stderr_fd or process.poll() is not None:
             process = self._spawn(launch.stderr_fd)
         process.become(launch)
         return process

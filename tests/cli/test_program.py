@@ -61,6 +61,20 @@ def test_nothing_heavy_is_imported_before_it_is_needed(enarx_deploy, words, abse
     assert (after - before).isdisjoint(absent)
 
 
+NOTHING = bytes.fromhex(
+    "0061736d01000000010401600000030201000503010001071302066d656d6f72790200065f737461727400000a040102000b"
+)
+
+
+def test_a_run_imports_no_more_than_it_needs(enarx_deploy):
+    (enarx_deploy.directory / "nothing.wasm").write_bytes(NOTHING)
+    words = ["run", "-C", str(enarx_deploy.directory), "--backend", "nil", str(enarx_deploy.directory / "nothing.wasm")]
+    before = modules_after("", enarx_deploy, [])
+    after = modules_after("from enarx_deploy.cli.main import main; assert main(sys.argv[1:]) == 0", enarx_deploy, words)
+    heavy = set(HEAVY) - {"msgspec", "pluggy"} | {"enarx_signing", "enarx_deploy.manifest.shape"}
+    assert (after - before).isdisjoint(heavy)
+
+
 def modules_after(code: str, program, words: list[str]) -> set[str]:
     lines = f"import sys; {code}\nprint(*sys.modules, file=sys.stderr)"
     ended = subprocess.run(

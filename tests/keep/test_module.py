@@ -41,7 +41,7 @@ def load(cache: Path, wasm: bytes = WASM, *, promised: bytes = WASM) -> int:
     """What the module answers, in a Keep that was told to expect the module `promised`."""
     kept = module.find(cache, hashlib.sha256(promised).hexdigest())
     try:
-        return answer(*module.load(wasm, kept))
+        return answer(*module.load(wasm, hashlib.sha256(wasm).hexdigest(), kept))
     finally:
         if kept is not None:
             os.close(kept.descriptor)
@@ -97,7 +97,7 @@ def test_a_cut_file_is_compiled_again(cache: Path, poisoned: Path) -> None:
 
 
 def test_without_a_cache_and_with_one_that_is_missing(tmp_path: Path) -> None:
-    assert answer(*module.load(WASM, None)) == 1
+    assert answer(*module.load(WASM, "", None)) == 1
     assert load(tmp_path / "missing") == 1
     assert not (tmp_path / "missing").exists()
 

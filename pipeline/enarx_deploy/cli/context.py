@@ -77,12 +77,15 @@ class Context:
     @property
     def signers(self) -> Signers | None:
         """Of whom one must have signed what is fetched, as the options say; None where they say nothing."""
-        from enarx_deploy import trusted_signers
-        from enarx_signing import Signers
-
         if self.allow_unsigned:
+            from enarx_signing import Signers
+
             return Signers()
-        return None if self.trust is None else trusted_signers.load(self.trust)
+        if self.trust is None:
+            return None
+        from enarx_deploy import trusted_signers
+
+        return trusted_signers.load(self.trust)
 
     def blame(self, error: Exception) -> PluginError | None:
         """The error that names the plugin which `error` comes from, if any plugin's code was running."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from enarx_deploy.host.session import Outcome, Session
     from enarx_deploy.project import Project
 
-_LAST_STANDARD_STREAM = 2
+_STANDARD_ERROR = 2
 
 
 @click.command()
@@ -53,12 +53,18 @@ def command(
       enarx-deploy run my-echo --set files.echo.port=0
     """
     _fill_standard_streams()
-    choice.prepare_backend(context.backend, context.plugins, 2)
+    if wasmcfgfile:
+        context.manifest_file = wasmcfgfile
+    with choice.prepared(context.backend, context.plugins, _STANDARD_ERROR):
+        return _run(context, program, args, env, directories)
+
+
+def _run(
+    context: Context, program: str, args: tuple[str, ...], env: tuple[str, ...], directories: tuple[str, ...]
+) -> int:
     from enarx_deploy.host import try_out
     from enarx_deploy.host.session import Grants
 
-    if wasmcfgfile:
-        context.manifest_file = wasmcfgfile
     grants = Grants(args=args or None, env=_environment(env), mounts=[_mount(one) for one in directories])
     project = _project(context, program)
     note = context.note if context.verbosity else _say_nothing
@@ -77,7 +83,7 @@ def command(
 
 def _fill_standard_streams() -> None:
     """Where the caller has closed one (`<&-`), it is empty; else the next file that is opened would stand for it."""
-    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _LAST_STANDARD_STREAM:
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _STANDARD_ERROR:
         os.set_inheritable(descriptor, True)
     os.close(descriptor)
 

@@ -32,7 +32,6 @@ from enarx_deploy.host import delivery, sockets
 from enarx_deploy.host.outbound import Outbound
 from enarx_deploy.manifest import Connect, Listen, Stderr, Stdin, Stdout, parse
 from enarx_deploy.models import Endpoint
-from enarx_deploy.package_signing import signatures_of
 from enarx_deploy.protocols import (
     CertificateRequest,
     Challenge,
@@ -211,6 +210,8 @@ class Session:
 
     def certify(self, challenge: Challenge) -> CertificateRequest:
         """The Keep's answer to a challenge. Raises KeepError."""
+        from enarx_deploy.package_signing import signatures_of
+
         answer = self._ask(_challenge(challenge), "request")
         try:
             return CertificateRequest(

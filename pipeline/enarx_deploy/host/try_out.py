@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from enarx_deploy import choice, package_tree, records
+from enarx_deploy import choice, package_tree
 from enarx_deploy.errors import UsageError
 from enarx_deploy.host import releasing
 from enarx_deploy.host.session import Grants, Outcome, Session, Stdio
 from enarx_deploy.manifest import parse
-from enarx_deploy.models import KeepStatus, Module, Package
+from enarx_deploy.models import KeepStatus, Package
 from enarx_deploy.project import MANIFEST_NAME, Project
 
 if TYPE_CHECKING:
@@ -87,19 +87,10 @@ class Program(AbstractContextManager["Program"]):
         from enarx_deploy import wasm
 
         data = path.read_bytes()
-        facts = wasm.inspect(data, str(path))
-        module = Module(
-            path=str(path.absolute()),
-            sha256=records.digest_of(data),
-            size=len(data),
-            entry=facts.entry,
-            imports=list(facts.imports),
-            toolchain="prebuilt",
-            version="",
-        )
+        wasm.inspect(data, str(path))
         project = self._project
         return package_tree.build(
-            Project(self._folder(), project.manifest, project.manifest_file, project.manifest_text), module
+            Project(self._folder(), project.manifest, project.manifest_file, project.manifest_text), data
         )
 
     def _of_project(self, reporter: Reporter) -> Package:
