@@ -51,7 +51,8 @@ class Toolchain(Protocol):
     - ``profile``, ``features``, ``network``: for the toolchains that have them.
 
     An attribute ``by_project_file = True`` says that what `detect` looks for describes a whole project, such as
-    ``Cargo.toml``: such a toolchain is taken before those that know their sources by a suffix.
+    ``Cargo.toml``: such a toolchain is taken before those that know their sources by a suffix. Only one with
+    ``has_features = True`` is given a project that asks for ``features``.
     """
 
     name: str

@@ -43,6 +43,7 @@ class Go:
 
     name = "go"
     by_project_file = True
+    has_features = True
 
     def detect(self, project: Project) -> str | None:
         return why(project)

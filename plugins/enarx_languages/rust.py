@@ -44,6 +44,7 @@ class Rust:
 
     name = "rust"
     by_project_file = True
+    has_features = True
 
     def detect(self, project: Project) -> str | None:
         manifest = _manifest(project)

@@ -31,6 +31,7 @@ class TinyGo:
 
     name = "tinygo"
     by_project_file = True
+    has_features = True
 
     def detect(self, project: Project) -> str | None:  # noqa: ARG002  # protocol
         return None

@@ -130,3 +130,24 @@ pathlib.Path("out.wasm").write_bytes(wasmtime.wat2wasm(text))
     )
     assert (enarx_deploy.directory / ".enarx" / "rebuilt.wasm").is_file()
     assert "rebuilt.wasm" in ended.stderr
+
+
+def test_features_that_a_toolchain_has_not_are_refused(enarx_deploy, written):
+    written('features = ["loud"]')
+    ended = enarx_deploy("compile")
+    assert ended.returncode == 1
+    assert "toolchain 'wat' has no features, and 'loud' is asked for" in ended.stderr
+
+
+def test_text_and_a_prebuilt_module_run_in_a_keep(in_keep, enarx_deploy):
+    program = """(module
+      (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+      (memory (export "memory") 1)
+      (func (export "_start") (call $exit (i32.const 7))))"""
+    ended = in_keep({"exit.wat": program})
+    assert ended.returncode == 7
+    assert "toolchain wat: exit.wat is here" in ended.stderr
+    (enarx_deploy.directory / "project" / "exit.wat").unlink()
+    ended = in_keep({"main.wasm": translated(program)})
+    assert ended.returncode == 7
+    assert "toolchain prebuilt: main.wasm is here" in ended.stderr

@@ -27,6 +27,7 @@ def compile(project: Project, toolchain: Toolchain | None, progress: Progress) -
             f"no toolchain knows the sources in {project.root}",
             hint="name one in Enarx.toml: [build] toolchain = NAME; `enarx-deploy plugins` lists them",
         )
+    _require_features(toolchain, project)
     tool = _found(toolchain, project)
     inputs = source_digests(project, toolchain)
     with tempfile.TemporaryDirectory(dir=project.work_dir, prefix="build.") as folder:
@@ -56,6 +57,16 @@ def source_digests(project: Project, toolchain: Toolchain) -> dict[str, str]:
 def _named_inputs(project: Project) -> list[Path]:
     named = [project.root / name for name in project.manifest.build.inputs]
     return [file for path in named for file in (path.rglob("*") if path.is_dir() else [path]) if not file.is_dir()]
+
+
+def _require_features(toolchain: Toolchain, project: Project) -> None:
+    """A feature that nobody compiles in must not be left out without a word."""
+    features = project.manifest.build.features
+    if features and not getattr(toolchain, "has_features", False):
+        raise BuildError(
+            f"toolchain {toolchain.name!r} has no features, and {features[0]!r} is asked for",
+            hint="leave out [build] features; [build] args reach the compiler",
+        )
 
 
 def _found(toolchain: Toolchain, project: Project) -> Tool:
