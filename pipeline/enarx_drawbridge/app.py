@@ -109,6 +109,8 @@ class Service(NamedTuple):
     policy: Policy
     access: Access
     threads: ThreadPoolExecutor
+    waiting_room: ThreadPoolExecutor
+    """Where it is decided about tokens, which may take until their issuer answers."""
     patience: timedelta
 
 
@@ -134,6 +136,11 @@ class Asked(NamedTuple):
     def path(self) -> tuple[str, ...]:
         """The way to the node."""
         return names.tree_path(list(self.names[5:]))
+
+    async def decided(self, function: Callable[Given, Answer], /, *args: Given.args, **kwargs: Given.kwargs) -> Answer:
+        """Have `Access` decide on a thread, of its own if there is a token: who has none does not wait for it."""
+        pool = self.service.waiting_room if self.caller.authorization else self.service.threads
+        return await asyncio.get_running_loop().run_in_executor(pool, partial(function, *args, **kwargs))
 
     async def on_a_thread(
         self, function: Callable[Given, Answer], /, *args: Given.args, **kwargs: Given.kwargs
@@ -169,7 +176,8 @@ def make_app(
         exception_handlers={DrawbridgeFault: _fault, HTTPException: _http_error, Exception: _failed},
     )
     threads = ThreadPoolExecutor(THREADS, thread_name_prefix="drawbridge")
-    app.state.service = Service(store, policy, Access(store, policy), threads, patience)
+    waiting_room = ThreadPoolExecutor(THREADS, thread_name_prefix="drawbridge-tokens")
+    app.state.service = Service(store, policy, Access(store, policy), threads, waiting_room, patience)
     return app
 
 
@@ -235,7 +243,7 @@ def _metadata(policy: Policy) -> Response:
 
 async def _get_user(asked: Asked) -> Response:
     user = names.check(asked.names[0], names.USER)
-    await asked.on_a_thread(asked.service.access.owner, asked.caller, user, "read", "users")
+    await asked.decided(asked.service.access.owner, asked.caller, user, "read", "users")
     found = await asked.on_a_thread(asked.service.store.user, user)
     assert found is not None  # noqa: S101 — it has an owner
     return _content(found.body, JSON_TYPE)
@@ -243,7 +251,7 @@ async def _get_user(asked: Asked) -> Response:
 
 async def _put_user(asked: Asked) -> Response:
     user = names.check(asked.names[0], names.USER)
-    identity = await asked.on_a_thread(asked.service.access.identify, asked.caller, "write", "users")
+    identity = await asked.decided(asked.service.access.identify, asked.caller, "write", "users")
     body = await _record(asked)
     if _decoded(body, UserRecord).subject != identity.subject:
         raise Unauthorized("OpenID Connect subject mismatch")
@@ -252,13 +260,13 @@ async def _put_user(asked: Asked) -> Response:
 
 async def _get_repository(asked: Asked) -> Response:
     owned = asked.service.access.owned
-    found = await asked.on_a_thread(owned, asked.caller, *asked.repository, "read", "repositories")
+    found = await asked.decided(owned, asked.caller, *asked.repository, "read", "repositories")
     return _content(found.body, JSON_TYPE)
 
 
 async def _put_repository(asked: Asked) -> Response:
     user, name = asked.repository
-    await asked.on_a_thread(asked.service.access.owner, asked.caller, user, "write", "repositories")
+    await asked.decided(asked.service.access.owner, asked.caller, user, "write", "repositories")
     body = await _record(asked)
     public = _decoded(body, RepositoryRecord).public
     if public and not asked.service.policy.repositories.public:
@@ -267,7 +275,7 @@ async def _put_repository(asked: Asked) -> Response:
 
 
 async def _get_tags(asked: Asked) -> Response:
-    repository = await asked.on_a_thread(asked.service.access.readable, asked.caller, *asked.repository)
+    repository = await asked.decided(asked.service.access.readable, asked.caller, *asked.repository)
     return _content(msgspec.json.encode(await asked.on_a_thread(asked.service.store.tags, repository.id)), JSON_TYPE)
 
 
@@ -301,7 +309,7 @@ async def _put_tag(asked: Asked) -> Response:
 
 async def _delete_tag(asked: Asked) -> Response:
     owned = asked.service.access.owned
-    repository = await asked.on_a_thread(owned, asked.caller, *asked.repository, "manage", "tags")
+    repository = await asked.decided(owned, asked.caller, *asked.repository, "manage", "tags")
     reason = asked.request.query_params.get("reason", "")
     if len(reason) > MAX_REASON or not reason.isprintable():
         raise Malformed(f"A reason is one line of at most {MAX_REASON} characters")
@@ -355,12 +363,12 @@ def _expected(asked: Asked, repository: Repository) -> Entry:
 
 
 async def _readable(asked: Asked) -> Repository:
-    return await asked.on_a_thread(asked.service.access.readable, asked.caller, *asked.repository, asked.tag)
+    return await asked.decided(asked.service.access.readable, asked.caller, *asked.repository, asked.tag)
 
 
 async def _writable(asked: Asked) -> Repository:
     owned = asked.service.access.owned
-    return await asked.on_a_thread(owned, asked.caller, *asked.repository, "write", "tags")
+    return await asked.decided(owned, asked.caller, *asked.repository, "write", "tags")
 
 
 _HANDLERS: Final[Mapping[str, Mapping[str, Handler]]] = {

@@ -22,7 +22,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from . import trees
 from .blobs import Blobs, Incoming
@@ -113,7 +113,7 @@ class Store:
         begun = self._database.tag(repository.id, tag)
         listed: list[Entry] = []
         for root in [*roots, *([begun.root] if begun else [])]:
-            with contextlib.suppress(NotFound):
+            with contextlib.suppress(NotFound, Malformed):  # a root that lies concerns itself alone
                 listed.append(trees.find(self.blobs, self._held(repository), root, path))
         if not listed:
             raise NotFound("No directory that was put for this tag lists this node: put its directory first")
@@ -137,7 +137,7 @@ class Store:
         length = entry.length if self._database.length(repository.id, entry.hex) is None else 0
         with self._reserving:
             if not self._fits(repository.user, length):
-                self.forget_abandoned()
+                self.forget_abandoned(thoroughly=False)
                 if not self._fits(repository.user, length):
                     raise Forbidden(f"Quota exceeded: `{repository.user}` may have {self._quota.bytes:,} bytes")
             self._reserved[repository.user] += length
@@ -161,6 +161,7 @@ class Store:
             cursor.execute("INSERT OR IGNORE INTO nodes VALUES (?, ?, ?)", (repository.id, digest, entry.length))
             new = cursor.rowcount == 1
             if not path and not (begun and begun.whole):
+                self._require_place_for_a_tag(cursor, repository.user, "uploads")
                 row = (repository.id, tag, digest, encode(entry), int(self._clock()))
                 cursor.execute("INSERT OR REPLACE INTO uploads VALUES (?, ?, ?, ?, ?)", row)
         if begun is not None and not begun.whole:
@@ -186,14 +187,20 @@ class Store:
             row = (reason, repository.id, tag)
             cursor.execute("UPDATE tags SET yanked = ? WHERE repository = ? AND tag = ?", row)
 
-    def forget_abandoned(self) -> None:
-        """Forget what was put for tags that did not come in time, and contents that nothing names any more."""
+    def forget_abandoned(self, *, thoroughly: bool = True) -> None:
+        """Forget what was put for tags that did not come in time, and contents that nothing names any more.
+
+        Unless `thoroughly`, contents are only looked for if there is such a tag: it takes a walk of every tree.
+        """
         before = int(self._clock() - self._quota.patience.total_seconds())
         gone: set[str] = set()
         with self._database.transaction() as cursor:
-            cursor.execute("DELETE FROM uploads WHERE since < ?", (before,))
-            cursor.execute("DELETE FROM tags WHERE NOT whole AND since < ?", (before,))
-            for (repository,) in cursor.execute("SELECT id FROM repositories").fetchall():
+            late = cursor.execute("DELETE FROM uploads WHERE since < ?", (before,)).rowcount
+            late += cursor.execute("DELETE FROM tags WHERE NOT whole AND since < ?", (before,)).rowcount
+            repositories = (
+                "SELECT id FROM repositories" if thoroughly or late else "SELECT id FROM repositories LIMIT 0"
+            )
+            for (repository,) in cursor.execute(repositories).fetchall():
                 gone |= self._sweep(cursor, repository)
             self._sweeps += bool(gone)
         for digest in gone:
@@ -242,11 +249,13 @@ class Store:
             cursor.execute(whole, (repository.id, tag, encode(root)))
             self._forget_upload(cursor, repository, tag, root)
 
-    def _require_place_for_a_tag(self, cursor: sqlite3.Cursor, user: str) -> None:
-        query = "SELECT count(*) FROM tags JOIN repositories ON id = repository WHERE user = ?"
+    def _require_place_for_a_tag(
+        self, cursor: sqlite3.Cursor, user: str, table: Literal["tags", "uploads"] = "tags"
+    ) -> None:
+        query = f"SELECT count(*) FROM {table} JOIN repositories ON id = repository WHERE user = ?"  # noqa: S608
         (count,) = cursor.execute(query, (user,)).fetchone()
         if count >= self._quota.tags:
-            raise Forbidden(f"Quota exceeded: `{user}` has {count} tags")
+            raise Forbidden(f"Quota exceeded: `{user}` has {count} {table}")
 
     def _fits(self, user: str, length: int) -> bool:
         return self._database.bytes_of(user) + self._reserved[user] + length <= self._quota.bytes

@@ -6,6 +6,7 @@ is shown to the issuer (userinfo), whose answer counts for a minute. No token is
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import threading
@@ -27,7 +28,9 @@ TIMEOUT: Final = 10.0
 KEYS_LAST: Final = 600.0
 """Seconds after which the issuer's keys are asked for anew."""
 KEYS_REST: Final = 10.0
-"""Seconds for which a key that is not known is not asked for again."""
+"""Seconds for which the issuer is not asked again, for a key that is not known or since it did not answer."""
+KEYS_STALE: Final = 3600.0
+"""Seconds after which keys are no longer believed if the issuer does not answer."""
 ANSWERS_LAST: Final = 60.0
 MAX_ANSWERS: Final = 1024
 LEEWAY: Final = 10
@@ -59,7 +62,7 @@ class Tokens:
         self._http = httpx.Client(timeout=TIMEOUT, follow_redirects=False, trust_env=False, limits=limits)
         self._lock = threading.Lock()
         self._keys: dict[str, jwt.PyJWK] = {}
-        self._keys_at = -KEYS_LAST
+        self._keys_at = self._asked_at = -KEYS_STALE
         self._answers: OrderedDict[bytes, tuple[float, Identity]] = OrderedDict()
 
     def identify(self, token: str) -> Identity:
@@ -89,10 +92,14 @@ class Tokens:
 
     def _key(self, kid: str) -> jwt.PyJWK:
         with self._lock:
-            age = self._monotonic() - self._keys_at
-            if age >= KEYS_LAST or (kid not in self._keys and age >= KEYS_REST):
-                self._keys = self._fetch_keys()
-                self._keys_at = self._monotonic()
+            now = self._monotonic()
+            due = now - self._keys_at >= KEYS_LAST or kid not in self._keys
+            if due and now - self._asked_at >= KEYS_REST:
+                self._asked_at = now
+                with contextlib.suppress(Unavailable):
+                    self._keys, self._keys_at = self._fetch_keys(), now
+            if now - self._keys_at >= KEYS_STALE:
+                raise Unavailable(f"The OpenID Connect provider {self._oidc.issuer} cannot be asked now")
             found = self._keys.get(kid)
         if found is None:
             raise Unauthorized("Invalid token provided")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import socket
 import ssl
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -130,6 +132,19 @@ def test_an_issuer_that_does_not_answer_is_not_the_callers_fault(start, provider
     answer = server.client(provider.token()).put("testuser", USER, "application/json")
     assert answer.status_code == 503
     assert "http://127.0.0.1:9" in answer.text
+
+
+def test_who_has_no_token_does_not_wait_for_an_issuer_that_does_not_answer(start, provider):
+    """Its port is open, and nobody accepts there."""
+    silent = socket.create_server(("127.0.0.1", 0))
+    issuer = f"http://127.0.0.1:{silent.getsockname()[1]}"
+    server = start(text=f'[oidc]\nissuer = "{issuer}"\naudience = "a"\n')
+    with ThreadPoolExecutor(20) as threads:
+        waiting = [threads.submit(server.client(provider.token()).get, "testuser") for _ in range(20)]
+        assert server.client().get("testuser/hello/_tag").status_code == 401
+        assert not any(one.done() for one in waiting)
+        silent.close()
+        assert {one.result().status_code for one in waiting} == {503}
 
 
 def test_no_token_is_in_the_log_or_the_store(start, provider):

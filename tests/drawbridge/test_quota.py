@@ -67,6 +67,13 @@ def test_repositories_tags_and_names_are_counted(start, provider):
     assert client.put("testuser/b/_tag/1.0.0", PACKAGE.tag, ENTRY_TYPE).status_code == 403
 
 
+def test_roots_for_tags_that_never_come_are_counted(start, provider):
+    client = start(more="[quota]\ntags = 3\n").client(provider.token())
+    client.register()
+    statuses = [client.put(f"testuser/hello/_tag/1.0.{n}/tree", *PACKAGE.nodes[""]).status_code for n in range(4)]
+    assert statuses == [201, 200, 200, 403]
+
+
 def test_of_those_who_publish_one_tag_at_once_one_wins_with_all_of_its_package(start, provider):
     server = start()
     client = server.client(provider.token())
