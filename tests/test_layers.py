@@ -19,7 +19,7 @@ PLUGINS = tuple(sorted(path.name for path in (ROOT / "plugins").iterdir() if (pa
 # What a room may import of the others.
 ROOMS = {
     "enarx_sallyport": (),
-    "enarx_keep": ("enarx_sallyport",),
+    "enarx_keep": ("enarx_sallyport", "enarx_signing"),  # the latter where it runs code that packages bring
     "enarx_attestation": (),
     "enarx_collateral": ("enarx_attestation",),
     "enarx_toml": (),

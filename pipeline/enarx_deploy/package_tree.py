@@ -6,6 +6,7 @@ What lies in a tree, by one rule for whoever makes it and for the Keep that read
 - `Enarx.toml`: the manifest, as it was after overrides.
 - `assets/PATH`: the file or folder of the `[[package.assets]]` entry whose `guest` is `/PATH`; what has the guest
   path `/` is a folder and fills `assets` itself.
+- `compiled/NAME`: the module as compiled for a wasmtime and a processor that the name tells, if it was asked for.
 - `roots/NAME`: each PEM file that a `roots` of `[tls.SOCKET]` names, under its own file name.
 
 The digest of a package is the SHA-256 of its root directory in Drawbridge's form (`enarx_drawbridge.directory_form`).
@@ -22,6 +23,9 @@ from __future__ import annotations
 import contextlib
 import re
 import shutil
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, TypeAlias
@@ -41,6 +45,7 @@ MODULE = "main.wasm"
 MANIFEST = "Enarx.toml"
 ASSETS = "assets"
 ROOTS = "roots"
+COMPILED = "compiled"
 
 # In bytes; the first two are Enarx's own, as is that of the module.
 MANIFEST_LIMIT = 1_000_000
@@ -55,7 +60,7 @@ _Place: TypeAlias = tuple[str, ...]
 _Tree: TypeAlias = "dict[str, Entry | _Tree]"
 
 _LIMITS: dict[_Place, int] = {(MODULE,): MODULE_LIMIT, (MANIFEST,): MANIFEST_LIMIT}
-_TOP = {MODULE: "file", MANIFEST: "file", ASSETS: "directory", ROOTS: "directory"}
+_TOP = {MODULE: "file", MANIFEST: "file", ASSETS: "directory", ROOTS: "directory", COMPILED: "directory"}
 _NAME = re.compile(r"[0-9A-Za-z._:-]+")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _SMALLER = "package less: large data is better fetched by the workload itself, and checked against a digest"
@@ -69,6 +74,8 @@ def build(project: Project, module: Module | bytes) -> Package:
             tree.add_bytes(module, MODULE, (MODULE,))
         else:
             _add_module(tree, module)
+        if project.manifest.package.aot:
+            _add_compiled(tree, module, deadline=_has_deadline(project))
         tree.add_bytes(project.manifest_text, MANIFEST, (MANIFEST,))
         for asset in project.manifest.package.assets:
             _add_asset(tree, project, asset.source, asset.guest)
@@ -144,7 +151,8 @@ def kept(into: Path, digest: str) -> Package | None:
 def _require_top(name: str, shown: str, *, directory: bool) -> None:
     if _TOP.get(name) != ("directory" if directory else "file"):
         raise PackageError(
-            f"{shown} is not part of a package", hint=f"a package holds {MODULE}, {MANIFEST}, {ASSETS}/ and {ROOTS}/"
+            f"{shown} is not part of a package",
+            hint=f"a package holds {MODULE}, {MANIFEST}, {ASSETS}/, {COMPILED}/ and {ROOTS}/",
         )
 
 
@@ -155,6 +163,29 @@ def _add_module(tree: _TreeBuilder, module: Module) -> None:
         raise PackageError(
             f"{module.path} is not the module that was compiled", hint="it was changed since: build with --force"
         )
+
+
+def _add_compiled(tree: _TreeBuilder, module: Module | bytes, *, deadline: bool) -> None:
+    """Have the Keep's own program compile the module, in a process of its own."""
+    with tempfile.TemporaryDirectory(prefix="enarx-aot.") as folder:
+        path = Path(folder, MODULE)
+        path.write_bytes(module if isinstance(module, bytes) else Path(module.path).read_bytes())
+        words = [sys.executable, "-P", "-m", "enarx_keep.ahead_of_time", str(path), folder]
+        options = ["--deadline"] if deadline else []
+        ended = subprocess.run([*words, *options], capture_output=True, text=True, check=False)
+        if ended.returncode:
+            raise PackageError(
+                f"the module cannot be compiled ahead of time: {ended.stderr.strip()}",
+                hint="leave out --aot, or `aot` in [package]",
+            )
+        name = ended.stdout.strip()
+        with plain_files.opened(Path(folder, name)) as descriptor:
+            tree.add(descriptor, name, (COMPILED, name))
+
+
+def _has_deadline(project: Project) -> bool:
+    resources = project.manifest.resources
+    return resources.time is not None or resources.cpu_time is not None
 
 
 def _add_asset(tree: _TreeBuilder, project: Project, source: str, guest: str) -> None:

@@ -85,6 +85,8 @@ class Launch(msgspec.Struct, frozen=True):
     the host process. `stderr_fd` is where the Keep may complain before the sallyport is up. `module_sha256` (hex) is
     of the package's `main.wasm`, for a backend that keeps compiled code; it is "" where the host does not see the
     package, whose code must not be kept then.
+    `code_signers` are keys (PEM): compiled code in a package that one of them signed may be run. A backend that
+    measures its Keeps takes no notice of them unless it measures them too.
     """
 
     block_fd: int
@@ -92,6 +94,7 @@ class Launch(msgspec.Struct, frozen=True):
     stderr_fd: int
     package_digest: str
     module_sha256: str
+    code_signers: tuple[str, ...] = ()
 
 
 class KeepProcess(Protocol):

@@ -9,6 +9,10 @@ import socket
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from enarx_keep.compiled_code import TrustedCode
 
 _MESSAGE_LIMIT = 1 << 16
 
@@ -17,8 +21,8 @@ def main() -> None:
     """The arguments: the descriptor of a socket, and the host's process.
 
     By the socket comes one message, when the host knows what this Keep will be: the block and the doorbell as
-    descriptors, and in JSON where compiled modules are kept, and the digest of the one that will come (hex). A host
-    that closes it needs no Keep.
+    descriptors, and in JSON where compiled modules are kept, the digest of the one that will come (hex), and the keys
+    (PEM) whose compiled code in a package is run. A host that closes it needs no Keep.
     """
     began = time.monotonic()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the host decides when a Keep ends
@@ -37,11 +41,19 @@ def main() -> None:
         place, descriptors, _, _ = socket.recv_fds(awaited, _MESSAGE_LIMIT, 2)
     if place:
         block, doorbell = descriptors
-        cache = json.loads(place)
+        told = json.loads(place)
         # A module that the host must not see is not kept where it looks.
-        kept = module.find(Path(cache["cache"]), cache["module"]) if cache["module"] else None
-        live(block, doorbell, kept, began, PROCESS)
+        kept = module.find(Path(told["cache"]), told["module"]) if told["module"] else None
+        live(block, doorbell, kept, began, PROCESS, _trusted_code(told.get("code_signers", [])))
     os._exit(0)  # nothing is left to tidy, and the interpreter's own way to its end asks for more than a Keep may
+
+
+def _trusted_code(keys: list[str]) -> TrustedCode | None:
+    if not keys:
+        return None
+    from enarx_keep.compiled_code import trusted
+
+    return trusted(keys)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import PurePosixPath
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import wasmtime
 
@@ -34,6 +34,10 @@ from enarx_keep.identity import Identity
 from enarx_keep.secrets import Claim
 from enarx_sallyport import Guest, check_wasmtime, limit_time, link
 
+if TYPE_CHECKING:
+    # Imported where code of packages is trusted, and nowhere else.
+    from enarx_keep.compiled_code import TrustedCode
+
 _UNPROTECTED = ("nil",)
 """Kinds of evidence with which the host may add to the manifest, for trying a program; elsewhere that is an attack."""
 
@@ -41,15 +45,23 @@ _Exports = Mapping[str, Any]
 """What a module exports, by name."""
 
 
-def live(block_fd: int, doorbell_fd: int, kept: module.Kept | None, began: float, place: Place) -> None:
+def live(
+    block_fd: int,
+    doorbell_fd: int,
+    kept: module.Kept | None,
+    began: float,
+    place: Place,
+    code: TrustedCode | None = None,
+) -> None:
     """Be a Keep on this block, until the workload has ended and the host has been told.
 
     `kept` is the place of compiled code. `began` is when the program began, on the monotonic clock in seconds. `place`
-    is what this Keep was built to be, which is measured where anything is; the host does not choose it.
+    is what this Keep was built to be, which is measured where anything is; the host does not choose it. `code` says
+    whose compiled code in a package is run; where anything is measured, that is too.
     """
     guest = Guest(block_fd, doorbell_fd)
     try:
-        outcome = _Keep(guest, kept, began).run(place)
+        outcome = _Keep(guest, kept, began, code).run(place)
     except LimitMet as limit:
         outcome = {"type": "exit", "kind": "limit", "message": str(limit)}
     except (KeepFault, wasmtime.WasmtimeError, RuntimeError) as fault:
@@ -71,8 +83,9 @@ class _HowTls(TypedDict):
 
 
 class _Keep:
-    def __init__(self, guest: Guest, kept: module.Kept | None, began: float) -> None:
+    def __init__(self, guest: Guest, kept: module.Kept | None, began: float, code: TrustedCode | None) -> None:
         self._guest = guest
+        self._code = code
         self._kept = kept
         self._reader = Reader(guest.control_read)
         self._boot: Message = {}
@@ -90,8 +103,9 @@ class _Keep:
         files = self._obtain_package(digest)
         own = manifest.read(_file(files, "Enarx.toml"))
         self._phase("package")
-        wasm = _file(files, "main.wasm")
-        engine, code = module.load(wasm, files.sha256["main.wasm"], self._kept, deadline=own.has_deadline)
+        packaged = b"" if self._code is None else self._code.found(files, digest, self._boot.get("signatures") or [])
+        wasm, wasm_digest = _file(files, "main.wasm"), files.sha256["main.wasm"]
+        engine, code = module.load(wasm, wasm_digest, self._kept, deadline=own.has_deadline, packaged=packaged)
         if self._kept is not None:
             os.close(self._kept.descriptor)
         self._phase("module")

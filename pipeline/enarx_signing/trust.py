@@ -8,6 +8,7 @@
     not_before = 2026-01-01T00:00:00Z     # default: since ever
     not_after = 2027-01-01T00:00:00Z      # default: without end
     revoked_at = 2026-06-01T12:00:00Z     # default: not revoked
+    native_code = true                    # may bring compiled code to Keeps; default: false
 
 A signature has no trustworthy date: who has the key can write any into what they sign. So the times are about the
 moment of the verification, never about one that a signature claims: outside of them, and from `revoked_at` on, no
@@ -40,6 +41,7 @@ class _Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     not_before: _Time | None = None
     not_after: _Time | None = None
     revoked_at: _Time | None = None
+    native_code: bool = False
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -54,6 +56,8 @@ class Signer(msgspec.Struct, frozen=True, kw_only=True):
     not_before: datetime | None = None
     not_after: datetime | None = None
     revoked_at: datetime | None = None
+    native_code: bool = False
+    """Whether compiled code in a package that it signed may run in a Keep, where nothing confines it."""
 
     def objection(self, at: datetime) -> str:
         """Why the key does not count at that time; empty if it does."""
@@ -159,6 +163,7 @@ def _signer(entry: _Entry) -> Signer:
         not_before=entry.not_before,
         not_after=entry.not_after,
         revoked_at=entry.revoked_at,
+        native_code=entry.native_code,
     )
 
 
@@ -169,4 +174,5 @@ def to_tables(signers: Signers) -> dict[str, Any]:
 
 def _table(signer: Signer) -> dict[str, Any]:
     times = {name: getattr(signer, name) for name in ("not_before", "not_after", "revoked_at")}
-    return {"name": signer.name, "key": signer.key.pem} | {name: time for name, time in times.items() if time}
+    table = {"name": signer.name, "key": signer.key.pem} | {name: time for name, time in times.items() if time}
+    return table | ({"native_code": True} if signer.native_code else {})

@@ -40,7 +40,11 @@ class NilProcess:
 
     def become(self, launch: Launch) -> None:
         """Be the Keep of this block. A process that has ended already is told by its exit status."""
-        place = {"cache": str(paths.cache_dir("modules")), "module": launch.module_sha256}
+        place = {
+            "cache": str(paths.cache_dir("modules")),
+            "module": launch.module_sha256,
+            "code_signers": launch.code_signers,  # nothing is measured here, so that the host may name them
+        }
         with self._channel, contextlib.suppress(OSError):
             socket.send_fds(self._channel, [msgspec.json.encode(place)], [launch.block_fd, launch.doorbell_fd])
 

@@ -132,6 +132,11 @@ def show(
 @click.option("--name", required=True, metavar="NAME", help="Whose key it is, for people.")
 @click.option("--not-before", metavar="TIME", callback=_moment, help="From when on it counts. Default: since ever.")
 @click.option("--not-after", metavar="TIME", callback=_moment, help="Until when it counts. Default: without end.")
+@click.option(
+    "--native-code",
+    is_flag=True,
+    help="Let Keeps run compiled code that it signed (`package --aot`).",
+)
 @trust_option
 @common_options()
 def trust_key(
@@ -140,12 +145,19 @@ def trust_key(
     name: str,
     not_before: datetime | None,
     not_after: datetime | None,
+    native_code: bool,
     trust: Path | None,
 ) -> None:
     """Trust the key in PUBLIC to sign packages. Compare its id with what its owner says, by another way."""
     from enarx_signing import Signer
 
-    signer = Signer(name=name, key=_require_public(public), not_before=not_before, not_after=not_after)
+    signer = Signer(
+        name=name,
+        key=_require_public(public),
+        not_before=not_before,
+        not_after=not_after,
+        native_code=native_code,
+    )
     _change(context, trust, lambda known: [*known, signer])
 
 
@@ -173,7 +185,7 @@ def rotate(
     leaving = _one(_trusted(trust), old)
     end = datetime.now(UTC).replace(microsecond=0) + timedelta(days=overlap)
     key = _generate(context, new, algorithm, **secret)
-    successor = Signer(name=leaving.name, key=key)
+    successor = Signer(name=leaving.name, key=key, native_code=leaving.native_code)
     ending = replace(leaving, not_after=min(end, leaving.not_after or end))
     _change(context, trust, lambda known: [*_replaced(known, ending), successor])
 
@@ -264,4 +276,6 @@ def _key_record(key: PublicKey) -> dict[str, Any]:
 
 def _signer_record(signer: Signer) -> dict[str, Any]:
     times = {name: getattr(signer, name) for name in ("not_before", "not_after", "revoked_at")}
-    return {"name": signer.name, **_key_record(signer.key), **times, "counts": not signer.objection(datetime.now(UTC))}
+    counts = not signer.objection(datetime.now(UTC))
+    known = {"name": signer.name, **_key_record(signer.key)}
+    return {**known, **times, "native_code": signer.native_code, "counts": counts}

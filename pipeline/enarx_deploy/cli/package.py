@@ -20,13 +20,15 @@ if TYPE_CHECKING:
 
 
 @click.group(invoke_without_command=True)
+@click.option("--aot", is_flag=True, help="Add the module as compiled for this wasmtime and processor.")
 @common_options("manifest", "force", "sign", "locked")
-def command(context: Context) -> None:
+def command(context: Context, aot: bool) -> None:
     """Compile, and put module, manifest and assets into a tree that its digest names.
 
     Beside the tree is kept what is said of it: what went in (CycloneDX) and how it was made (SLSA), signed with --sign.
     """
     if click.get_current_context().invoked_subcommand is None:
+        context.overrides += ("package.aot=true",) if aot else ()
         package = run_stages(context, until="package")[-1].record
         context.emit(f"{package.digest} {package.root}", package)
 

@@ -21,6 +21,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -201,6 +202,7 @@ class Session:
             stderr_fd=self._stdio.complaints,
             package_digest=self._package.digest,
             module_sha256=self._module_sha256(),
+            code_signers=self._code_signers(),
         )
         self.phases["launch"] = time.monotonic()
         self._process = self._backend.start(launch)
@@ -394,6 +396,7 @@ class Session:
             "args": None if grants.args is None else list(grants.args),
             "env": dict(grants.env),
             "mounts": len(grants.mounts),
+            "signatures": [base64.b64encode(one).decode() for one in self._signatures()],
         }
         if self._source is not None:
             self._send(encode({**boot, "source": {**msgspec.to_builtins(self._source), "entry": REGISTRY_ENTRY}}))
@@ -404,6 +407,26 @@ class Session:
         for host_path, guest_path in grants.mounts:
             for piece in delivery.mount(host_path, guest_path):
                 self._send(piece)
+
+    def _code_signers(self) -> tuple[str, ...]:
+        """The keys that this user trusts with native code, if the package has any."""
+        if not self._has_compiled_code():
+            return ()
+        from enarx_deploy import trusted_signers
+
+        now = datetime.now(UTC)
+        return tuple(one.key.pem for one in trusted_signers.load() if one.native_code and not one.objection(now))
+
+    def _signatures(self) -> tuple[bytes, ...]:
+        """What the Keep looks at before it runs compiled code."""
+        if not self._has_compiled_code():
+            return ()
+        from enarx_deploy.package_signing import signatures_of
+
+        return signatures_of(self._package)
+
+    def _has_compiled_code(self) -> bool:
+        return any(file.path.startswith("compiled/") for file in self._package.files)
 
     def _module_sha256(self) -> str:
         if self._source is not None:

@@ -276,6 +276,10 @@ class PackageTable(Table, frozen=True, kw_only=True):
     sign: Annotated[bool, Meta(description="Whether it must be signed: without --sign KEY it is then not made.")] = (
         False
     )
+    aot: Annotated[
+        bool,
+        Meta(description="Whether it also has the module as compiled for this wasmtime and processor."),
+    ] = False
 
 
 class Secret(Table, frozen=True, kw_only=True):
