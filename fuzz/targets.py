@@ -47,6 +47,7 @@ from enarx_collateral.item import KINDS, Entry
 from enarx_collateral.transport import retry_after
 from enarx_deploy import reference
 from enarx_deploy.errors import ModuleError, UsageError
+from enarx_deploy.lint import needs
 from enarx_deploy.wasm_report import report
 from enarx_drawbridge import content_digest
 from enarx_drawbridge import reading as drawbridge
@@ -230,7 +231,7 @@ TARGETS: dict[str, Target] = {
     "drawbridge-tag": Target(drawbridge_tags, ()),
     "drawbridge-path": Target(lambda data: tree_path(data.decode("latin-1").split("/")), (Malformed,), (), 2048),
     "package-reference": Target(lambda data: reference.parse(data.decode(errors="replace")), (UsageError,), (), 2048),
-    "wasm-report": Target(report, (ModuleError,)),
+    "wasm-module": Target(lambda data: (report(data), needs(data)), (ModuleError,)),
 }
 
 

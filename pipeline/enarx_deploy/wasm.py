@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from enarx_deploy import wasm_binary
-from enarx_deploy.errors import ModuleError
+from enarx_deploy.errors import ModuleError, UsageError
 from enarx_deploy.models import Import
 from enarx_deploy.wasm_binary import DamagedModuleError, Export, Sections
 
@@ -151,6 +152,18 @@ def inspect(data: bytes, name: str = "the module") -> ModuleFacts:
         entry=entry,
         memory=_memory(sections, name),
     )
+
+
+def load(path: Path) -> bytes:
+    """A module's file, as far as a module may be long and one byte more, which tells that it is longer.
+
+    Raises UsageError.
+    """
+    try:
+        with path.open("rb") as file:
+            return file.read(MODULE_LIMIT + 1)
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}", hint="name a .wasm file") from error
 
 
 def read(data: bytes, name: str = "the module") -> Sections:

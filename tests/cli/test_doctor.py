@@ -145,5 +145,6 @@ def test_a_kind_of_keep_without_a_backend_is_shown_with_what_the_machine_offers(
     shown = enarx_deploy("platform", "snp").stdout
     assert shown.startswith("snp: cannot be used here (protected by hardware)\n  FAIL backend: no backend 'snp'")
     assert "\n    ok   RDRAND" in shown or "\n    FAIL RDRAND" in shown
+    assert enarx_deploy("platform", "sev").stdout == shown  # as Enarx calls it
     listed = json.loads(enarx_deploy("platform", "--json").stdout)
     assert [probe["backend"] for probe in listed] == ["nil", "kvm", "snp", "tdx", "sgx"]

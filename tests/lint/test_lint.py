@@ -113,7 +113,18 @@ def test_a_file_of_the_project_that_the_data_names_and_nothing_packages(lint, te
     assert not found.certain
 
 
-@pytest.mark.parametrize("text", ["/etc/passwd", "/../secret", "/.git/config", "/dev/null", "/data"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "/data" + "/x" * 31,
+        "/data" + ("/" + "x" * 250) * 20,
+        "/etc/passwd",
+        "/../secret",
+        "/.git/config",
+        "/dev/null",
+        "/data",
+    ],
+)
 def test_other_paths_in_the_data_say_nothing(lint, text) -> None:
     assert lint("files = []\n", module("path_open", data=text), ".git/config", "data/t.csv") == []
 

@@ -34,10 +34,11 @@ def command(context: Context, file: Path | None, functions: int) -> None:
 
     Nothing of the module is run. A module that a Keep cannot run is shown all the same, and says why.
     """
+    from enarx_deploy.wasm import load
     from enarx_deploy.wasm_report import report
 
     path = file or _last_compiled(context.directory)
-    found = report(_content(path), str(path), largest=functions)
+    found = report(load(path), str(path), largest=functions)
     context.emit(lambda: "\n".join(_lines(str(path), found)), {"file": str(path), **_fields(found)})
 
 
@@ -54,17 +55,6 @@ def _last_compiled(directory: Path) -> Path:
     if not path.is_file():
         raise UsageError(f"{directory} has no compiled module", hint="`enarx-deploy compile` makes it, or name a FILE")
     return path
-
-
-def _content(path: Path) -> bytes:
-    """The file, as far as a module may be long and one byte more, which tells that it is longer."""
-    from enarx_deploy.wasm import MODULE_LIMIT
-
-    try:
-        with path.open("rb") as file:
-            return file.read(MODULE_LIMIT + 1)
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}", hint="name a .wasm file") from error
 
 
 def _lines(path: str, found: Report) -> Iterator[str]:

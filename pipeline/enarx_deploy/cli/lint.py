@@ -36,12 +36,13 @@ def command(context: Context, module: Path | None, write: bool) -> int:
     derived is listed as such. The exit status is 1 where there is an error or a warning, notes do not count.
     """
     from enarx_deploy.lint import findings, needs
+    from enarx_deploy.wasm import load
 
     if write and context.overrides:
         raise UsageError("--set and --write do not go together", hint="--write changes the file: leave out --set")
     project = context.project()
     path = module or Path(run_stages(context, until="compile")[-1].record.path)
-    needed = needs(path.read_bytes(), str(path))
+    needed = needs(load(path), str(path))
     sources = _sources(project, context)
     found = findings(project, needed, sources=sources)
     written = _write(project, found) if write else []

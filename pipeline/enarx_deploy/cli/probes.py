@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from enarx_deploy.models import Probe
 
 _UNPROTECTED = ("kvm",)
+_OF_ENARX = {"sev": "snp"}  # names that Enarx has for a kind
 
 
 def probes(context: Context, asked: str = "") -> list[Probe]:
@@ -21,8 +22,8 @@ def probes(context: Context, asked: str = "") -> list[Probe]:
     backends = context.plugins.all("backend")
     taken = {name for backend in backends for name in (backend.name, *backend.aliases)}
     lacking = [kind for kind in machine.KINDS if kind not in taken]
-    if asked in lacking:
-        return [_offered(asked)]
+    if _OF_ENARX.get(asked, asked) in lacking:
+        return [_offered(_OF_ENARX.get(asked, asked))]
     if asked:
         backends = [context.plugins.get("backend", asked)]
     with context.plugins.boundary():

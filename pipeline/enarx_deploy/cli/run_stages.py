@@ -74,11 +74,11 @@ def run_stages(
 
 def least_privilege(project: Project, module: Path, sources: Iterable[Path] = ()) -> list[Finding]:
     """What the manifest grants the module too much or too little; nothing where that cannot be said."""
-    from enarx_deploy import lint
+    from enarx_deploy import lint, wasm
 
     try:
-        needed = lint.needs(module.read_bytes())
-    except (OSError, ModuleError):
+        needed = lint.needs(wasm.load(module))
+    except (UsageError, ModuleError):
         return []
     return [one for one in lint.findings(project, needed, sources=sources) if one.weight != "note"]
 

@@ -54,18 +54,26 @@ class Needs:
         yield from sorted(name for name in found if name)
 
     def _file(self, root: Path, constant: str) -> str:
+        """The file that a constant names, relative to `root`, or nothing."""
         parts = constant.strip("/").split("/")
         if ".." in parts or any(part.startswith(".") for part in parts):
             return ""
         *folders, last = parts
-        folder = root.joinpath(*folders)
-        if (folder / last).is_file():
-            return "/".join(parts)
-        if not folder.is_dir():
+        try:
+            return "/".join([*folders, _named(root.joinpath(*folders), last)])
+        except (OSError, LookupError):  # a name that no file system takes, or nothing of that name
             return ""
-        longer = [path.name for path in folder.iterdir() if last.startswith(path.name) and path.suffix]
-        named = max((name for name in longer if (folder / name).is_file()), key=len, default="")
-        return "/".join([*folders, named]) if named else ""
+
+
+def _named(folder: Path, name: str) -> str:
+    """The file in a folder that a name in the data means: itself, else the longest that it begins with. Raises
+    LookupError, OSError."""
+    if (folder / name).is_file():
+        return name
+    longer = [path.name for path in folder.iterdir() if path.suffix and name.startswith(path.name) and path.is_file()]
+    if not longer:
+        raise LookupError(name)
+    return max(longer, key=len)
 
 
 def needs(data: bytes, name: str = "the module") -> Needs:
