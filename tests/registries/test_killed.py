@@ -95,5 +95,7 @@ def test_publishing_to_an_oci_registry(plain_registry: Server, package: Package,
         with pytest.raises(NotPublished):
             Oci().resolve(named)
         pinned = Oci().publish(package, named, [SBOM])
-        assert Oci().fetch(pinned, tmp_path / str(points)).files == package.files
+        assert Oci().resolve(named).digest == package.digest
+    assert Oci().fetch(pinned, tmp_path / "into").files == package.files
+    assert Oci().attachments(pinned) == [SBOM]
     assert points > 30
