@@ -14,16 +14,18 @@ import uvicorn
 
 from enarx_drawbridge import policy as policies
 from enarx_drawbridge.app import make_app
+from enarx_drawbridge.database import User
 from enarx_drawbridge.directory_form import DIRECTORY_TYPE, Entry, directory_json, entry_of
 from enarx_drawbridge.reading import ENTRY_TYPE
 from enarx_drawbridge.store import Store
-from enarx_service.connections import configure
+from enarx_service.connections import BoundedConnection, configure
 
 from .conftest import WASM, Package, make_package
 
 FILE = "application/octet-stream"
 GOOD = entry_of(b"x", FILE)
 TREE = "testuser/hello/_tag/0.1.0/tree"
+LARGE = make_package({"main.wasm": WASM * 2000})
 
 
 def plain(entry: Entry, **changes: object) -> dict:
@@ -260,22 +262,92 @@ def test_a_web_page_cannot_ask_by_a_name_of_its_own(server):
     assert server.http.get(f"{server.url}/health", headers={"Host": "evil.example.org"}).status_code == 421
 
 
-def test_a_body_that_does_not_come_is_a_timeout(tmp_path, provider):
-    """A server in this process, whose patience ends while a test waits."""
+def test_an_address_that_asks_too_often_is_told_when_to_come_back(start):
+    server = start(more="[limits]\nrequests_per_minute = 1\nburst = 3\n")
+    answers = [server.client().get("a/b/_tag") for _ in range(4)]
+    assert [answer.status_code for answer in answers] == [401, 401, 401, 429]
+    assert 0 < int(answers[-1].headers["retry-after"]) <= 60
+    assert server.http.get(f"{server.url}/health").status_code == 200
+
+
+class Brief(BoundedConnection):
+    """Connections with a life that a test can wait for."""
+
+    LIFETIME = timedelta(seconds=1)
+
+
+@pytest.fixture
+def brief(tmp_path, provider):
+    """A server in this process, whose patience ends while a test waits, with a package of 8 MB."""
     accepted = policies.Policy(oidc=policies.Oidc(issuer=provider.issuer, audience="a"))
     tmp_path.chmod(0o700)
     store = Store(tmp_path, accepted.quota)
-    app = make_app(store, accepted, patience=timedelta(seconds=0.3))
-    server = uvicorn.Server(configure(app, most=16, shutdown=timedelta(seconds=1)))
+    fill(store)
+    config = configure(
+        make_app(store, accepted, patience=timedelta(seconds=0.3)), most=16, shutdown=timedelta(seconds=1)
+    )
+    config.http = Brief
+    server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:
-            with socket.create_connection(listener.getsockname(), timeout=20) as raw:
-                lines = f"Authorization: Bearer {provider.token(aud='a')}\r\nContent-Type: application/json\r\n"
-                raw.sendall(f"PUT /api/v0.1.0/a HTTP/1.1\r\nHost: a\r\n{lines}Content-Length: 100\r\n\r\n{{".encode())
-                assert raw.recv(4096).startswith(b"HTTP/1.1 408 ")
+            yield listener.getsockname(), server
         finally:
             server.should_exit = True
             thread.join()
             store.close()
+
+
+def fill(store: Store) -> None:
+    store.put_user(User("a", "s", b"{}"))
+    store.put_repository("a", "b", b"{}", public=True)
+    repository = store.repository("a", "b")
+    for path, (body, type_) in LARGE.nodes.items():
+        entry = entry_of(body, type_)
+        with store.receiving(repository, entry) as came:
+            came.write(body)
+            store.put_node(repository, "1.0.0", (path,) if path else (), entry, came)
+    store.put_tag(repository, "1.0.0", ENTRY_TYPE, LARGE.tag, LARGE.root)
+
+
+def downloading(address: tuple[str, int]) -> socket.socket:
+    """A connection on which the large module is asked for, that takes little at a time."""
+    raw = socket.socket()
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 262_144)
+    raw.settimeout(20)
+    raw.connect(address)
+    raw.sendall(b"GET /api/v0.1.0/a/b/_tag/1.0.0/tree/main.wasm HTTP/1.1\r\nHost: a\r\n\r\n")
+    return raw
+
+
+def test_a_client_that_takes_its_package_slowly_gets_all_of_it(brief):
+    """For many times as long as a connection lives on which nothing is asked."""
+    address, _ = brief
+    got = b""
+    with downloading(address) as raw:
+        while len(got) < len(LARGE.nodes["main.wasm"][0]):
+            time.sleep(0.05)
+            more = raw.recv(131_072)
+            assert more, f"it is cut off after {len(got):,} bytes"
+            got += more
+    assert got.endswith(LARGE.nodes["main.wasm"][0])
+
+
+def test_a_client_that_takes_nothing_of_its_package_is_cut_off(brief):
+    address, server = brief
+    with downloading(address):
+        while not server.server_state.connections:
+            time.sleep(0.01)
+        deadline = time.monotonic() + 60
+        while server.server_state.connections:
+            assert time.monotonic() < deadline, "it is still there"
+            time.sleep(0.05)
+
+
+def test_a_body_that_does_not_come_is_a_timeout(brief, provider):
+    address, _ = brief
+    with socket.create_connection(address, timeout=20) as raw:
+        lines = f"Authorization: Bearer {provider.token(aud='a')}\r\nContent-Type: application/json\r\n"
+        raw.sendall(f"PUT /api/v0.1.0/a HTTP/1.1\r\nHost: a\r\n{lines}Content-Length: 100\r\n\r\n{{".encode())
+        assert raw.recv(4096).startswith(b"HTTP/1.1 408 ")
