@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from enarx_deploy import choice, package_attachments, package_signing, package_tree, paths, trusted_signers
-from enarx_deploy.errors import PackageError
+from enarx_deploy.errors import NotPublished, PackageError
 from enarx_deploy.project import Project
 from enarx_deploy.protocols import ArtifactRegistry
 
 if TYPE_CHECKING:
     from enarx_deploy.models import Package
     from enarx_deploy.plugin_manager import PluginManager
-    from enarx_deploy.protocols import Attachment, Progress, Registry
+    from enarx_deploy.protocols import Attachment, Progress
     from enarx_deploy.reference import Reference
     from enarx_signing import Signers
 
@@ -31,48 +31,58 @@ def fetch(
 ) -> Package:
     """The package that a reference names, checked, laid out under `into`: else in the cache, kept for the next time.
 
-    One of `signers`, else of the keys that this user trusts, must have signed it; where there are none, nobody must.
-    What is attached to it is kept beside it. Raises UsageError, NotPublished, PackageError, RegistryError,
-    VerificationRefused.
+    One of `signers`, else of the keys that this user trusts, must have signed it, which is looked at before anything of
+    it is fetched; where there are none, nobody must. What is attached to it is kept beside it. Raises UsageError,
+    NotPublished, PackageError, RegistryError, VerificationRefused.
     """
     into = into or paths.cache_dir("packages")
     with plugins.boundary():
         registry = choice.registry(str(reference), plugins)
         if isinstance(registry, ArtifactRegistry):
-            package = registry.fetch(str(reference), into, progress)
-        else:
-            package = registry.fetch(str(reference), into)
-    if reference.digest and package.digest != reference.digest:
-        raise PackageError(
-            f"{reference.place} is {package.digest}, not {reference.digest}",
-            hint="the registry has another package there: ask whoever published it",
-        )
-    found = _keep_attached(package, registry, reference)
-    require_signature(package, found, signers, progress)
+            return _fetch_signed(registry, reference, progress, into, signers)
+        package = registry.fetch(str(reference), into)
+    _require_digest(package, reference, reference.digest or package.digest)
+    require_signature(package.digest, [], signers, progress)
     return package
 
 
-def require_signature(
-    package: Package, found: Sequence[Attachment], signers: Signers | None, progress: Progress
-) -> None:
+def _fetch_signed(
+    registry: ArtifactRegistry, reference: Reference, progress: Progress, into: Path, signers: Signers | None
+) -> Package:
+    """What is attached, who signed, then the package itself, which must be the one that they signed."""
+    published = None if reference.digest else registry.resolve(str(reference))
+    if published and published.yanked:
+        raise NotPublished(
+            f"{reference} was yanked: {published.yanked}", hint=f"it is still {published.reference}, if you must"
+        )
+    digest = published.digest if published else reference.digest
+    found = registry.attachments(str(reference.pinned(digest)))
+    require_signature(digest, found, signers, progress)
+    package = registry.fetch(str(reference), into, progress)
+    _require_digest(package, reference, digest)
+    package_attachments.replace(Path(package.root).parent, digest, found)
+    return package
+
+
+def _require_digest(package: Package, reference: Reference, digest: str) -> None:
+    if package.digest != digest:
+        raise PackageError(
+            f"{reference.place} is {package.digest}, not {digest}",
+            hint="the registry has another package there: ask whoever published it",
+        )
+
+
+def require_signature(digest: str, found: Sequence[Attachment], signers: Signers | None, progress: Progress) -> None:
     """Ask that one of `signers`, else of the keys that this user trusts, signed it; where there are none, nobody need.
 
     Raises VerificationRefused.
     """
     known = trusted_signers.load() if signers is None else signers
     if len(known):
-        checked = package_signing.check(package.digest, found, known, datetime.now(UTC))
+        checked = package_signing.check(digest, found, known, datetime.now(UTC))
         progress(f"signed by {', '.join(f'{signer.name} ({signer.key.id[:16]}…)' for signer in checked.signers)}")
     elif package_signing.signatures(found):
         progress("signed, and nobody's signature is asked for: `enarx-deploy key trust` adds a key")
-
-
-def _keep_attached(package: Package, registry: Registry, reference: Reference) -> list[Attachment]:
-    if not isinstance(registry, ArtifactRegistry):
-        return []
-    found = registry.attachments(str(reference.pinned(package.digest)))
-    package_attachments.replace(Path(package.root).parent, package.digest, found)
-    return found
 
 
 def project(reference: Reference, package: Package, load: Callable[[Path, Path | None], Project]) -> Project:

@@ -65,8 +65,9 @@ def test_once_a_key_is_trusted_nothing_unsigned_is_fetched(run, project, key):
     reference = run("publish", "dir:store")["reference"]
     run("fetch", reference, "--into", "fetched")
     run("key", "trust", "release.key.pub", "--name", "release team")
-    refused = run("fetch", reference, "--into", "fetched", status=3)
+    refused = run("fetch", reference, "--into", "refused", status=3)
     assert "nobody signed the package" in refused["error"]["message"]
+    assert not (project / "refused").exists()
     run("fetch", reference, "--into", "fetched", "--allow-unsigned")
 
 

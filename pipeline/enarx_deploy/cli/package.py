@@ -153,7 +153,7 @@ def unpack(context: Context, archive: Path, into: Path) -> None:
     with staging.directory(into) as new, archive.open("rb") as file:
         found = package_archive.read(file, new, str(archive))
         attached = package_attachments.beside(found)
-        fetching.require_signature(found, attached, context.signers, context.note)
+        fetching.require_signature(found.digest, attached, context.signers, context.note)
         package = package_tree.copy(Path(found.root), into, found.digest)
         package_attachments.replace(into, found.digest, attached)
     context.emit(f"{package.digest} {package.root}", package)
