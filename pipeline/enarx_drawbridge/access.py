@@ -12,6 +12,7 @@ Whoever may not see a repository is not told whether it is there.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Final, Literal, NamedTuple
 
 from . import keeps
@@ -88,7 +89,7 @@ class Access:
     def _for_keep(self, certificate: bytes, found: Repository | None, tag: str | None) -> Repository:
         if self._policy.keeps is None:
             raise Forbidden("Certificates are not believed here")
-        package = keeps.package_of(certificate, self._policy.keeps)
+        package = keeps.package_of(certificate, self._policy.keeps, datetime.now(UTC))
         keeps.require(package, self._root(found, tag))
         assert found is not None  # noqa: S101 — it has the root
         return found

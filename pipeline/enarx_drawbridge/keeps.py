@@ -1,10 +1,12 @@
 """The certificate of a Keep, which a Steward issued on evidence, and the package that it names.
 
-That the certificate is good is known from TLS, which takes no other; here it is read what it says.
+That the certificate is good is known from TLS, which takes no other; here it is read what it says. A connection may
+outlive it: its end is looked at for each request.
 """
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Final
 
 from cryptography import x509
@@ -20,19 +22,22 @@ _NOT_SERVED: Final = "This certificate is not for this package"
 """Whatever else there may be under the name: who may not see it is not told."""
 
 
-def package_of(der: bytes, keeps: Keeps) -> str:
+def package_of(der: bytes, keeps: Keeps, now: datetime) -> str:
     """The SHA-256 (hexadecimal) of the package that a certificate names.
 
     SPIFFE URI and claims must say the same. Raises `Forbidden`, also for a Keep without hardware protection unless the
     policy asks for those.
     """
     try:
-        extensions = x509.load_der_x509_certificate(der).extensions
+        certificate = x509.load_der_x509_certificate(der)
+        extensions = certificate.extensions
         names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         value = extensions.get_extension_for_oid(_CLAIMS).value
         claims = claims_extension.decode(getattr(value, "value", b"")).claims
     except (*UNREADABLE, claims_extension.Malformed) as error:
         raise Forbidden("This certificate is not one of a Keep") from error
+    if now >= certificate.not_valid_after_utc:
+        raise Forbidden("This certificate has ended")
     if claims.package is None:
         raise Forbidden("This certificate names no package")
     if not claims.hardware and not keeps.unprotected:

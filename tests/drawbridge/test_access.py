@@ -6,14 +6,20 @@ import base64
 import socket
 import ssl
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import httpx
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding
 
+from enarx_drawbridge import policy as policies
+from enarx_drawbridge.errors import Forbidden
+from enarx_drawbridge.keeps import package_of
 from enarx_drawbridge.reading import ENTRY_TYPE
 
-from .conftest import ALL_SCOPES, WASM, StewardInMiniature, make_package
+from .conftest import ALL_SCOPES, NOW, WASM, StewardInMiniature, make_package
 
 SECRET = make_package({"main.wasm": WASM, "Enarx.toml": b"# a secret\n"})
 WHERE = "testuser/secret/_tag/1.0.0"
@@ -223,6 +229,22 @@ def test_a_keep_of_which_anything_is_wrong_is_refused_with_the_reason(with_keeps
     answer = keep.get(f"{WHERE}/tree")
     assert answer.status_code == 403
     assert why in answer.text
+
+
+def test_a_certificate_that_ends_while_its_connection_is_up_is_good_until_then(steward):
+    pem = steward.certify(SECRET.root.sha256, hardware=True)
+    leaf = x509.load_pem_x509_certificates(pem)[0]
+    der, keeps = leaf.public_bytes(Encoding.DER), policies.Keeps(roots="", trust_domain="example.org")
+    end = leaf.not_valid_after_utc
+    assert package_of(der, keeps, end - timedelta(seconds=1)) == SECRET.root.hex
+    with pytest.raises(Forbidden, match="has ended"):
+        package_of(der, keeps, end)
+
+
+@pytest.mark.parametrize("der", [b"", b"\x30\x80", b"not a certificate"])
+def test_what_is_no_certificate_of_a_keep_is_refused(der):
+    with pytest.raises(Forbidden, match="not one of a Keep"):
+        package_of(der, policies.Keeps(roots="", trust_domain="example.org"), NOW)
 
 
 def test_a_certificate_of_another_steward_does_not_get_through_tls(with_keeps):
