@@ -100,10 +100,7 @@ def certificate(url: str, challenge: Challenge, request: CertificateRequest, roo
     """Ask for a certificate by the v1 protocol. Raises StewardError, VerificationRefused."""
     body = {
         "csr": request.csr,
-        "nonce": challenge.nonce,
-        "evidence": {"kind": request.evidence_kind, "data": request.evidence},
-        **({"package": request.package} if request.package else {}),
-        **({"endorsements": dict(request.endorsements)} if request.endorsements else {}),
+        **_evidence(challenge, request),
         **({"signatures": request.signatures} if request.signatures else {}),
     }
     answer = _ask(url, "POST", "/v1/certificate", msgspec.json.encode(body), _JSON, root_pem=root_pem)
@@ -119,14 +116,21 @@ def secrets(url: str, challenge: Challenge, request: SecretsRequest, root_pem: s
     body = {
         "names": request.names,
         "key": request.key,
+        **_evidence(challenge, request),
+    }
+    answer = _ask(url, "POST", "/v1/secrets", msgspec.json.encode(body), _JSON, root_pem=root_pem)
+    found = _decode(url, answer, _Secrets)
+    return ReleasedSecrets(sealed={one.name: one.sealed for one in found.secrets}, signature=found.signature)
+
+
+def _evidence(challenge: Challenge, request: CertificateRequest | SecretsRequest) -> dict[str, Any]:
+    """What is sent with every request: evidence, and all that belongs to it."""
+    return {
         "nonce": challenge.nonce,
         "evidence": {"kind": request.evidence_kind, "data": request.evidence},
         **({"package": request.package} if request.package else {}),
         **({"endorsements": dict(request.endorsements)} if request.endorsements else {}),
     }
-    answer = _ask(url, "POST", "/v1/secrets", msgspec.json.encode(body), _JSON, root_pem=root_pem)
-    found = _decode(url, answer, _Secrets)
-    return ReleasedSecrets(sealed={one.name: one.sealed for one in found.secrets}, signature=found.signature)
 
 
 def certificate_enarx(url: str, request: CertificateRequest, root_pem: str = "") -> Issued:

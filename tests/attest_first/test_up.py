@@ -11,6 +11,8 @@ from enarx_deploy.reference import parse
 
 from .conftest import MANIFEST, MARKER
 
+SECRETS = b'[[secrets]]\nname = "both"\nenv = "TOKEN"\nfile = "/secrets/key"\n'
+
 
 def words(steward, registry, reference: str) -> list[str]:
     return [
@@ -79,6 +81,29 @@ def test_a_package_of_another_digest_is_not_run_and_the_cause_is_told(cli, stewa
     (keep,) = json.loads(cli("keeps", "--json").stdout)
     assert keep["state"] == "failed"
     assert keep["reason"].startswith(why)
+
+
+def test_a_program_gets_its_secrets_when_it_has_been_fetched(cli, steward, registry, program, tmp_path) -> None:
+    manifest = MANIFEST.partition(b'[[files]]\nkind = "listen"')[0] % MARKER + SECRETS
+    digest = registry.publish("3.0.0", {"main.wasm": program("secrets").read_bytes(), "Enarx.toml": manifest})
+    (tmp_path / "secret").write_bytes(b"drawn back")
+    (tmp_path / "secret").chmod(0o600)
+    rule = f'[[secret]]\nname = "both"\nfile = "{tmp_path / "secret"}"\nkinds = ["nil"]\npackages = ["{digest}"]\n'
+    run = ["run", "--attest-first", registry.reference("3.0.0", digest), "--registry-roots", str(registry.roots)]
+    run += ["--set", f"steward={steward.url}"]
+    refused = cli(*run)
+    assert refused.returncode == 3
+    assert "secret.granted" in refused.stderr
+    assert refused.stdout == ""
+    steward.accept(rule)
+    try:
+        ran = cli(*run)
+    finally:
+        steward.accept("")
+    assert (ran.returncode, ran.stdout) == (0, "kcab nward\n" * 2), ran.stderr
+    refused = cli(*run, "argument")
+    assert refused.returncode == 2
+    assert "not for a package that this machine does not see" in refused.stderr
 
 
 def test_what_cannot_be_fetched_by_a_keep_is_said_before_anything_starts(cli, steward, tmp_path) -> None:

@@ -57,7 +57,7 @@ def test_a_keep_without_its_secret_does_not_start_and_says_why(cli, echo_project
     project = echo_project(extra=SECRETS)
     policy("sha256:" + "00" * 32)
     refused = cli("up", "-C", str(project))
-    assert refused.returncode == 1
+    assert refused.returncode == 3
     assert "refused the evidence: secret.granted" in refused.stderr
     assert "[[secret]]" in refused.stderr
     (keep,) = json.loads(cli("keeps", "--json").stdout)

@@ -14,6 +14,7 @@ import click
 from enarx_deploy import choice
 from enarx_deploy.cli.context import Context, common_options
 from enarx_deploy.cli.progress import reporter
+from enarx_deploy.cli.run_stages import attest_first_options
 from enarx_deploy.errors import UsageError
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ _STANDARD_ERROR = 2
     "--dir", "directories", multiple=True, metavar="HOST::GUEST", help="Copy a directory into the Keep's file system."
 )
 @click.option("--wasmcfgfile", metavar="FILE", type=click.Path(path_type=Path), help="As --manifest; Enarx's name.")
+@attest_first_options
 @click.argument("program")
 @click.argument("args", nargs=-1, metavar="[-- ARGS]...")
 def command(
@@ -39,6 +41,8 @@ def command(
     env: tuple[str, ...],
     directories: tuple[str, ...],
     wasmcfgfile: Path | None,
+    attest_first: bool,
+    registry_roots: Path | None,
 ) -> int:
     """Run PROGRAM in a Keep: a .wasm file, a project, a package's directory, or a package in a registry.
 
@@ -51,12 +55,34 @@ def command(
       enarx-deploy run hello.wasm
       enarx-deploy run tool.wasm --dir ./data::/data --env LEVEL=debug -- --input /data/a.csv
       enarx-deploy run my-echo --set files.echo.port=0
+      enarx-deploy run --attest-first registry.example/team/tool:1.0.0@sha256:… --set steward=https://steward.example
     """
     _fill_standard_streams()
     if wasmcfgfile:
         context.manifest_file = wasmcfgfile
     with choice.prepared(context.backend, context.plugins, _STANDARD_ERROR):
+        if attest_first:
+            return _run_unseen(context, program, registry_roots, alone=not (args or env or directories))
         return _run(context, program, args, env, directories)
+
+
+def _run_unseen(context: Context, program: str, roots: Path | None, *, alone: bool) -> int:
+    from enarx_deploy.cli.run_stages import unseen
+    from enarx_deploy.host import try_out
+    from enarx_deploy.host.session import Grants
+
+    if not alone:
+        raise UsageError(
+            "arguments, --env and --dir are not for a package that this machine does not see",
+            hint="leave them out, or leave out --attest-first",
+        )
+    project, package, source = unseen(context, program, roots)
+    note = context.note if context.verbosity else _say_nothing
+    ending = _Ending()
+    signal.signal(signal.SIGTERM, ending.take)
+    made = try_out.Unseen(program, package, project.manifest, source)
+    outcome, session = try_out.run(made, project, context.plugins, Grants(), note, ending.watch)
+    return ending.status or _answer(context, outcome, session)
 
 
 def _run(

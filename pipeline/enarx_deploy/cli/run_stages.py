@@ -15,7 +15,7 @@ from enarx_deploy.errors import ModuleError, UsageError
 if TYPE_CHECKING:
     from enarx_deploy.cli.context import Context
     from enarx_deploy.lint import Finding
-    from enarx_deploy.models import Package, StageName
+    from enarx_deploy.models import Package, PackageSource, StageName
     from enarx_deploy.project import Project
     from enarx_deploy.runner import Reporter, StageRun
 
@@ -54,7 +54,7 @@ def run_stages(
 
     if attest_first:
         with reporter(context) as shown:
-            project, package = _unseen(context, reference, registry_roots)
+            project, package, _ = unseen(context, reference, registry_roots)
             return run(project, context.plugins, shown, until=until, package=package)
     if registry_roots:
         raise UsageError("--registry-roots is for --attest-first", hint="this machine's own roots count otherwise")
@@ -83,7 +83,8 @@ def least_privilege(project: Project, module: Path, sources: Iterable[Path] = ()
     return [one for one in lint.findings(project, needed, sources=sources) if one.weight != "note"]
 
 
-def _unseen(context: Context, text: str, roots: Path | None) -> tuple[Project, Package]:
+def unseen(context: Context, text: str, roots: Path | None) -> tuple[Project, Package, PackageSource]:
+    """A package that the Keep fetches itself, the project that stands for it, and from where. Raises UsageError."""
     from enarx_deploy import attest_first
 
     if not text:
@@ -99,7 +100,8 @@ def _unseen(context: Context, text: str, roots: Path | None) -> tuple[Project, P
         context.directory = directory
         return context.project()
 
-    return attest_first.project(reference, attest_first.source(reference, roots), load)
+    source = attest_first.source(reference, roots)
+    return (*attest_first.project(reference, source, load), source)
 
 
 def _fetched(context: Context, text: str, shown: Reporter) -> tuple[Project, Package]:

@@ -7,8 +7,8 @@
     {"do": "stop", "grace": seconds}                               -> {}    when the Keep has ended
     {"do": "counters"}                                             -> {"accepted": ..., "open": ..., ...}
 
-An answer that is `{"error": text, "hint": text}` is a KeepError at the caller. The directory is the user's alone, and
-so is the socket.
+An answer that is `{"error": text, "hint": text}` is a KeepError at the caller, and with `"refused": true` a
+VerificationRefused. The directory is the user's alone, and so is the socket.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from enarx_deploy.errors import KeepError
+from enarx_deploy.errors import KeepError, VerificationRefused
 
 SOCKET = "control.sock"
 _LIMIT = 1 << 20
@@ -43,7 +43,7 @@ def bind(directory: Path) -> socket.socket:
 
 
 def ask(directory: Path, request: Request, timeout: float = _TIMEOUT) -> Request:
-    """Send a request and wait for its answer. Raises KeepError."""
+    """Send a request and wait for its answer. Raises KeepError, VerificationRefused."""
     gone = KeepError("the Keep's host process does not answer", hint="`enarx-deploy keeps` shows what became of it")
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection, _short(directory) as place:
@@ -55,7 +55,8 @@ def ask(directory: Path, request: Request, timeout: float = _TIMEOUT) -> Request
     except (OSError, ValueError) as error:
         raise gone from error
     if "error" in answer:
-        raise KeepError(answer["error"], hint=answer.get("hint", ""))
+        kind = VerificationRefused if answer.get("refused") is True else KeepError
+        raise kind(answer["error"], hint=answer.get("hint", ""))
     return answer
 
 

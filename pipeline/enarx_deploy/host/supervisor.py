@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from enarx_deploy.errors import EnarxDeployError, KeepError
+from enarx_deploy.errors import EnarxDeployError, KeepError, VerificationRefused
 from enarx_deploy.host import requests, state
 from enarx_deploy.host.renewal import Renewal, Validity
 from enarx_deploy.host.session import DEFAULT_GRACE, Outcome, Session, Stdio
@@ -189,7 +189,8 @@ class _Supervisor:
                 request = requests.receive(connection)
                 answer = self._do(request)
             except EnarxDeployError as error:
-                answer = {"error": str(error), "hint": error.hint}
+                refused = isinstance(error, VerificationRefused)
+                answer = {"error": str(error), "hint": error.hint, "refused": refused}
             except (OSError, ValueError, KeyError, TypeError) as error:
                 answer = {"error": f"the request cannot be understood ({error})"}
             try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -14,7 +14,7 @@ from enarx_deploy.errors import UsageError
 from enarx_deploy.host import releasing
 from enarx_deploy.host.session import Grants, Outcome, Session, Stdio
 from enarx_deploy.manifest import parse
-from enarx_deploy.models import KeepStatus, Package
+from enarx_deploy.models import KeepStatus, Package, PackageSource
 from enarx_deploy.project import MANIFEST_NAME, Project
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ class Program(AbstractContextManager["Program"]):
 
     package: Package
     manifest: Manifest
+    source: PackageSource | None = None
 
     def __init__(
         self,
@@ -113,8 +114,17 @@ class Program(AbstractContextManager["Program"]):
         return fetching.fetch(parsed, self._plugins, reporter.progress, signers=self._signers)
 
 
+class Unseen(NamedTuple):
+    """A package that the Keep fetches itself. Of its manifest only what decides on its deployment is known."""
+
+    named: str
+    package: Package
+    manifest: Manifest
+    source: PackageSource
+
+
 def run(
-    program: Program,
+    program: Program | Unseen,
     project: Project,
     plugins: PluginManager,
     grants: Grants,
@@ -134,6 +144,7 @@ def run(
         grants=grants,
         delivery_limit=PATIENCE,
         release=lambda session, names: releasing.release(session, _issuer(keep, plugins), keep, names),
+        source=program.source,
     )
     status = KeepStatus(
         id="run",
