@@ -172,3 +172,27 @@ def test_a_package_that_the_steward_denies_is_never_asked_for(keeper, steward, r
         assert keep.session._dials == 0
     finally:
         steward.accept("")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"type": "needs"},
+        {"type": "needs", "secrets": 3},
+        {"type": "opens", "files": 3},
+        {"type": "opens", "files": [None]},
+        {"type": "opens", "files": [{"kind": "listen"}]},
+        {"type": "opens", "files": [{"kind": "null"}] * 65},
+        {"type": "opens", "files": [], "network": {"connect": ["a.example:1"], "connections": 65}},
+        {"type": "opens", "files": [], "network": {"connect": [], "steward": "https://evil.example"}},
+    ],
+    ids=str,
+)
+def test_a_keep_that_asks_for_what_no_manifest_can_list_gets_nothing(keeper, message) -> None:
+    keep = keeper(f"sha256:{'ab' * 32}", 1, [])
+    keep.session._ended.set()  # nobody is there to be waited for
+    keep.session._answers.put(message)
+    with pytest.raises(KeepError):
+        keep.session._come_up()
+    keep.session._control.close()
+    assert keep.session.endpoints == []

@@ -26,7 +26,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import tomli_w
 
 from enarx_deploy.errors import EnarxDeployError, KeepError, ManifestError
 from enarx_deploy.host import delivery, sockets
@@ -42,6 +41,7 @@ from enarx_deploy.protocols import (
     SecretsRequest,
 )
 from enarx_keep.channel import Message, Reader, encode
+from enarx_keep.channel import field as field_of
 from enarx_keep.errors import BadMessage
 from enarx_sallyport import Host
 
@@ -139,6 +139,8 @@ UNSEEN = {"files": 65, "connections": 1024, "outbound": 64}
 REGISTRY_ENTRY = UNSEEN["files"] - 1
 """The entry over which such a Keep speaks with its registry."""
 DIALS_LIMIT = 64
+REQUESTS_LIMIT = 2 * DIALS_LIMIT
+"""Most that a Keep may ask for before its workload runs."""
 REGISTRY_LINGER = 5.0
 """Seconds that the last connection to a registry has to end before the next one."""
 
@@ -246,22 +248,34 @@ class Session:
         served: dict[str, Callable[[Message], Message]] = {"needs": self._release_secrets}
         if self._source is not None:
             served |= {"dial": self._dial_registry, "opens": self._open_what_it_lists}
-        while serve := served.get((message := self._await("running", *served))["type"]):
-            self._serve(serve, message)
+        for _ in range(REQUESTS_LIMIT):
+            message = self._await("running", *served)
+            if message["type"] not in served:
+                return
+            self._serve(served[message["type"]], message)
+        self.kill()
+        raise KeepError(f"the Keep asked for more than {REQUESTS_LIMIT} things before it ran")
 
     def _serve(self, serve: Callable[[Message], Message], message: Message) -> None:
         """Answer the Keep. Where that fails it is told why and ends by itself; then the failure is raised."""
         try:
             answer = serve(message)
         except EnarxDeployError as error:
-            self._send(encode({"type": "refused", "message": str(error)}))
-            self._ended.wait(ANSWER_LIMIT)
-            self.kill()
+            self._refuse(error)
             raise
+        except (BadMessage, TypeError, ValueError, RuntimeError) as error:  # what the Keep sends is a stranger's
+            refusal = KeepError(f"the Keep asked for what it cannot have: {error}")
+            self._refuse(refusal)
+            raise refusal from error
         self._send(encode(answer))
 
+    def _refuse(self, why: EnarxDeployError) -> None:
+        self._send(encode({"type": "refused", "message": str(why)}))
+        self._ended.wait(ANSWER_LIMIT)
+        self.kill()
+
     def _release_secrets(self, needed: Message) -> Message:
-        released = self._release(self, [str(name) for name in needed["secrets"]])
+        released = self._release(self, [str(name) for name in field_of(needed, "secrets", list)])
         sealed = {name: base64.b64encode(one).decode() for name, one in released.sealed.items()}
         return {"type": "release", "sealed": sealed, "signature": base64.b64encode(released.signature).decode()}
 
@@ -295,6 +309,8 @@ class Session:
 
     def _open_what_it_lists(self, message: Message) -> Message:
         """Open what the manifest of a package that was not seen lists, as the Keep says; checked as a manifest is."""
+        import tomli_w
+
         try:
             table: Message = {name: message[name] for name in ("files", "network", "resources") if name in message}
             self._manifest = manifest = parse(tomli_w.dumps(table).encode(), "the package's Enarx.toml").manifest
