@@ -8,7 +8,14 @@ from pathlib import Path
 
 import atheris
 
-INSTRUMENTED = ["enarx_attestation", "enarx_deploy", "enarx_drawbridge", "enarx_keep", "enarx_steward"]
+INSTRUMENTED = [
+    "enarx_attestation",
+    "enarx_deploy",
+    "enarx_drawbridge",
+    "enarx_keep",
+    "enarx_registries",
+    "enarx_steward",
+]
 
 with atheris.instrument_imports(include=INSTRUMENTED):
     from fuzz.targets import TARGETS, seeds

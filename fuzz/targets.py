@@ -46,7 +46,7 @@ from enarx_collateral.directory import offers
 from enarx_collateral.item import KINDS, Entry
 from enarx_collateral.transport import retry_after
 from enarx_deploy import reference
-from enarx_deploy.errors import ModuleError, UsageError
+from enarx_deploy.errors import ModuleError, PackageError, UsageError
 from enarx_deploy.lint import needs
 from enarx_deploy.wasm_report import report
 from enarx_drawbridge import content_digest
@@ -59,6 +59,7 @@ from enarx_keep.attester import certificate_table, tdx_guest
 from enarx_keep.channel import Reader
 from enarx_keep.errors import BadManifest, BadMessage, NoEvidence, RegistryFault
 from enarx_keep.http_client import read_head
+from enarx_registries import oci_tar
 from enarx_steward import csr, release, renewal
 from enarx_steward import policy as steward_policy
 from enarx_steward.app import RenewalBody
@@ -116,6 +117,13 @@ def admitted(data: bytes) -> None:
             admit(kind, data, VENDOR_ANCHORS, chain=data)
         except RefusedCollateral:
             continue
+
+
+def oci_archive(data: bytes) -> None:
+    """An archive of an OCI registry, in two chunks."""
+    for _, content in oci_tar.read([data[:700], data[700:]], "it"):
+        for _ in content:
+            pass
 
 
 def drawbridge_tags(data: bytes) -> None:
@@ -230,6 +238,7 @@ TARGETS: dict[str, Target] = {
     "drawbridge-directory": Target(drawbridge.read_directory, (Malformed,)),
     "drawbridge-tag": Target(drawbridge_tags, ()),
     "drawbridge-path": Target(lambda data: tree_path(data.decode("latin-1").split("/")), (Malformed,), (), 2048),
+    "oci-archive": Target(oci_archive, (PackageError,), (), 8192),
     "package-reference": Target(lambda data: reference.parse(data.decode(errors="replace")), (UsageError,), (), 2048),
     "wasm-module": Target(lambda data: (report(data), needs(data)), (ModuleError,)),
 }
