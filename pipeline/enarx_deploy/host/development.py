@@ -2,8 +2,8 @@
 
 This process holds the listening sockets, and every Keep's host half gets them from here. So nobody else can take a
 port, a free one that was chosen stays the same, and who connects while one Keep takes the place of another waits in the
-socket's queue instead of being refused. The new Keep is started before the old one is ended: one that does not start
-leaves the old one serving.
+socket's queue instead of being refused. The new Keep is started before the old one is ended, and accepts nothing until
+it serves: one that does not start leaves the old one serving, and nobody waiting.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ class Listeners:
         place = (entry.addr, entry.port)
         if place not in self._held:
             self._held[place] = sockets.listen(entry)
+            # All handles share this, and `dup` would set it back: a host half at work must never wait in accept.
+            self._held[place].setblocking(False)
         return self._held[place].dup()
 
     def keep_only(self, entries: list[Listen]) -> None:
@@ -108,6 +110,7 @@ class Development:
             session.start()
             if session.needs_certificate:
                 running.certify(project, self._plugins)
+            session.accept()
         except BaseException:
             session.kill()
             raise

@@ -157,7 +157,7 @@ class Session:
         *,
         grants: Grants | None = None,
         delivery_limit: float = DELIVERY_LIMIT,
-        listen: Callable[[Listen], socket.socket] = sockets.listen,
+        listen: Callable[[Listen], socket.socket] | None = None,
         release: Release | None = None,
         source: PackageSource | None = None,
     ) -> None:
@@ -167,7 +167,9 @@ class Session:
         self._stdio = stdio
         self._grants = grants or Grants()
         self._delivery_limit = delivery_limit
-        self._listen_on = listen
+        self._listen_on = listen or sockets.listen
+        self._accepts_at_once = listen is None
+        self._listeners: list[tuple[int, socket.socket]] = []
         self._release = release or _release_nothing
         self._source = source
         self._dials = 0
@@ -342,6 +344,14 @@ class Session:
         except (KeyError, TypeError, ValueError) as error:
             raise KeepError("the Keep sent a claim for secrets that cannot be read") from error
 
+    def accept(self) -> None:
+        """Begin to accept connections. A session that opened its listening sockets itself has done so; where they were
+        given to it, whoever holds them says when: until then others accept on them."""
+        while self._listeners:
+            index, listener = self._listeners.pop()
+            with listener:
+                self._host.attach_listener(index, listener.fileno())
+
     def wait(self) -> Outcome:
         """How the Keep ended; waits for it, and looks now and then whether connections have to wait."""
         while not self._ended.wait(_LOOK_EVERY):
@@ -361,6 +371,8 @@ class Session:
     def kill(self) -> None:
         """End the Keep at once."""
         self._stopping = True
+        while self._listeners:
+            self._listeners.pop()[1].close()
         if self._process is not None:
             self._process.kill()
             self._ended.wait(2 * KILLED_DELIVERY_LIMIT)  # more only if its last words were being delivered already
@@ -398,9 +410,11 @@ class Session:
                 with sockets.connect(entry) as connection:
                     self._host.attach_socket(index, connection.fileno())
             case Listen():
-                with self._listen_on(entry) as listener:
-                    self._host.attach_listener(index, listener.fileno())
-                    address, port = listener.getsockname()[:2]
+                listener = self._listen_on(entry)
+                self._listeners.append((index, listener))
+                address, port = listener.getsockname()[:2]
+                if self._accepts_at_once:
+                    self.accept()
                 self.endpoints.append(Endpoint(name=entry.name, host=_reachable(address), port=port, prot=entry.prot))
 
     def _send_boot(self) -> None:
