@@ -1,1 +1,1 @@
-"""Drawbridge, Enarx's registry of packages: the form of what it stores."""
+"""Drawbridge, Enarx's registry of packages: the form of what it stores, a server, and a client."""

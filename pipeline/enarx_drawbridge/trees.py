@@ -69,16 +69,17 @@ def missing(blobs: Blobs, held: Held, root: Entry) -> str:
 
 def named(blobs: Blobs, held: Collection[str], roots: Iterable[Entry]) -> set[str]:
     """The contents that trees name, of those that are held."""
-    found: set[str] = set()
+    # Apart for each type: what one tree has as a file, another may have as a directory.
+    found: set[tuple[str, str]] = set()
     due = list(roots)
     while due:
         entry = due.pop()
-        if entry.hex in held and entry.hex not in found:
-            found.add(entry.hex)
+        if entry.hex in held and (entry.hex, entry.type) not in found:
+            found.add((entry.hex, entry.type))
             if entry.type == DIRECTORY_TYPE:
                 with contextlib.suppress(Malformed):  # a file that a listing calls a directory
                     due += _directory(blobs, entry).values()
-    return found
+    return {digest for digest, _ in found}
 
 
 def _directory(blobs: Blobs, entry: Entry) -> dict[str, Entry]:

@@ -139,6 +139,25 @@ def test_what_was_put_for_a_tag_that_never_came_is_forgotten_and_what_tags_name_
     store.close()
 
 
+def test_a_directory_that_is_somewhere_else_a_file_keeps_what_it_lists(tmp_path):
+    tmp_path.chmod(0o700)
+    store = Store(tmp_path, Quota())
+    store.put_user(User("a", "s", b""))
+    store.put_repository("a", "b", b"", public=True)
+    listing = make_package({"main.wasm": WASM, "assets/a": b"a"}).nodes["assets"][0]
+    package = make_package({"main.wasm": WASM, "assets/a": b"a", "listing": listing})
+    for path, (body, type_) in package.nodes.items():
+        put(store, "1.0.0", tuple(path.split("/")) if path else (), body, type_)
+    store.put_tag(store.repository("a", "b"), "1.0.0", ENTRY_TYPE, package.tag, package.root)
+    before = blobs(tmp_path)
+    store.forget_abandoned()
+    assert blobs(tmp_path) == before
+    assert store.node(store.repository("a", "b"), "1.0.0", ("assets", "a")) == entry_of(
+        b"a", "application/octet-stream"
+    )
+    store.close()
+
+
 @pytest.fixture
 def small_disk(tmp_path):
     """A file system of one MiB."""
