@@ -192,6 +192,15 @@ def zig_cache() -> Path:
 
 
 @pytest.fixture(scope="session")
+def kept() -> Path:
+    """A directory for what tools keep from one session to the next, such as Go's compiled standard library."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    place = cache / "enarx-deploy" / "tests"
+    place.mkdir(parents=True, exist_ok=True)
+    return place
+
+
+@pytest.fixture(scope="session")
 def program(
     request: pytest.FixtureRequest, zig_cache: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str], Path]:

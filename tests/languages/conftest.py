@@ -28,15 +28,6 @@ class Program(Protocol):
     def __call__(self, *words: str, env: Mapping[str, str]) -> subprocess.CompletedProcess[str]: ...
 
 
-@pytest.fixture(scope="session")
-def kept() -> Path:
-    """A directory for what tools keep from one session to the next, such as Go's compiled standard library."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    place = cache / "enarx-deploy" / "tests"
-    place.mkdir(parents=True, exist_ok=True)
-    return place
-
-
 @pytest.fixture
 def project(tmp_path: Path) -> Make:
     """Makes a project of files; `build` is the content of its [build] table."""

@@ -13,6 +13,8 @@ import pytest
 
 from enarx_deploy.template import templates
 
+ROOT = Path(__file__).parents[2]
+
 
 @pytest.mark.timeout(900)  # seconds: the first build of many crates, with others at work on the same machine
 @pytest.mark.parametrize("name", templates())
@@ -25,3 +27,10 @@ def test_its_own_tests_pass(
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert re.search(r"^Ran [1-9]\d* tests? in", ended.stderr, re.MULTILINE), ended.stderr
     works_with(f"template `{name}`: its own tests pass", project)
+
+
+@pytest.mark.parametrize("name", [name for name in templates() if (ROOT / "templates" / name / "main.c").exists()])
+def test_what_is_in_c_compiles_without_a_warning(cli: Any, make_project: Callable[[str], Path], name: str) -> None:
+    strict = ("--set", 'build.args=["-Wall", "-Wextra", "-Wpedantic", "-Werror"]')
+    ended = cli("compile", *strict, cwd=make_project(name))
+    assert ended.returncode == 0, ended.stderr
