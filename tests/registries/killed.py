@@ -39,7 +39,8 @@ def walk(function: Callable[..., object], *arguments: object, below: Path | None
     sent. In the arguments `POINT` stands for the number of the point.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([__name__, "enarx_registries.oci", "enarx_registries.directory"])
+    # What a child would import otherwise, each time anew.
+    context.set_forkserver_preload([__name__, function.__module__, "enarx_registries.oci_repository"])
     for at in range(1, _MOST):
         here = [one.replace(POINT, str(at)) if isinstance(one, str) else one for one in arguments]
         child = context.Process(target=_run, args=(at, below, function, here))
