@@ -7,6 +7,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from tests.conftest import Program
 from tests.registries.conftest import PASSWORD, USER, Server, log_in, make_package
 
 from enarx_deploy.errors import NotPublished, PackageError, RegistryError, UsageError
@@ -20,6 +21,8 @@ from enarx_registries.oci_repository import Repository
 REGISTRY = Oci()
 SBOM = Attachment("sbom", "application/vnd.cyclonedx+json", b'{"bomFormat":"CycloneDX"}')
 SIGNATURE = Attachment("signature", "application/vnd.dsse.envelope.v1+json", b'{"payload":""}')
+EXIT_7 = """(module (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))
+  (memory (export "memory") 1) (func (export "_start") (call $exit (i32.const 7))))"""
 LONG = "assets/" + "/".join(["a-directory-with-a-long-name"] * 12) + "/file"
 
 
@@ -366,3 +369,21 @@ def test_a_list_of_digests_is_not_believed(
             REGISTRY.fetch(forged, tmp_path / "into")
     else:  # then every digest is taken of the files themselves
         assert REGISTRY.fetch(forged, tmp_path / "into").files == package.files
+
+
+def test_a_project_is_published_and_run_by_a_slug(plain_registry: Server, enarx_deploy: Program) -> None:
+    """With `ENARX_REGISTRY`, the reference is the one that Enarx's users know."""
+    (enarx_deploy.directory / "main.wat").write_text(EXIT_7)
+    (enarx_deploy.directory / "Enarx.toml").write_text("")
+    registry = {"ENARX_REGISTRY": f"oci://{plain_registry.host}"}
+    published = enarx_deploy("publish", "team/seven:1.0.0", env=registry)
+    assert published.returncode == 0, published.stderr
+    assert published.stdout.startswith(f"oci://{plain_registry.host}/team/seven:1.0.0@sha256:")
+    assert enarx_deploy("run", "team/seven:1.0.0", env=registry).returncode == 7
+    assert "manifest     sha256:" in enarx_deploy("info", "team/seven:1.0.0", env=registry).stdout
+    yanked = enarx_deploy("yank", "team/seven:1.0.0", "--reason", "too many", env=registry)
+    assert yanked.returncode == 0, yanked.stderr
+    refused = enarx_deploy("run", "team/seven:1.0.0", env=registry)
+    assert refused.returncode == 1
+    assert "was yanked: too many" in refused.stderr
+    assert enarx_deploy("run", published.stdout.strip()).returncode == 7
