@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 from enarx_deploy import paths, tools
@@ -31,11 +30,11 @@ def environment(progress: Progress, *, first_build: str = "") -> dict[str, str]:
 
 
 def _package(words: tuple[str, ...]) -> Tool | None:
-    installed = tools.in_distribution("ziglang")
+    """The program itself, and not `python -m ziglang`, which starts an interpreter for each file that is compiled."""
+    installed = tools.in_distribution("ziglang", "ziglang/zig")
     if installed is None:
         return None
-    # -P: a file of the project must not be imported in the place of a module
-    return Tool(command=(sys.executable, "-P", "-m", "ziglang", *words), version=f"zig {installed.version} (PyPI)")
+    return Tool(command=(str(installed.path), *words), version=f"zig {installed.version} (PyPI)")
 
 
 def _installed(words: tuple[str, ...]) -> Tool | None:
