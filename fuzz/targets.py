@@ -45,9 +45,10 @@ from enarx_collateral.archive import read_archive
 from enarx_collateral.directory import offers
 from enarx_collateral.item import KINDS, Entry
 from enarx_collateral.transport import retry_after
-from enarx_deploy import reference
+from enarx_deploy import reference, wasm_sections
 from enarx_deploy.errors import ModuleError, PackageError, UsageError
 from enarx_deploy.lint import needs
+from enarx_deploy.wasm_binary import DamagedModuleError
 from enarx_deploy.wasm_report import report
 from enarx_drawbridge import content_digest
 from enarx_drawbridge import reading as drawbridge
@@ -241,6 +242,7 @@ TARGETS: dict[str, Target] = {
     "oci-archive": Target(oci_archive, (PackageError,), (), 8192),
     "package-reference": Target(lambda data: reference.parse(data.decode(errors="replace")), (UsageError,), (), 2048),
     "wasm-module": Target(lambda data: (report(data), needs(data)), (ModuleError,)),
+    "wasm-sections": Target(wasm_sections.strip, (DamagedModuleError,)),
 }
 
 

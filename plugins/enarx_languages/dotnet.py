@@ -22,7 +22,8 @@ _READ = (*_PROJECTS, ".cs", ".fs", ".props", ".targets", ".json", ".resx")
 _PROFILES = {"release": "Release", "debug": "Debug"}
 _WORKLOAD = "wasi-experimental"
 _INSTALL = (
-    f"install the .NET SDK 8 from https://dotnet.microsoft.com/download, then: dotnet workload install {_WORKLOAD}"
+    f"install the .NET SDK 8 from https://dotnet.microsoft.com/download, then: dotnet workload install {_WORKLOAD}; "
+    "it also wants a wasi-sdk in WASI_SDK_PATH"
 )
 _ERROR = re.compile(
     r"^\s*(?P<file>[^\n(:]+)\((?P<line>\d+),(?P<column>\d+)\): error (?P<words>\w+: [^\n\[]+)", re.MULTILINE
