@@ -37,7 +37,7 @@ ATTEMPTS: Final = 5
 _FIRST_PAUSE: Final = 0.25  # seconds; doubled each time
 _LONGEST_PAUSE: Final = 20.0
 _REDIRECTS: Final = 5
-_TIMEOUT: Final = httpx.Timeout(60.0, connect=10.0)
+_TIMEOUT: Final = httpx.Timeout(120.0, connect=10.0)  # a registry may look through a whole blob before it answers
 _AGAIN: Final = (429, 500, 502, 503, 504)
 _REDIRECTED: Final = (301, 302, 303, 307, 308)
 _HOSTS: Final = {"docker.io": "registry-1.docker.io"}  # whose registry has another name than its references
@@ -138,7 +138,7 @@ class Connection:
                 answer = Answer(response.status_code, response.headers, _whole(response), str(response.url))
                 if answer.status in accept:
                     return answer
-                _again(answer.status, answer.headers)
+                _again(self._named.host, answer.status, answer.headers)
                 raise self._complaint(method, answer)
         raise AssertionError("the last attempt returns or raises")
 
@@ -160,7 +160,7 @@ class Connection:
             if status == httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE and offset:
                 return  # the connection broke at the very end
             if status not in (httpx.codes.OK, httpx.codes.PARTIAL_CONTENT):
-                _again(status, response.headers)
+                _again(self._named.host, status, response.headers)
                 raise self._complaint("GET", Answer(status, response.headers, _whole(response), str(response.url)))
             skip = offset if status == httpx.codes.OK else 0
             for chunk in response.iter_raw():
@@ -246,7 +246,7 @@ class Connection:
                 request = self._client.stream("GET", address, headers=headers)
             response = stack.enter_context(request)
             body = _whole(response)
-        _again(response.status_code, response.headers)
+        _again(self._named.host, response.status_code, response.headers)
         if response.status_code != httpx.codes.OK:
             raise self._refused(response.status_code, login)
         try:
@@ -328,12 +328,12 @@ def attempts(count: int = ATTEMPTS) -> Iterator[_Attempt]:
         yield _Attempt(number, number == count - 1)
 
 
-def _again(status: int, headers: httpx.Headers) -> None:
+def _again(host: str, status: int, headers: httpx.Headers) -> None:
     """Raise what is tried again, where a status is of that kind."""
     if status in _AGAIN:
         after = headers.get("retry-after", "")
         seconds = float(after) if after.isascii() and after.isdigit() else 0.0
-        raise Interrupted(f"the registry answers with status {status}", hint="try again later", after=seconds)
+        raise Interrupted(f"{host} answers with status {status}", hint="try again later", after=seconds)
 
 
 def _whole(response: httpx.Response) -> bytes:
