@@ -23,7 +23,8 @@ struct http_client {
     int streams;      /* its answer is a stream of events */
     int head_only;    /* it asked with HEAD */
     int answered;     /* the request at hand has its answer */
-    int closes;       /* to be dropped when all is sent */
+    int closes;       /* no more is answered when all is sent */
+    int drains;       /* all is sent, and what it still sends is thrown away */
     time_t since;     /* when its request began, or when it last took something of the answer */
     char *out;        /* what is to be sent: out[out_start..out_end) */
     size_t out_start, out_end, out_room;
@@ -293,13 +294,16 @@ static int has_answer(const struct http_client *client) {
 
 /* Returns 0 when the client is gone. */
 static int receive(struct http_client *client) {
+    int counts = !client->streams && !client->drains; /* otherwise it has nothing more to say */
+    if (!counts)
+        client->in_length = 0;
     size_t room = sizeof client->in - 1 - client->in_length;
     ssize_t got = read(client->fd, client->in + client->in_length, room);
     if (got <= 0)
         return got < 0 && errno == EAGAIN;
-    if (client->in_length == 0)
+    if (client->in_length == 0 && !client->drains)
         client->since = now;
-    if (!client->streams) /* a stream's client has nothing more to say */
+    if (counts)
         client->in_length += got;
     client->in[client->in_length] = 0;
     return 1;
@@ -317,6 +321,15 @@ static int transmit(struct http_client *client) {
     return 1;
 }
 
+/* End our half. A client that is still sending would lose the answer if the connection were closed at once. */
+static void end_answers(struct http_client *client) {
+    if (client->drains)
+        return;
+    shutdown(client->fd, SHUT_WR);
+    client->drains = 1;
+    client->since = now;
+}
+
 /* Do what can be done for a client now. Returns 0 when it is to be dropped. */
 static int attend(struct http_client *client, void (*handle)(const struct http_request *, struct http_client *)) {
     if (!(has_answer(client) ? transmit(client) : receive(client)))
@@ -324,11 +337,14 @@ static int attend(struct http_client *client, void (*handle)(const struct http_r
     while (!has_answer(client) && !client->closes && !client->streams && answer_next(client, handle))
         if (!transmit(client))
             return 0;
-    return has_answer(client) || !client->closes;
+    if (client->closes && !has_answer(client))
+        end_answers(client);
+    return 1;
 }
 
 static int is_late(const struct http_client *client) {
-    return now - client->since > PATIENCE && (!client->streams || has_answer(client));
+    int idles = client->streams && !client->drains && !has_answer(client); /* as a stream may */
+    return !idles && now - client->since > PATIENCE;
 }
 
 void http_serve(const char *name, void (*handle)(const struct http_request *, struct http_client *)) {

@@ -74,6 +74,13 @@ def test_what_is_no_request_is_refused(store: Callable[[], ssl.SSLSocket], defec
         assert answer_to(client, request).startswith(b"HTTP/1.1 %d " % status)
 
 
+def test_a_refusal_reaches_a_client_that_is_still_sending(store: Callable[[], ssl.SSLSocket]) -> None:
+    for _ in range(5):
+        with store() as client:
+            client.sendall(b"PUT /keys/a HTTP/1.1\r\nContent-Length: 4194304\r\n\r\n")
+            assert answer_to(client, b"x" * 4_194_304).startswith(b"HTTP/1.1 413 ")
+
+
 def test_requests_that_come_together_are_answered_in_turn(store: Callable[[], ssl.SSLSocket]) -> None:
     first, second = (
         put("turn", b"GET / HTTP/1.1\r\n\r\n", more=""),
