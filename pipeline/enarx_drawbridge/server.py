@@ -156,25 +156,30 @@ class Server(uvicorn.Server):
         signal.signal(signal.SIGHUP, self._look)
 
     async def on_tick(self, counter: int) -> bool:
-        """Called ten times a second. What there is to do is done on a thread, while requests are answered."""
+        """Called ten times a second. What takes long is done on a thread, while requests are answered."""
         if (self._due or counter % UPKEEP_TICKS == UPKEEP_TICKS - 1) and (self._task is None or self._task.done()):
             self._due = False
-            self._task = asyncio.create_task(asyncio.to_thread(self._keep_up))
+            # Not on the thread: a handshake that begins between certificate and key would fail.
+            _attempt(self._refresh)
+            self._task = asyncio.create_task(asyncio.to_thread(_attempt, self._store.forget_abandoned))
         return await super().on_tick(counter)
 
-    def _keep_up(self) -> None:
-        try:
-            if self._tls is not None and self._tls.refresh(_now()):
-                _log.info("another certificate is in use")
-            self._store.forget_abandoned()
-        except (ServiceFault, OSError) as fault:
-            _log.error("upkeep failed, and is tried again: %s", fault)
+    def _refresh(self) -> None:
+        if self._tls is not None and self._tls.refresh(_now()):
+            _log.info("another certificate is in use")
 
     def _leave(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002 — shape of a signal handler
         self.should_exit = True
 
     def _look(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002 — shape of a signal handler
         self._due = True
+
+
+def _attempt(work: Callable[[], None]) -> None:
+    try:
+        work()
+    except (ServiceFault, OSError) as fault:
+        _log.error("upkeep failed, and is tried again: %s", fault)
 
 
 def _now() -> datetime:
