@@ -43,12 +43,14 @@ ROOMS = {
     "enarx_targets": ("enarx_deploy",),
     "enarx_registries": ("enarx_deploy", "enarx_drawbridge"),
     "enarx_issuers": ("enarx_deploy", "enarx_attestation", "enarx_steward"),
+    "enarx_sigstore": ("enarx_deploy", "enarx_signing"),
 }
 
 # What every plugin may import of the core, and what some may beside that.
 FOR_PLUGINS = {"hookspecs", "protocols", "models", "errors", "paths", "project", "machine", "manifest", "tools"}
 FOR_SOME = {
     "enarx_targets": {"host", "package_tree", "package_attachments"},  # the local target starts the core's host process
+    "enarx_sigstore": {"package_tree", "package_attachments"},  # it signs packages that are there
     "enarx_registries": {
         "package_tree",
         "package_attachments",
@@ -161,7 +163,14 @@ def storey(module: str) -> int:
 
 def test_every_room_is_known():
     assert {room(module) for module in modules()} == set(ROOMS)
-    assert set(PLUGINS) == {"enarx_backends", "enarx_issuers", "enarx_languages", "enarx_registries", "enarx_targets"}
+    assert set(PLUGINS) == {
+        "enarx_backends",
+        "enarx_issuers",
+        "enarx_languages",
+        "enarx_registries",
+        "enarx_sigstore",
+        "enarx_targets",
+    }
 
 
 @pytest.mark.parametrize("name", ROOMS)

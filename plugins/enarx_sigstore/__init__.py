@@ -1,0 +1,1 @@
+"""Signatures by an identity in the place of a key."""
