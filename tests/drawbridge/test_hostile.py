@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import socket
 import threading
 import time
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 import uvicorn
 
 from enarx_drawbridge import policy as policies
 from enarx_drawbridge.app import make_app
+from enarx_drawbridge.client.connection import Place, connected
+from enarx_drawbridge.client.errors import Unreachable
+from enarx_drawbridge.client.logins import Logins
 from enarx_drawbridge.database import User
 from enarx_drawbridge.directory_form import DIRECTORY_TYPE, Entry, directory_json, entry_of
 from enarx_drawbridge.reading import ENTRY_TYPE
@@ -351,3 +356,25 @@ def test_a_body_that_does_not_come_is_a_timeout(brief, provider):
         lines = f"Authorization: Bearer {provider.token(aud='a')}\r\nContent-Type: application/json\r\n"
         raw.sendall(f"PUT /api/v0.1.0/a HTTP/1.1\r\nHost: a\r\n{lines}Content-Length: 100\r\n\r\n{{".encode())
         assert raw.recv(4096).startswith(b"HTTP/1.1 408 ")
+
+
+def test_the_words_of_a_registry_that_never_ends_are_cut_off():
+    sent = 0
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def talk() -> None:
+        nonlocal sent
+        connection, _ = listener.accept()
+        with connection, contextlib.suppress(OSError):
+            connection.recv(65_536)
+            connection.sendall(b"HTTP/1.1 404 Not Found\r\nConnection: close\r\n\r\n")
+            while sent < 64 << 20:
+                sent += connection.send(bytes(1 << 16))
+
+    talking = threading.Thread(target=talk)
+    talking.start()
+    place = Place(f"127.0.0.1:{listener.getsockname()[1]}", in_clear=True)
+    with listener, connected(place, Logins(Path())) as connection, pytest.raises(Unreachable, match="more than"):
+        list(connection.chunks(f"{TREE}/main.wasm", GOOD))
+    talking.join(30)
+    assert sent < 32 << 20

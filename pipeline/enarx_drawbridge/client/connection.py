@@ -194,7 +194,7 @@ class Connection:
         try:
             with self._client.stream("GET", self._url(path), headers=self._known()) as answer:
                 if answer.status_code != 200:
-                    body = b"".join(answer.iter_raw())[: http.MAX_ANSWER]
+                    body = http.read(answer, http.MAX_ANSWER)
                     raise self._fault(path, http.Answer(answer.status_code, answer.headers, body))
                 yield from answer.iter_raw(CHUNK)
         except httpx.HTTPError as error:

@@ -90,7 +90,7 @@ def ask(
             body = content() if content is not None else None
             with client.stream(method, url, headers=headers, content=body, data=form) as answer:
                 if answer.status_code not in _PASSING or not left:
-                    return Answer(answer.status_code, answer.headers, _read(answer, most))
+                    return Answer(answer.status_code, answer.headers, read(answer, most))
         except httpx.TransportError as error:
             if not left or _is_final(error):
                 raise Unreachable(
@@ -120,7 +120,8 @@ def _hint(error: httpx.TransportError) -> str:
     return "is the name right, and is it running?"
 
 
-def _read(answer: httpx.Response, most: int) -> bytes:
+def read(answer: httpx.Response, most: int) -> bytes:
+    """The body of an answer, of at most this many bytes. Raises `Unreachable`."""
     data = bytearray()
     for chunk in answer.iter_raw():
         data += chunk
