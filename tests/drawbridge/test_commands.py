@@ -121,13 +121,19 @@ def test_a_credential_helper_keeps_the_token_and_no_file_does(host, user):
     assert done(user, "user", "register", f"{host}/testuser")["new"] is True
 
 
-def test_a_client_logs_in_with_its_secret_from_the_environment(host, user):
-    words = ("user", "login", host, "--oidc-flow", "client")
+def test_a_client_logs_in_with_its_secret_from_the_environment(host, user, provider):
+    words = ("user", "login", host, "--oidc-flow", "client", "--oidc-issuer", provider.issuer)
     assert "ENARX_OIDC_CLIENT_SECRET" in user(*words).stderr
     ended = user(*words, env={"ENARX_OIDC_CLIENT_SECRET": "not-so-secret"})
     assert ended.returncode == 0, ended.stderr
     assert done(user, "user", "register", f"{host}/testuser")["new"] is True
     assert user(*words, env={"ENARX_OIDC_CLIENT_SECRET": "wrong"}).returncode == 1
+
+
+def test_a_registry_does_not_say_to_whom_a_clients_secret_goes(host, user):
+    ended = user("user", "login", host, "--oidc-flow", "client", env={"ENARX_OIDC_CLIENT_SECRET": "not-so-secret"})
+    assert ended.returncode == 2
+    assert "needs --oidc-issuer" in ended.stderr
 
 
 def test_a_token_from_the_environment_goes_before_any_login(host, user, provider):

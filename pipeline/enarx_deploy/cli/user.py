@@ -148,6 +148,11 @@ def _login(
 
     from enarx_drawbridge.client import oidc
 
+    if flow == "client" and not issuer:
+        raise UsageError(
+            "--oidc-flow client needs --oidc-issuer: a secret goes to whom you name, not to whom a registry names",
+            hint="--oidc-issuer URL, or ENARX_OIDC_DOMAIN",
+        )
     if not (issuer and client_id and audience):
         said = connection.metadata()
         issuer = issuer or next(iter(said.authorization_servers), "")
