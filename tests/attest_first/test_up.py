@@ -122,4 +122,11 @@ def test_what_cannot_be_fetched_by_a_keep_is_said_before_anything_starts(cli, st
     refused = cli("up", "--attest-first", good, "--set", "env.A=b")
     assert refused.returncode == 2
     assert "only steward, attest, deploy can be set" in refused.stderr
+    assert cli("key", "generate", "a.key", "--no-passphrase").returncode == 0
+    assert cli("key", "trust", "a.key.pub", "--name", "somebody").returncode == 0
+    for words in (("up",), ("run",)):
+        refused = cli(*words, "--attest-first", good)
+        assert (refused.returncode, "cannot see whether one of them signed" in refused.stderr) == (2, True)
+    allowed = cli("up", "--attest-first", good, "--allow-unsigned", "--set", "env.A=b")
+    assert "only steward, attest, deploy can be set" in allowed.stderr
     assert json.loads(cli("keeps", "--json").stdout) == []

@@ -85,7 +85,7 @@ def least_privilege(project: Project, module: Path, sources: Iterable[Path] = ()
 
 def unseen(context: Context, text: str, roots: Path | None) -> tuple[Project, Package, PackageSource]:
     """A package that the Keep fetches itself, the project that stands for it, and from where. Raises UsageError."""
-    from enarx_deploy import attest_first
+    from enarx_deploy import attest_first, trusted_signers
 
     if not text:
         raise UsageError("--attest-first needs a reference", hint="HOST/USER/REPOSITORY:TAG@sha256:HEX")
@@ -93,6 +93,11 @@ def unseen(context: Context, text: str, roots: Path | None) -> tuple[Project, Pa
         raise UsageError(
             "--trust asks for a signature, and with --attest-first this machine sees no package",
             hint="check it beforehand with `enarx-deploy fetch`; the digest names it from then on",
+        )
+    if context.signers is None and len(trusted_signers.load()):
+        raise UsageError(
+            "you trust keys, and with --attest-first this machine cannot see whether one of them signed the package",
+            hint="check it beforehand with `enarx-deploy fetch`, then add --allow-unsigned: the digest names it",
         )
     reference = context.reference(text)
 
