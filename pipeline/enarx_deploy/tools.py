@@ -85,7 +85,7 @@ def in_distribution(name: str, file: str = "") -> InDistribution | None:
 
 def pypi_package(name: str, *requirements: str) -> MissingTool:
     """A tool that is not here, and that pip installs."""
-    words = (sys.executable, "-m", "pip", "install", *requirements)
+    words = (sys.executable, "-P", "-m", "pip", "install", *requirements)
     return MissingTool(name=name, install=f"pip install {shlex.join(requirements)}", registry="PyPI", command=words)
 
 

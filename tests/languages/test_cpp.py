@@ -60,5 +60,6 @@ def test_a_clang_counts_only_with_a_library_of_cpp(nothing_installed, monkeypatc
     missing = cpp.Cpp().find()
     assert isinstance(missing, MissingTool)
     assert (missing.registry, missing.install) == ("PyPI", "pip install ziglang==0.17.1")
+    assert missing.command[1] == "-P", "a pip.py in the directory is not the pip that is run"
     (nothing_installed / "libc++.a").touch()
     assert cpp.Cpp().find().version == "clang version 19.1.7"
