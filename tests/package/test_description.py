@@ -171,10 +171,21 @@ def test_a_source_date_that_is_none(place, monkeypatch, epoch):
         find_source(place)
 
 
-def test_no_program_that_a_repository_names_is_started(place, tmp_path):
-    commit(place, "config", "core.fsmonitor", f"touch {tmp_path / 'started'}; false")
-    find_source(place)
+@pytest.mark.parametrize("key", ["core.fsmonitor", "filter.x.clean", "filter.x=y.clean", "filter.x.process"])
+def test_no_program_that_a_repository_names_is_started(place, tmp_path, key):
+    (place / ".gitattributes").write_text("* filter=x=y\n" if "=" in key else "* filter=x\n")
+    (place / "read.me").write_text("as it was")
+    commit(place, "config", key, f"touch {tmp_path / 'started'}; false")
+    subprocess.run(["git", "config", f"{key.rpartition('.')[0]}.required", "true"], cwd=place, check=True)
+    (place / "read.me").write_text("as it is!")
+    assert find_source(place).dirty is True
     assert not (tmp_path / "started").exists()
+
+
+def test_what_git_cannot_say_of_changes_is_not_taken_for_none(place):
+    commit(place)
+    (place / ".git" / "index").write_bytes(b"damaged")
+    assert find_source(place).dirty is None
 
 
 def test_the_statements_are_the_same_in_another_directory_by_another_process(place, tmp_path):

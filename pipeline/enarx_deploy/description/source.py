@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from urllib.parse import urlsplit
 
 import msgspec
@@ -16,10 +18,23 @@ from enarx_deploy.errors import UsageError
 _SECONDS = 60
 _COMMIT = re.compile(r"([0-9a-f]{40}|[0-9a-f]{64}) ([0-9]{1,12})")
 _LATEST = 253402300799  # the last second of the year 9999
+_STATUS = (
+    *("status", "--porcelain", "--untracked-files=normal", "--ignore-submodules=dirty"),
+    *("--", ".", ":(exclude).enarx"),
+)
+_STARTS_NOTHING = {
+    "core.fsmonitor": "false",
+    "core.hooksPath": os.devnull,
+    "log.showSignature": "false",  # which `gpg.program` would check
+}
+_FETCHES_NOTHING = {"GIT_ALLOW_PROTOCOL": "none", "GIT_NO_LAZY_FETCH": "1", "GIT_TERMINAL_PROMPT": "0"}
+_FILTERS = r"^filter\..*\.(clean|process|required)$"
 
 
 class Source(msgspec.Struct, frozen=True):
     """A state of sources. Without a repository `revision` is empty and `dirty` unknown.
+
+    What is in no commit of a submodule is not looked at.
 
     `moment` is the date that everything made from it bears: SOURCE_DATE_EPOCH, else that of the commit, else none.
     `repository` is the URL from which it was cloned, without a name or password in it.
@@ -34,16 +49,16 @@ class Source(msgspec.Struct, frozen=True):
 def find_source(root: Path) -> Source:
     """The state of the sources in `root`. Raises UsageError if SOURCE_DATE_EPOCH is no date."""
     epoch = _source_date_epoch()
-    found = _COMMIT.fullmatch(_git(root, "log", "-1", "--format=%H %ct"))
+    found = _COMMIT.fullmatch(_git(root, "log", "-1", "--format=%H %ct") or "")
     if found is None:
         return Source(moment=epoch)
-    changed = _git(root, "status", "--porcelain", "--untracked-files=normal", "--", ".", ":(exclude).enarx")
+    changed = _git(root, *_STATUS, settings=_no_filters(root))
     commit_date = datetime.fromtimestamp(min(int(found[2]), _LATEST), UTC)
     return Source(
         revision=found[1],
-        dirty=bool(changed),
+        dirty=None if changed is None else bool(changed),
         moment=epoch or commit_date,
-        repository=_without_credentials(_git(root, "config", "--get", "remote.origin.url")),
+        repository=_without_credentials(_git(root, "config", "--get", "remote.origin.url") or ""),
     )
 
 
@@ -62,17 +77,22 @@ def _source_date_epoch() -> datetime | None:
     return datetime.fromtimestamp(int(text), UTC)
 
 
-def _git(root: Path, *words: str) -> str:
-    """What git says, or nothing where there is no git, no repository or no commit.
+def _no_filters(root: Path) -> dict[str, str]:
+    """Settings by which git reads files as they are. What went through a filter may then seem to be changed."""
+    named = _git(root, "config", "--null", "--name-only", "--get-regexp", _FILTERS) or ""
+    return {key: "false" if key.endswith(".required") else "" for key in named.split("\0") if key}
 
-    No program that the repository's settings name is started, and its index is not written.
+
+def _git(root: Path, *words: str, settings: Mapping[str, str] = MappingProxyType({})) -> str | None:
+    """What git says; None where it fails: there is no git, no repository, no commit, or not enough time.
+
+    No program that the repository's settings name is started, nothing is fetched, and its index is not written.
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    environment |= {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C", "GIT_TERMINAL_PROMPT": "0"}
-    command = ["git", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", *words]
+    environment |= {"GIT_OPTIONAL_LOCKS": "0", "LC_ALL": "C"} | _FETCHES_NOTHING | _as_environment(settings)
     try:
         ended = subprocess.run(
-            command,
+            ["git", *words],
             cwd=root,
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -81,8 +101,16 @@ def _git(root: Path, *words: str) -> str:
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return ended.stdout.decode(errors="replace").strip() if ended.returncode == 0 else ""
+        return None
+    return ended.stdout.decode(errors="replace").strip() if ended.returncode == 0 else None
+
+
+def _as_environment(settings: Mapping[str, str]) -> dict[str, str]:
+    """Settings that go before the repository's. As words (`-c`) a key could not have an equals sign."""
+    found = list((_STARTS_NOTHING | dict(settings)).items())
+    numbered = {f"GIT_CONFIG_KEY_{number}": key for number, (key, _) in enumerate(found)}
+    numbered |= {f"GIT_CONFIG_VALUE_{number}": value for number, (_, value) in enumerate(found)}
+    return {"GIT_CONFIG_COUNT": str(len(found))} | numbered
 
 
 def _without_credentials(url: str) -> str:
