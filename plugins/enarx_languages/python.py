@@ -106,6 +106,7 @@ def _stage(project: Project, files: Sequence[Path], staged: Path) -> None:
     """Copy the files to where the interpreter takes them from, each with the same time."""
     folder = _folder(project)
     for path in files:
+        _require_inside(project, path)
         base = folder if path.is_relative_to(folder) else project.root
         place = staged / path.relative_to(base)
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -113,6 +114,15 @@ def _stage(project: Project, files: Sequence[Path], staged: Path) -> None:
         os.utime(place, (0, 0))
         if path.suffix in _SUFFIXES:
             _require_syntax(place.read_bytes(), sources.relative(project, [path])[0])
+
+
+def _require_inside(project: Project, path: Path) -> None:
+    """Refuse a link to elsewhere: a package is public, and what a link leads to need not be."""
+    if not path.resolve().is_relative_to(project.root.resolve()):
+        raise BuildError(
+            f"{sources.relative(project, [path])[0]} is a link that leads out of the project",
+            hint="copy what is packaged into the project",
+        )
 
 
 def _require_syntax(text: bytes, name: str) -> None:

@@ -2,7 +2,8 @@
 
 import pytest
 
-from enarx_deploy.protocols import MissingTool
+from enarx_deploy.errors import BuildError
+from enarx_deploy.protocols import MissingTool, Tool
 from enarx_languages import python
 
 MAIN = """\
@@ -43,6 +44,15 @@ def test_a_broken_source_is_told_with_its_place(interpreter, project):
     broken = {"Enarx.toml": MANIFEST, "main.py": "x = 1\ny = = 2\n", "data/numbers.csv": ""}
     error = interpreter.refusal(project(broken))
     assert str(error) == "main.py:2:5: error: invalid syntax"
+
+
+@pytest.mark.parametrize("link", ["data/numbers.csv", "total.py"])
+def test_a_link_that_leads_out_of_the_project_is_not_packaged(project, tmp_path, link):
+    made = project({"Enarx.toml": MANIFEST, "main.py": MAIN, "data/more.csv": ""})
+    (tmp_path / "secret").write_text("x = 1")
+    (made.root / link).symlink_to(tmp_path / "secret")
+    with pytest.raises(BuildError, match=f"{link} is a link that leads out of the project"):
+        python.Python().build(made, Tool(("wizer", "python.wasm"), "1"), made.work_dir / "out.wasm", print)
 
 
 def test_a_manifest_that_names_no_program_is_told(interpreter, project):
