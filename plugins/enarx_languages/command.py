@@ -25,6 +25,8 @@ _REPRODUCIBLE = {
     "TZ": "UTC",
     "LC_ALL": "C.UTF-8",
 }
+_NOT_FOR_TOOLS = frozenset({"ENARX_INSECURE_AUTH_TOKEN", "ENARX_OIDC_CLIENT_SECRET"})
+"""Variables of this program's own that hold secrets: what a build runs is others' code."""
 _NO_NETWORK = ("unshare", "--user", "--map-current-user", "--net", "--")
 _KEPT_LINES = 100_000
 _MISSES_NETWORK = re.compile(
@@ -101,7 +103,7 @@ def _started(command: Sequence[str], name: str, cwd: Path, environment: Mapping[
         return subprocess.Popen(
             command,
             cwd=cwd,
-            env={**_REPRODUCIBLE, **os.environ, "LC_ALL": _REPRODUCIBLE["LC_ALL"], **environment},
+            env={**_REPRODUCIBLE, **_own_environment(), "LC_ALL": _REPRODUCIBLE["LC_ALL"], **environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -110,6 +112,10 @@ def _started(command: Sequence[str], name: str, cwd: Path, environment: Mapping[
         )
     except OSError as error:
         raise BuildError(f"cannot start {name}: {error.strerror}", hint="is it installed?") from error
+
+
+def _own_environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name not in _NOT_FOR_TOOLS}
 
 
 def _cut_off(command: Sequence[str]) -> Sequence[str]:

@@ -65,6 +65,17 @@ def test_the_date_of_a_build_is_fixed(shell, project, monkeypatch):
     assert shell.built(project({}, words))[0] == b"1700000000\n"
 
 
+@pytest.mark.parametrize("variable", ["ENARX_INSECURE_AUTH_TOKEN", "ENARX_OIDC_CLIENT_SECRET"])
+def test_no_secret_of_this_program_is_told_to_what_a_build_runs(shell, project, monkeypatch, variable):
+    monkeypatch.setenv(variable, "61f0c4b7a2")
+    made = project({}, 'command = ["env"]')
+    said: list[str] = []
+    with pytest.raises(BuildError):
+        shell.toolchain.build(made, shell.found(made), made.work_dir / "out.wasm", said.append)
+    assert any(line.startswith("PATH=") for line in said)
+    assert not [line for line in said if "61f0c4b7a2" in line]
+
+
 def test_it_is_run_each_time_unless_its_inputs_are_named(enarx_deploy):
     import wasmtime
 
