@@ -1,9 +1,9 @@
 """Talking HTTP to an OCI registry (OCI Distribution Specification 1.1).
 
 What answers is a stranger. Answers have a size and a time. TLS is required, save where the user asked for clear by name
-and on loopback. A login, and a token that was got for it, goes to the registry's own origin alone: a redirect, or a
-place for an upload, that lies elsewhere is followed without, and never from https to http. What failed on the way is
-tried again, each time after a longer pause.
+and on loopback. A login goes to the registry's own origin, or to the token service that it names, and a token that
+was got there to that origin alone: a redirect, or a place for an upload, that lies elsewhere is followed without, and
+never from https to http. What failed on the way is tried again, each time after a longer pause.
 """
 
 from __future__ import annotations
