@@ -9,9 +9,9 @@ import asyncio
 import logging
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from types import FrameType
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import uvicorn
@@ -44,13 +44,14 @@ class Upkeep:
         self._tls = tls
         self.running = running
 
-    def reload(self) -> None:
+    async def reload(self) -> None:
         """Put the policy in force that the file holds now, and take up the certificate for TLS.
 
-        Requests under way keep theirs, and so do connections.
+        Requests under way keep theirs, and so do connections. What takes long is done on a thread; the change of
+        certificates is not, as a handshake that begins between certificate and key would fail.
         """
         faults = [
-            _attempt(self._reload_policy, "the policy stays as it was"),
+            await asyncio.to_thread(_attempt, self._reload_policy, "the policy stays as it was"),
             _attempt(self._refresh_tls, "the certificate for TLS stays as it was"),
         ]
         self._record("; ".join(filter(None, faults)))
@@ -61,9 +62,9 @@ class Upkeep:
         self._take_up(accepted)
         _log.info("policy %s is in force", accepted.sha256)
 
-    def renew(self) -> None:
+    async def renew(self) -> None:
         """Renew what it is time for. What cannot be renewed is used until it ends."""
-        _attempt(self._renew_intermediate, "the intermediate is not renewed")
+        await asyncio.to_thread(_attempt, self._renew_intermediate, "the intermediate is not renewed")
         _attempt(self._refresh_tls, "the certificate for TLS is not renewed")
 
     def _renew_intermediate(self) -> None:
@@ -131,17 +132,17 @@ class Server(uvicorn.Server):
         signal.signal(signal.SIGHUP, self._hang_up)
 
     async def on_tick(self, counter: int) -> bool:
-        """Called ten times a second. What there is to do is done on a thread, while requests are answered."""
+        """Called ten times a second. What there is to do is done while requests are answered."""
         if self._task is None or self._task.done():
             work = self._next(counter)
-            self._task = None if work is None else asyncio.create_task(asyncio.to_thread(work))
+            self._task = None if work is None else asyncio.create_task(work)
         return await super().on_tick(counter)
 
-    def _next(self, counter: int) -> Callable[[], None] | None:
+    def _next(self, counter: int) -> Coroutine[Any, Any, None] | None:
         if self._reload_asked:
             self._reload_asked = False
-            return self._upkeep.reload
-        return self._upkeep.renew if counter % RENEWAL_TICKS == RENEWAL_TICKS - 1 else None
+            return self._upkeep.reload()
+        return self._upkeep.renew() if counter % RENEWAL_TICKS == RENEWAL_TICKS - 1 else None
 
     def _leave(self, signum: int, frame: FrameType | None) -> None:  # noqa: ARG002 — shape of a signal handler
         self.should_exit = True
