@@ -89,6 +89,24 @@ class KnownHosts:
             await self._refuse(scope["path"], 421, {})(scope, receive, send)
 
 
+class NoWebPage:
+    """Refuses requests with an Origin header.
+
+    A browser sends some of what the pages of any site ask without asking the service first whether they may, and says
+    in this header whose page it was (Fetch, section 3.2). Programs have no reason to send it.
+    """
+
+    def __init__(self, app: ASGIApp, refuse: Refuse) -> None:
+        self._app = app
+        self._refuse = refuse
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not headers_of(scope, b"origin"):
+            await self._app(scope, receive, send)
+        else:
+            await self._refuse(scope["path"], 403, {})(scope, receive, send)
+
+
 def headers_of(scope: Scope, wanted: bytes) -> list[str]:
     """The values of a header, whose name is in lower case."""
     return [value.decode("latin-1") for name, value in scope["headers"] if name == wanted]

@@ -34,6 +34,7 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
             Kind(400, "malformed", "The request cannot be read"),
             Kind(403, "refused", "The evidence was appraised and refused"),
             Kind(403, "not-public", "The policy does not make this public"),
+            Kind(403, "origin", "No web page may ask a Steward"),
             Kind(404, "not-found", "There is nothing here"),
             Kind(405, "method", "This is not how it is asked"),
             Kind(408, "timeout", "The body did not come in time"),
@@ -57,7 +58,7 @@ _OF_FAULT: Final[Mapping[type[StewardFault], str]] = {
     Unavailable: "unavailable",
 }
 _OF_STATUS: Final = {
-    kind.status: kind for kind in KINDS.values() if kind.code not in {"malformed", *_OF_FAULT.values()}
+    kind.status: kind for kind in KINDS.values() if kind.code not in {"malformed", "origin", *_OF_FAULT.values()}
 }
 """Of what is not a fault of the Steward's own tree."""
 _ENARX_STATUS: Final[Mapping[type[StewardFault], int]] = {
@@ -106,8 +107,22 @@ def error(path: str, status: int, headers: Mapping[str, str] | None = None) -> R
     if not _speaks_json(path):
         return Response(status_code=status, headers=headers)
     kind = _OF_STATUS.get(status, Kind(status, "http", f"HTTP status {status}"))
-    detail = f"{path}: {kind.title[0].lower()}{kind.title[1:]}"
-    return _problem(Problem(title=kind.title, status=status, detail=detail, code=kind.code), headers or {})
+    return _problem(Problem(title=kind.title, status=status, detail=_detail(path, kind), code=kind.code), headers or {})
+
+
+def of_a_web_page(path: str, status: int, headers: Mapping[str, str]) -> Response:
+    """What a request for `path` is told that a web page makes."""
+    if not _speaks_json(path):
+        return Response(status_code=status, headers=headers)
+    kind = KINDS["origin"]
+    checks = ("request.origin",)
+    return _problem(
+        Problem(title=kind.title, status=status, detail=_detail(path, kind), code=kind.code, checks=checks), headers
+    )
+
+
+def _detail(path: str, kind: Kind) -> str:
+    return f"{path}: {kind.title[0].lower()}{kind.title[1:]}"
 
 
 def _appraisal(why: Refused) -> Appraisal:

@@ -17,7 +17,8 @@
     GET  /v1/log          ?after=SEQ&limit=N -> {"entries": [{"seq", "time", "body", "prev", "hash"}, …], "next"}
 
 Bytes in JSON are base64, certificates and requests are DER. What goes wrong below `/v1` is answered as RFC 9457 has it,
-`application/problem+json`, with a stable `code` and, for a refusal (403), the ids of the failed checks.
+`application/problem+json`, with a stable `code` and, for a refusal (403), the ids of the failed checks. What carries an
+`Origin` header comes from a web page, and is refused (403).
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from enarx_service.gates import KnownHosts, LimitedRate, OneLength
+from enarx_service.gates import KnownHosts, LimitedRate, NoWebPage, OneLength
 
 from . import answers, checkpoint, openapi
 from .ca import Authority, policy_of
@@ -80,7 +81,8 @@ def make_app(
 ) -> Starlette:
     """The ASGI application. With `hosts`, a request whose Host header names another host is refused (421).
 
-    `transport` is told to whoever asks; `outermost` sees every request before anything else does.
+    One that a web page makes is always refused (403). `transport` is told to whoever asks; `outermost` sees every
+    request before anything else does.
     """
     routes = [
         Route("/", _enarx, methods=["GET", "POST"]),
@@ -96,7 +98,9 @@ def make_app(
     ]
     # A refusal of evidence is an entry in the log, which nobody may grow at will.
     limited = Middleware(LimitedRate, answers.error, limits=lambda: steward.policy.limits, unlimited=UNLIMITED)
-    middleware = [*outermost, Middleware(OneLength, answers.error), limited]
+    # A page of whatever site would have the browser of this machine's user open challenges and fill the log.
+    no_web_page = Middleware(NoWebPage, answers.of_a_web_page)
+    middleware = [*outermost, Middleware(OneLength, answers.error), limited, no_web_page]
     if hosts is not None:
         middleware.append(Middleware(KnownHosts, answers.error, hosts=frozenset(hosts)))
     app = Starlette(

@@ -42,7 +42,7 @@ class Operation(NamedTuple):
     """Of the query, by name: their schemas."""
 
 
-_ALWAYS: Final = ("host", "rate", "internal")
+_ALWAYS: Final = ("host", "origin", "rate", "internal")
 _POSTED: Final = ("malformed", "refused", "timeout", "too-large", "media-type", "unavailable")
 _PAGE: Final = {
     "after": {"type": "integer", "minimum": 0, "maximum": 2**63 - 1, "default": 0},
@@ -114,14 +114,14 @@ def _problems(codes: Iterable[str]) -> Json:
 def _enarx() -> Json:
     """Enarx's protocol."""
     binary: Json = {"schema": {"type": "string", "format": "binary"}}
-    statuses = (400, 401, 408, 413, 421, 429, 500, 503)
+    statuses = (400, 401, 403, 408, 413, 421, 429, 500, 503)
     errors = {
         str(status): {"description": f"{HTTPStatus(status).phrase}."} | _retry_after(status) for status in statuses
     }
     return {
         "get": {
             "summary": "Whether it lives.",
-            "responses": {"200": {"description": "It does."}, "421": errors["421"]},
+            "responses": {"200": {"description": "It does."}} | {status: errors[status] for status in ("403", "421")},
         },
         "post": {
             "summary": "A certificate, on evidence in the certificate request.",

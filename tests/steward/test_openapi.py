@@ -109,5 +109,5 @@ def test_refusals_are_as_the_document_says(public, keep, conforms):
 
 
 def test_every_problem_is_in_the_document_or_comes_before_any_path():
-    described = {code for one in openapi.OPERATIONS for code in one.problems} | {"host", "rate", "internal"}
+    described = {code for one in openapi.OPERATIONS for code in one.problems} | {"host", "origin", "rate", "internal"}
     assert described == set(answers.KINDS) - {"not-found", "method"}

@@ -339,6 +339,20 @@ def test_a_name_that_only_resolves_to_this_machine_is_refused(steward, host):
     assert answer.status_code == 421
 
 
+@pytest.mark.parametrize("origin", ["https://bank.example", "null", ""])
+def test_what_a_web_page_asks_is_refused(steward, origin):
+    headers = {"Origin": origin}
+    simple = steward.http.post(f"{steward.url}/v1/nonce", headers=headers)
+    assert (simple.status_code, simple.headers["content-type"]) == (403, "application/problem+json")
+    assert (simple.json()["code"], simple.json()["checks"]) == ("origin", ["request.origin"])
+    headers["Content-Type"] = "application/json"
+    assert steward.http.post(f"{steward.url}/v1/certificate", content=b"{}", headers=headers).status_code == 403
+    assert steward.http.get(f"{steward.url}/v1/info", headers=headers).status_code == 403
+    assert steward.http.options(f"{steward.url}/v1/certificate", headers=headers).status_code == 403
+    enarx = steward.http.post(steward.url, headers={"Origin": origin})
+    assert (enarx.status_code, enarx.content) == (403, b"")
+
+
 def test_localhost_is_a_name_of_this_machine(steward):
     answer = steward.http.get(f"{steward.url}/v1/info", headers={"Host": "LocalHost:80"})
     assert answer.status_code == 200
