@@ -16,9 +16,10 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -60,8 +61,9 @@ def live(
     whose compiled code in a package is run; where anything is measured, that is too.
     """
     guest = Guest(block_fd, doorbell_fd)
+    keep = _Keep(guest, kept, began, code)
     try:
-        outcome = _Keep(guest, kept, began, code).run(place)
+        outcome = keep.run(place)
     except LimitMet as limit:
         outcome = {"type": "exit", "kind": "limit", "message": str(limit)}
     except (KeepFault, wasmtime.WasmtimeError, RuntimeError) as fault:
@@ -69,7 +71,8 @@ def live(
     except EOFError:
         return  # the host has gone, so there is nobody to tell
     except Exception as fault:  # noqa: BLE001 - a traceback would open the sources, which the jail forbids
-        outcome = {"type": "exit", "kind": "error", "message": f"a fault of the Keep's own program: {_where(fault)}"}
+        told = _kind_and_line(fault) if keep.hides_its_manifest else f"{fault}, {_kind_and_line(fault)}"
+        outcome = {"type": "exit", "kind": "error", "message": f"a fault of the Keep's own program: {told}"}
     guest.control_write(encode(outcome))
     guest.finish(orderly=outcome["kind"] == "exit")
 
@@ -101,7 +104,8 @@ class _Keep:
         self._attester = choose(field(self._boot, "evidence", str), place, Machine())
         digest = field(self._boot, "package", str)
         files = self._obtain_package(digest)
-        own = manifest.read(_file(files, "Enarx.toml"))
+        with self._keeping_the_manifest():
+            own = manifest.read(_file(files, "Enarx.toml"))
         self._phase("package")
         packaged = b"" if self._code is None else self._code.found(files, digest, self._boot.get("signatures") or [])
         wasm, wasm_digest = _file(files, "main.wasm"), files.sha256["main.wasm"]
@@ -116,7 +120,8 @@ class _Keep:
             self._phase("secrets")
         if self._source is not None:
             self._have_opened(_file(files, "Enarx.toml"))
-        self._open(own, files)
+        with self._keeping_the_manifest():
+            self._open(own, files)
         if self._identity is not None:
             self._guest.serve_control(self._identity.answer)  # from here on, the control stream is not read any more
         if own.has_deadline:
@@ -127,6 +132,23 @@ class _Keep:
         entry = _entry(exports)
         self._tell({"type": "running", "phases": self._phases, "lacking": lacking})
         return self._call(store, entry, exports, own)
+
+    @property
+    def hides_its_manifest(self) -> bool:
+        """Whether the host has not seen the manifest, so that no fault may tell it a value of it."""
+        return self._source is not None
+
+    @contextlib.contextmanager
+    def _keeping_the_manifest(self) -> Iterator[None]:
+        """What reads or follows the manifest: its faults quote it, which a host that has not seen it is not told."""
+        try:
+            yield
+        except (EOFError, BadMessage):
+            raise  # the host's own
+        except Exception as fault:
+            if not self.hides_its_manifest:
+                raise
+            raise BadManifest(f"Enarx.toml asks for what this Keep cannot give: {_kind_and_line(fault)}") from fault
 
     def _confine(self) -> list[str]:
         """Step into the jail; answers what this machine lacks for it. What asks the kernel for more comes before."""
@@ -373,13 +395,13 @@ def _entry(exports: _Exports) -> wasmtime.Func:
     raise BadPackage("the module exports neither a function `_start` nor one with an empty name")
 
 
-def _where(fault: Exception) -> str:
-    """The fault and the line that raised it."""
+def _kind_and_line(fault: Exception) -> str:
+    """The kind of a fault and the line that raised it: nothing of what it was about."""
     trace = fault.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     line = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}" if trace else "?"
-    return f"{type(fault).__name__}: {fault} ({line})"
+    return f"{type(fault).__name__} ({line})"
 
 
 def _file(files: package.Files, path: str) -> bytes:

@@ -149,6 +149,38 @@ def test_a_port_that_the_host_does_not_open(keeper, registry) -> None:
     assert outcome.message.startswith("its host does not open what the manifest lists: cannot listen"), outcome
 
 
+DEFECTIVE = {
+    "no-such-kind": '[[files]]\nkind = "%s"\n',
+    "no-string": 'env = { TOKEN = ["%s"] }\n',
+    "no-number": '[[files]]\nkind = "listen"\nname = "a"\nprot = "tls"\nport = 0\n[tls.a]\nhandshake_timeout = "%s"\n',
+    "no-variable": '[[secrets]]\nname = "a"\nenv = "%s="\n',
+    "unknown-key": "[network]\n%s = 1\n",
+    "twice-a-key": "[%s]\n[%s]\n",
+    "no-such-root": (
+        '[[files]]\nkind = "listen"\nname = "a"\naddr = "127.0.0.1"\nprot = "tls"\nport = 0\n'
+        '[tls.a]\nclient_auth = "require"\nroots = ["%s.pem"]\n'
+    ),
+    "no-path": '[[package.assets]]\nguest = "%s/../.."\n',
+}
+
+
+@pytest.mark.parametrize("defect", DEFECTIVE)
+def test_what_is_wrong_in_a_manifest_is_told_to_its_host_without_its_values(keeper, registry, defect) -> None:
+    secret = MARKER.decode()
+    text = DEFECTIVE[defect].replace("%s", secret)
+    tag = f"3.0.{list(DEFECTIVE).index(defect)}"
+    digest = registry.publish(tag, {"main.wasm": WASM, "Enarx.toml": text.encode()})
+    roots = [base64.b64encode(ssl.PEM_cert_to_DER_cert(registry.roots.read_text())).decode()]
+    keep = keeper(digest, registry.port, roots, tag)
+    with pytest.raises(KeepError) as told:
+        keep.run()
+    outcome = keep.session.wait()
+    assert outcome.message.startswith("Enarx.toml asks for what this Keep cannot give: "), outcome
+    assert "life.py:" in outcome.message or "manifest.py:" in outcome.message, outcome
+    assert secret not in outcome.message
+    assert secret not in f"{told.value} {told.value.hint}"
+
+
 def test_a_host_that_connects_the_keep_to_another_server(
     keeper, registry, serve, context, authority, monkeypatch
 ) -> None:
