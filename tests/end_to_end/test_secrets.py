@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from pathlib import Path
 
 import pytest
@@ -63,3 +64,15 @@ def test_a_keep_without_its_secret_does_not_start_and_says_why(cli, echo_project
     (keep,) = json.loads(cli("keeps", "--json").stdout)
     assert keep["state"] == "failed"
     assert keep["reason"].startswith("the secrets token are not released: ")
+
+
+def test_dev_serves_a_project_with_a_secret_that_its_steward_releases(cli, echo_project, policy) -> None:
+    project = echo_project(extra=SECRETS)
+    policy(package(cli, project))
+    developing = cli.start("dev", "--json", "-C", str(project))
+    event = json.loads(developing.stdout.readline())
+    assert event["event"] == "serving", event
+    logged = cli("steward", "log", "show", "--json")
+    assert [entry["body"]["decision"] for entry in json.loads(logged.stdout)] == ["issued", "released"]
+    developing.send_signal(signal.SIGINT)
+    assert developing.wait(30) == 130

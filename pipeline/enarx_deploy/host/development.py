@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from enarx_deploy import choice
-from enarx_deploy.host import certification, sockets
+from enarx_deploy.host import certification, releasing, sockets
 from enarx_deploy.host.renewal import Renewal, Validity
 from enarx_deploy.host.session import DEFAULT_GRACE, Outcome, Session, Stdio
 from enarx_deploy.manifest import Listen
@@ -104,7 +104,16 @@ class Development:
     def replace(self, project: Project, package: Package, backend: Backend) -> Running:
         """Start a Keep, then end the one that served before. Raises EnarxDeployError, and that one goes on."""
         listens = [entry for entry in project.manifest.files if isinstance(entry, Listen)]
-        session = Session(package, project.manifest, backend, self._stdio, listen=self._listeners.take)
+        session = Session(
+            package,
+            project.manifest,
+            backend,
+            self._stdio,
+            listen=self._listeners.take,
+            release=lambda session, names: releasing.release(
+                session, choice.issuer(project, self._plugins), project, names
+            ),
+        )
         running = Running(session, self._tell)
         try:
             session.start()
