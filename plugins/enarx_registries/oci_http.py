@@ -24,6 +24,7 @@ import msgspec
 
 from enarx_deploy.errors import NotPublished, RegistryError
 from enarx_deploy.reference import Reference
+from enarx_drawbridge.client import pace
 from enarx_registries import oci_login
 from enarx_registries.oci_login import Challenge, Login
 
@@ -81,6 +82,7 @@ def connected(named: Reference) -> Iterator[Connection]:
     with httpx.Client(
         verify=context, trust_env=not loopback, timeout=_TIMEOUT, follow_redirects=False, headers=_AS_IT_IS
     ) as client:
+        pace.bound(client)
         yield Connection(named, client, f"{'http' if clear else 'https'}://{host}/v2/")
 
 
@@ -93,6 +95,7 @@ def _speaks_tls(host: str) -> bool:
     """Whether a registry on loopback speaks TLS, with any certificate. Raises RegistryError where nothing answers."""
     try:
         with httpx.Client(verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), trust_env=False, timeout=_TIMEOUT) as client:
+            pace.bound(client)
             client.head(f"https://{host}/v2/")
     except httpx.ConnectError as error:
         if "SSL" not in str(error):

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from . import pace
 from .errors import Unreachable
 
 ATTEMPTS: Final = 5
@@ -56,6 +57,7 @@ def opened(roots: Path | None, *, in_clear: bool, own_machine: bool) -> Iterator
         follow_redirects=False,
         headers=_HEADERS,
     ) as client:
+        pace.bound(client)
         yield client
 
 
