@@ -1,7 +1,8 @@
 """Speaking to a Drawbridge with the user's login, as commands and the registry provider do.
 
 `ENARX_INSECURE_AUTH_TOKEN` is a token that goes before any login, `ENARX_CREDENTIAL_HELPER` a program that has the
-tokens, `ENARX_CA_BUNDLE` a PEM file with the only roots that are believed: all three as in Enarx.
+tokens, `ENARX_CA_BUNDLE` a PEM file with the only roots that are believed: all three as in Enarx. The token goes to the
+registry that the user named for it alone, by `--host` or `ENARX_REGISTRY`: a reference may come from anybody.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from enarx_deploy import paths
+from enarx_deploy import reference as references
 from enarx_deploy.errors import NotPublished, PackageError, RegistryError
 from enarx_drawbridge.client.errors import ClientFault, Damaged, NotThere, Withdrawn
 from enarx_drawbridge.errors import Malformed
 
 if TYPE_CHECKING:
-    from enarx_drawbridge.client.connection import Connection
+    from enarx_drawbridge.client.connection import Connection, Place
     from enarx_drawbridge.client.logins import Logins
 
 TOKEN = "ENARX_INSECURE_AUTH_TOKEN"  # noqa: S105 — the name of a variable
@@ -42,9 +44,9 @@ def connected(host: str, *, in_clear: bool = False, not_there: str = "") -> Iter
     from enarx_drawbridge.client import connection
 
     roots = os.environ.get(ROOTS)
-    place = connection.Place(host, in_clear, Path(roots) if roots else None, os.environ.get(TOKEN, ""))
+    place = connection.Place(host, in_clear, Path(roots) if roots else None)
     try:
-        with connection.connected(place, logins()) as opened:
+        with connection.connected(_with_token(place), logins()) as opened:
             yield opened
     except Withdrawn as fault:
         hint = "whoever has its digest can still name it: …@sha256:HEX"
@@ -57,3 +59,19 @@ def connected(host: str, *, in_clear: bool = False, not_there: str = "") -> Iter
         raise RegistryError(f"{host} does not answer as a Drawbridge: {fault}") from fault
     except ClientFault as fault:
         raise RegistryError(str(fault), hint=fault.hint) from fault
+
+
+def _with_token(place: Place) -> Place:
+    """The place, with the token of the environment if it is the registry that the user named."""
+    token = os.environ.get(TOKEN, "")
+    if not token:
+        return place
+    scheme, _, named = references.default_registry().rpartition("://")
+    if named.rstrip("/").lower() != place.host.lower() or scheme.startswith("oci"):
+        return place._replace(
+            token_hint=f"{TOKEN} goes to the registry alone that --host or {references.HOST_VARIABLE} names;"
+            f" or `enarx-deploy user login {place.host}`"
+        )
+    in_clear = scheme.endswith(references.IN_CLEAR)
+    hint = f"on this machine {references.HOST_VARIABLE}=drawbridge+http://{place.host} allows it; else use TLS"
+    return place._replace(token=token, token_in_clear=in_clear, token_hint=hint)

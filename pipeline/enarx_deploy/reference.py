@@ -15,7 +15,9 @@ No host is built in: a slug without one needs a default that the user gave (`--h
 
 from __future__ import annotations
 
+import os
 import re
+from contextvars import ContextVar
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
@@ -27,6 +29,8 @@ SLUG_SCHEME = "drawbridge"
 IN_CLEAR = "+http"
 """The end of a scheme whose registry is spoken to without TLS."""
 HOST_VARIABLE = "ENARX_REGISTRY"
+named_registry: ContextVar[str] = ContextVar("named_registry", default="")
+"""The registry that a command line names with `--host`."""
 
 _WITH_HOST = re.compile(r"(?P<scheme>(oci|drawbridge)(\+http)?)://(?P<rest>.*)", re.DOTALL)
 _FORM = "write [HOST/]USER/REPOSITORY:TAG, oci://HOST/REPOSITORY:TAG or dir:PATH, each perhaps with @sha256:HEX"
@@ -99,6 +103,11 @@ def parse(text: str, host: str = "") -> Reference:
     if with_host:
         return _with_host(text, with_host["scheme"], with_host["rest"], digest)
     return _slug(text, place, digest, host)
+
+
+def default_registry() -> str:
+    """The registry that the user named for what has no host of its own: [SCHEME://]HOST, or "" for none."""
+    return named_registry.get() or os.environ.get(HOST_VARIABLE, "")
 
 
 def names_a_registry(text: str) -> bool:

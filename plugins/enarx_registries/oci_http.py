@@ -3,7 +3,8 @@
 What answers is a stranger. Answers have a size and a time. TLS is required, save where the user asked for clear by name
 and on loopback. A login goes to the registry's own origin, or to the token service that it names, and a token that
 was got there to that origin alone: a redirect, or a place for an upload, that lies elsewhere is followed without, and
-never from https to http. What failed on the way is tried again, each time after a longer pause.
+never from https to http. In clear a login goes to loopback alone, where the user asked for clear. What failed on the
+way is tried again, each time after a longer pause.
 """
 
 from __future__ import annotations
@@ -217,6 +218,8 @@ class Connection:
 
     def _log_in(self, response: httpx.Response) -> None:
         login = oci_login.find(self._named.host, self.repository)
+        if login is not None:
+            self._require_way_for(login, self._base)
         for challenge in oci_login.challenges(response.headers.get_list("www-authenticate")):
             if challenge.scheme == "bearer":
                 self._authorization = f"Bearer {self._token(challenge, login)}"
@@ -233,9 +236,27 @@ class Connection:
             f"{self._named.host} asks for a login of a kind that is not known here", hint="Bearer and Basic are known"
         )
 
+    def _require_way_for(self, login: Login, url: str) -> None:
+        """Raise RegistryError where a login is not to be sent to this address."""
+        parts, host = urlsplit(url), self._named.host
+        if parts.scheme == "https":
+            return
+        if not _is_loopback(parts.netloc):
+            raise RegistryError(
+                f"no login goes to {parts.netloc} in clear",
+                hint=f"speak to it by TLS: oci://{host}; or log out, where it asks for no login",
+            )
+        if login.scheme == "https" or not (login.scheme == "http" or self._named.in_clear):
+            raise RegistryError(
+                f"{parts.netloc} speaks in clear, for which the login at {host} was not made: nothing was sent",
+                hint=f"is it the registry? oci+http://{host} asks for clear by name",
+            )
+
     def _token(self, challenge: Challenge, login: Login | None) -> str:
         """A token of the service that the registry names: by docker's way, or by OAuth 2 for an identity token."""
         realm = self.follow(self._base, challenge.parameters.get("realm", ""))
+        if login is not None:
+            self._require_way_for(login, realm)
         asked: dict[str, str] = {
             name: value for name, value in challenge.parameters.items() if name in ("service", "scope")
         }

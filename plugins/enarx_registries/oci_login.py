@@ -9,6 +9,7 @@ Looked through in this order, the first that knows the registry counts:
 
 In each: the helper of `credHelpers`, the entry of `auths`, then the helper of `credsStore`. A helper is a program
 `docker-credential-NAME`, which is asked over its standard input. Nothing is written, and no message shows a password.
+These files keep no scheme, save where an entry's name is a URL.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import os
 import re
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
@@ -36,11 +37,15 @@ _DOCKER_HUB_KEY = "https://index.docker.io/v1/"
 
 @dataclass(frozen=True, repr=False)
 class Login:
-    """A user's name and password, or an identity token, which a token service takes in their place."""
+    """A user's name and password, or an identity token, which a token service takes in their place.
+
+    `scheme` is `https` or `http` where the file says for which of them the login is, else "".
+    """
 
     user: str = ""
     password: str = ""
     identity_token: str = ""
+    scheme: str = ""
 
     def basic(self) -> str:
         """The value of an Authorization header."""
@@ -119,7 +124,7 @@ def _in(path: Path, keys: list[str]) -> Login | None:
             return _ask(helper, key)
         entry = config.auths.get(key)
         if entry is not None and (entry.auth or entry.identitytoken):
-            return _login(entry, path)
+            return replace(_login(entry, path), scheme=key.rpartition("://")[0])
     return (
         _ask(config.creds_store, keys[-1] if keys[-1] == _DOCKER_HUB_KEY else _host(keys))
         if config.creds_store

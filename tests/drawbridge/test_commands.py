@@ -89,6 +89,7 @@ def test_a_login_is_in_a_file_of_the_users_own(host, user):
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
     assert stat.S_IMODE(kept.parent.stat().st_mode) == 0o700
     assert json.loads(kept.read_text())["client_id"] == CLIENT
+    assert json.loads(kept.read_text())["scheme"] == "http"
 
 
 def test_a_token_that_has_ended_is_renewed(host, user):
@@ -138,13 +139,15 @@ def test_a_registry_does_not_say_to_whom_a_clients_secret_goes(host, user):
 
 def test_a_token_from_the_environment_goes_before_any_login(host, user, provider):
     token = provider.token(aud="http://127.0.0.1", scope=ALL_SCOPES)
-    ended = user("user", "register", f"{host}/testuser", env={"ENARX_INSECURE_AUTH_TOKEN": token})
+    given = {"ENARX_INSECURE_AUTH_TOKEN": token}
+    ended = user("user", "register", "testuser", "--host", f"drawbridge+http://{host}", env=given)
     assert ended.returncode == 0, ended.stderr
     assert "bad-token" not in refused_with(user, host, "bad-token")
 
 
 def refused_with(user: Program, host: str, token: str) -> str:
-    ended = user("user", "show", f"{host}/testuser", env={"ENARX_INSECURE_AUTH_TOKEN": token})
+    given = {"ENARX_INSECURE_AUTH_TOKEN": token, "ENARX_REGISTRY": f"drawbridge+http://{host}"}
+    ended = user("user", "show", f"{host}/testuser", env=given)
     assert ended.returncode == 1
     return ended.stdout + ended.stderr
 

@@ -23,7 +23,9 @@ def place(server, owner, provider, monkeypatch, tmp_path):
     """The user's repository, for a user who is logged in."""
     monkeypatch.setenv("ENARX_DEPLOY_STATE_DIR", str(tmp_path / "state"))
     monkeypatch.setenv("ENARX_INSECURE_AUTH_TOKEN", provider.token())
-    return f"drawbridge://{server.url.removeprefix('http://')}/testuser/hello"
+    host = server.url.removeprefix("http://")
+    monkeypatch.setenv("ENARX_REGISTRY", f"drawbridge+http://{host}")
+    return f"drawbridge://{host}/testuser/hello"
 
 
 @pytest.fixture
@@ -152,7 +154,9 @@ def test_a_certificate_that_is_not_good_is_told_at_once_with_what_to_do(
     server = start(*steward.server_files(tmp_path), context=steward.context())
     monkeypatch.setenv("ENARX_DEPLOY_STATE_DIR", str(tmp_path / "state"))
     monkeypatch.setenv("ENARX_INSECURE_AUTH_TOKEN", provider.token())
-    place = f"drawbridge://{server.url.removeprefix('https://')}/testuser/hello"
+    host = server.url.removeprefix("https://")
+    monkeypatch.setenv("ENARX_REGISTRY", host)
+    place = f"drawbridge://{host}/testuser/hello"
     with pytest.raises(RegistryError) as error:
         REGISTRY.fetch(f"{place}:1.0.0", tmp_path / "got")
     assert "ENARX_CA_BUNDLE" in error.value.hint

@@ -139,7 +139,7 @@ def test_a_token_is_got_with_the_login(server: Server, tmp_path: Path, monkeypat
     monkeypatch.setenv("DOCKER_CONFIG", str(log_in(tmp_path, server.host)))
     server.answer = with_token(server, "t0ken")
     with pytest.raises(NotPublished):
-        Oci().resolve(f"oci://{server.host}/team/echo:1.0.0")
+        Oci().resolve(f"oci+http://{server.host}/team/echo:1.0.0")
     shown = {one.path.partition("?")[0]: one.headers.get("authorization", "") for one in server.asked}
     assert httpx.BasicAuth(USER, PASSWORD)._auth_header == shown["/token"]
     assert shown["/v2/team/echo/manifests/1.0.0"] == "Bearer t0ken"
@@ -150,10 +150,59 @@ def test_an_identity_token_goes_in_a_form(server: Server, tmp_path: Path, monkey
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
     server.answer = with_token(server, "t0ken")
     with pytest.raises(NotPublished):
-        Oci().resolve(f"oci://{server.host}/team/echo:1.0.0")
+        Oci().resolve(f"oci+http://{server.host}/team/echo:1.0.0")
     (asked,) = [one for one in server.asked if one.path.startswith("/token")]
     assert asked.method == "POST"
     assert parse_qs(asked.body.decode())["refresh_token"] == ["identity"]
+
+
+@pytest.mark.parametrize("named", ["{}", "https://{}", "https://{}/v1/"])
+def test_a_login_that_was_not_made_for_clear_does_not_go_to_what_took_the_port_of_a_registry(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str
+) -> None:
+    monkeypatch.setenv("DOCKER_CONFIG", str(log_in(tmp_path, named.format(server.host))))
+    for answer in (with_token(server, "t0ken"), lambda _: Answer(401, {"WWW-Authenticate": 'Basic realm="shelf"'})):
+        server.answer = answer
+        with pytest.raises(RegistryError, match="was not made: nothing was sent"):
+            Oci().resolve(f"oci://{server.host}/team/echo:1.0.0")
+    assert not [one for one in server.asked if "authorization" in one.headers]
+
+
+def test_a_login_made_by_tls_does_not_go_in_clear_where_clear_is_asked_for(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_CONFIG", str(log_in(tmp_path, f"https://{server.host}")))
+    server.answer = with_token(server, "t0ken")
+    with pytest.raises(RegistryError, match="was not made: nothing was sent"):
+        Oci().resolve(f"oci+http://{server.host}/team/echo:1.0.0")
+    assert not [one for one in server.asked if "authorization" in one.headers]
+
+
+def test_a_login_made_in_clear_goes_in_clear(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_CONFIG", str(log_in(tmp_path, f"http://{server.host}")))
+    server.answer = with_token(server, "t0ken")
+    with pytest.raises(NotPublished):
+        Oci().resolve(f"oci://{server.host}/team/echo:1.0.0")
+
+
+@pytest.mark.parametrize("scheme", ["http", ""])
+def test_no_login_goes_in_clear_to_another_machine(
+    server: Server, client: httpx.Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
+    """Neither to a registry that is asked for in clear (here a proxy plays it), nor to the token service it names."""
+    host = "registry.example:5000"
+    monkeypatch.setenv("DOCKER_CONFIG", str(log_in(tmp_path, f"{scheme}://{host}" if scheme else host)))
+    server.answer = lambda _: Answer(401, {"WWW-Authenticate": 'Basic realm="shelf"'})
+    with httpx.Client(trust_env=False, proxy=f"http://{server.host}") as through:
+        named = Reference("oci+http", host, "team/echo", "1.0.0", "")
+        with pytest.raises(RegistryError, match=r"no login goes to registry\.example:5000 in clear"):
+            Repository(Connection(named, through, f"http://{host}/v2/"), named.place).tags()
+    monkeypatch.setenv("DOCKER_CONFIG", str(log_in(tmp_path, server.host)))
+    elsewhere = f'Bearer realm="http://{host}/token"'
+    server.answer = lambda _: Answer(401, {"WWW-Authenticate": elsewhere})
+    with pytest.raises(RegistryError, match=r"no login goes to registry\.example:5000 in clear"):
+        repository(server, client).tags()
+    assert not [one for one in server.asked if "authorization" in one.headers]
 
 
 @pytest.mark.parametrize("token", ["", "two\nlines", "\x7f", "ümlaut"])

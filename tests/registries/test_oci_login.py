@@ -71,7 +71,7 @@ def test_a_login_is_found_where_docker_oras_and_podman_keep_it(
 @pytest.mark.parametrize("key", [f"https://{HOST}", f"https://{HOST}/v2/", f"{HOST}/team", f"{HOST}/team/echo"])
 def test_a_registry_may_be_named_in_each_way_that_tools_write(home: Path, key: str) -> None:
     write(home / ".docker/config.json", {"auths": {key: auth("ann", "x")}})
-    assert find(HOST, "team/echo") == Login("ann", "x")
+    assert find(HOST, "team/echo") == Login("ann", "x", scheme="https" if "://" in key else "")
 
 
 def test_the_most_exact_name_counts(home: Path) -> None:
@@ -82,7 +82,7 @@ def test_the_most_exact_name_counts(home: Path) -> None:
 
 def test_docker_hub_has_a_name_of_its_own(home: Path) -> None:
     write(home / ".docker/config.json", {"auths": {"https://index.docker.io/v1/": auth("ann", "x")}})
-    assert find("docker.io", "ann/echo") == Login("ann", "x")
+    assert find("docker.io", "ann/echo") == Login("ann", "x", scheme="https")
 
 
 def test_a_helper_is_asked_and_may_answer_with_a_token(home: Path, path_of_helpers: Path) -> None:

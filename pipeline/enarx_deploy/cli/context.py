@@ -303,11 +303,20 @@ def common_options(
             click_context = click.get_current_context()
             context = click_context.ensure_object(Context)
             _refuse_unused(context, accepted, click_context.info_name or "")
+            _name_registry(context.registry_host)
             return function(context, *args, **kwargs)
 
         return _attach(with_context, options, before=False)
 
     return decorate
+
+
+def _name_registry(host: str) -> None:
+    """Tell those who have secrets for the user's own registry which one it is."""
+    if host:
+        from enarx_deploy.reference import named_registry
+
+        named_registry.set(host)
 
 
 def common_environment() -> list[tuple[str, str]]:

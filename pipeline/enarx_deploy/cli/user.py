@@ -27,7 +27,7 @@ def command(_context: Context) -> None:
 
     \b
     Environment, as in Enarx:
-      ENARX_INSECURE_AUTH_TOKEN  a token that goes before any login
+      ENARX_INSECURE_AUTH_TOKEN  a token that goes before any login, to the registry of --host or ENARX_REGISTRY alone
       ENARX_CREDENTIAL_HELPER    a program that has the tokens
       ENARX_CA_BUNDLE            PEM file with the only roots to believe
       ENARX_OIDC_CLIENT_SECRET   of the client, for --oidc-flow client
@@ -86,8 +86,9 @@ def login(
 
     place = registry_of(context, host)
     with drawbridge_client.connected(place.host, in_clear=place.in_clear) as connection:
+        connection.require_way_for_a_login(connection.scheme)
         found = _login(connection, place.host, issuer, client_id, audience, flow)
-        found = msgspec.structs.replace(found, helper=helper or "")
+        found = msgspec.structs.replace(found, helper=helper or "", scheme=connection.scheme)
         drawbridge_client.logins().keep(place.host, found)
     record = {"registry": place.host, "issuer": found.issuer, "expires": found.expires or None}
     context.emit(f"logged in at {place.host}", record)

@@ -42,6 +42,10 @@ class Place(NamedTuple):
     """PEM of the only roots that are believed; default: those of the system."""
     token: str = ""
     """A token that goes before any login."""
+    token_in_clear: bool = False
+    """Whether it may go without TLS, which it does on this machine alone."""
+    token_hint: str = ""
+    """What to do where a token that the user gave is not for this registry."""
 
 
 class Metadata(msgspec.Struct, frozen=True):
@@ -68,6 +72,11 @@ class Connection:
         self._place = place
         self._logins = logins
         self._token: str | None = None
+
+    @property
+    def scheme(self) -> str:
+        """`https`, or `http` in clear."""
+        return self._base.partition(":")[0]
 
     @property
     def client(self) -> httpx.Client:
@@ -150,20 +159,44 @@ class Connection:
     def token(self) -> str:
         """The caller's token, renewed if need be; nothing if there is no login."""
         if self._token is None:
-            self._token = self._place.token or self._from_login()
+            self._token = self._given() or self._from_login()
         return self._token
+
+    def require_way_for_a_login(self, made_by: str) -> None:
+        """Raise `Refused` where a login that was made by this scheme is not to be sent on this connection."""
+        host = self._place.host
+        if self.scheme == "https":
+            return
+        if not http.is_own_machine(host):
+            raise Refused(f"no login goes to {host} in clear", hint=f"speak to it by TLS: drawbridge://{host}")
+        if made_by != "http":
+            raise Refused(
+                f"the login at {host} is one for TLS, and what answers there now speaks in clear: nothing was sent",
+                hint=f"is it the registry? If so log in again: `enarx-deploy user login drawbridge+http://{host}`",
+            )
+
+    def _given(self) -> str:
+        """The token that goes before any login."""
+        token = self._place.token
+        if (
+            token
+            and self.scheme != "https"
+            and not (self._place.token_in_clear and http.is_own_machine(self._place.host))
+        ):
+            raise Refused(f"the token for {self._place.host} does not go there in clear", hint=self._place.token_hint)
+        return token
 
     def _required(self) -> str:
         token = self.token()
         if not token:
-            host = self._place.host
-            raise Refused(f"you are not logged in at {host}", hint=f"`enarx-deploy user login {host}`")
+            raise Refused(f"you are not logged in at {self._place.host}", hint=self._how_to_log_in())
         return token
 
     def _from_login(self) -> str:
         login = self._logins.find(self._place.host)
         if login is None:
             return ""
+        self.require_way_for_a_login(login.scheme)
         if login.has_ended and not login.helper:
             login = self._renewed(login)
         return login.access_token
@@ -175,8 +208,12 @@ class Connection:
             renewed = oidc.provider(self._client, login.issuer).refreshed(login)
         except Refused as fault:
             raise self._ended() from fault
+        renewed = msgspec.structs.replace(renewed, scheme=login.scheme)
         self._logins.keep(self._place.host, renewed)
         return renewed
+
+    def _how_to_log_in(self) -> str:
+        return self._place.token_hint or f"`enarx-deploy user login {self._place.host}`"
 
     def _ended(self) -> Refused:
         host = self._place.host
@@ -214,7 +251,7 @@ class Connection:
         if answer.status == 410:
             return Withdrawn(f"{path} was withdrawn from {host}", reason=said.removeprefix("Yanked: "))
         if answer.status == 401 and not self._token:
-            return Refused(f"{host} wants a login for {path}: {said}", hint=f"`enarx-deploy user login {host}`")
+            return Refused(f"{host} wants a login for {path}: {said}", hint=self._how_to_log_in())
         if answer.status == 409:
             return Refused(
                 f"{path} at {host} is something else: {said}", hint="what is there does not change: take another name"

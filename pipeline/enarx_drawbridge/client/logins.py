@@ -28,7 +28,10 @@ MARGIN: Final = 30
 
 
 class Login(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A login. With `helper`, the helper has the token; `expires` is in seconds since 1970, 0 if it is not known."""
+    """A login. With `helper`, the helper has the token; `expires` is in seconds since 1970, 0 if it is not known.
+
+    `scheme` is how the registry was spoken to when it was made: one that was made by `https` never goes in clear.
+    """
 
     issuer: str
     client_id: str
@@ -37,6 +40,7 @@ class Login(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     refresh_token: str = ""
     expires: int = 0
     helper: str = ""
+    scheme: str = "https"
 
     @property
     def has_ended(self) -> bool:
