@@ -63,7 +63,7 @@ FOR_SOME = {
 # The core from the bottom up: a module imports from its own line or from those above it, never from below.
 STOREYS = (
     {"__init__", "errors", "models"},
-    {"protocols", "hookspecs", "paths", "manifest", "reference", "entry_points"},
+    {"protocols", "hookspecs", "paths", "manifest", "reference", "entry_points", "plain_files"},
     {"project", "machine"},
     {"tools"},
     {
@@ -75,7 +75,6 @@ STOREYS = (
         "lint",
         "watch",
         "drawbridge_client",
-        "plain_files",
         "staging",
         "package_tree",
         "package_attachments",

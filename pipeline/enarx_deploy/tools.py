@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -18,7 +19,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from enarx_deploy import paths
+from enarx_deploy import paths, plain_files
+from enarx_deploy.errors import PackageError
 from enarx_deploy.protocols import FindsForProject, MissingTool, Tool, Toolchain
 
 if TYPE_CHECKING:
@@ -28,6 +30,9 @@ _TIMEOUT = 20  # seconds that a tool may take to say its version
 _ANSWERS = "answers.json"
 _MOST_ANSWERS = 200
 _LONGEST_ANSWER = 4096  # characters
+_LARGEST_DESCRIPTION = 1 << 20  # bytes of a package.json
+_VERSION = re.compile(r"\d[\w.+-]{0,63}", re.ASCII)
+_OUTSIDE_OF_PROJECTS = "/"
 
 
 def find(toolchain: Toolchain, project: Project) -> Tool | MissingTool:
@@ -56,10 +61,43 @@ def node_packages(project: Project | None = None) -> list[Path]:
     return [*own, paths.cache_dir("npm") / "node_modules"]
 
 
-def by_npm(name: str, project: Project | None = None) -> str | None:
-    """A program that an npm package brings: the project's own, else one on PATH, else the one kept for this program."""
-    *own, kept = [shutil.which(name, path=folder / ".bin") for folder in node_packages(project)]
-    return next((found for found in (*own, shutil.which(name), kept) if found), None)
+class InNpmPackage(NamedTuple):
+    """A program that an npm package brings, and a version."""
+
+    path: str
+    version: str
+
+
+def by_npm(name: str, package: str, project: Project | None = None) -> InNpmPackage | None:
+    """A program of an npm package: the project's own, else one on PATH, else the one kept for this program.
+
+    Nothing of the project is run to learn its version: its package says it, the others say it themselves.
+    """
+    *own, kept = node_packages(project)
+    for folder in own:
+        found, version = shutil.which(name, path=folder / ".bin"), _described_version(folder / package)
+        if found and version:
+            return InNpmPackage(found, version)
+    for found in (shutil.which(name), shutil.which(name, path=kept / ".bin")):
+        if found and (stated := _VERSION.search(said(found, "--version"))):
+            return InNpmPackage(found, stated[0])
+    return None
+
+
+def _described_version(package: Path) -> str:
+    """The version in a package's description, which others wrote; "" where there is none that can be believed."""
+    path = package / "package.json"
+    try:
+        with plain_files.opened(path) as file:
+            text = b"".join(plain_files.chunks(file, str(path), _LARGEST_DESCRIPTION))
+        version = msgspec.json.decode(text, type=_Described).version
+    except (PackageError, msgspec.MsgspecError, UnicodeError):
+        return ""
+    return version if _VERSION.fullmatch(version) else ""
+
+
+class _Described(msgspec.Struct):
+    version: str
 
 
 class InDistribution(NamedTuple):
@@ -98,22 +136,23 @@ def npm_package(name: str, *requirements: str) -> MissingTool:
 def said(
     *words: str,
     depends_on: Sequence[Path] = (),
-    cwd: Path | None = None,
     environment: Mapping[str, str] | None = None,
     lasting: Callable[[str], bool] = lambda _answer: True,
 ) -> str:
     """What a tool prints when asked, or nothing where it cannot be asked or fails.
 
     The answer is kept, if it is a `lasting` one, for as long as PATH, the program, and the files that it `depends_on`
-    are unchanged.
+    are unchanged. It is asked outside of any project, whose files could have it fetch or run another.
     """
-    key = _key(words, depends_on, cwd)
+    key = _key(words, depends_on)
     answers = _answers()
     if key in answers:
         return answers[key]
     asked_in = {**os.environ, **(environment or {})}
     try:
-        ended = subprocess.run(words, capture_output=True, text=True, timeout=_TIMEOUT, cwd=cwd, env=asked_in)
+        ended = subprocess.run(
+            words, capture_output=True, text=True, timeout=_TIMEOUT, cwd=_OUTSIDE_OF_PROJECTS, env=asked_in
+        )
     except (OSError, subprocess.SubprocessError, UnicodeError):
         return ""
     answer = ended.stdout.strip()[:_LONGEST_ANSWER] if ended.returncode == 0 else ""
@@ -122,10 +161,10 @@ def said(
     return answer
 
 
-def _key(words: Sequence[str], depends_on: Sequence[Path], cwd: Path | None) -> str:
+def _key(words: Sequence[str], depends_on: Sequence[Path]) -> str:
     program = shutil.which(words[0]) or words[0]
     states = [_state(Path(program)), *map(_state, depends_on)]
-    facts = [words, states, os.environ.get("PATH", ""), str(cwd or "")]
+    facts = [words, states, os.environ.get("PATH", "")]
     return hashlib.sha256(msgspec.json.encode(facts)).hexdigest()
 
 

@@ -31,10 +31,9 @@ _REQUIREMENT = "binaryen@132"
 
 def find(project: Project) -> Tool | MissingTool:
     """The wasm-opt of this machine, or of the project's npm packages."""
-    program = tools.by_npm("wasm-opt", project)
-    version = tools.said(program, "--version") if program else ""
-    if program and version:
-        return Tool(command=(program,), version=version)
+    program = tools.by_npm("wasm-opt", "binaryen", project)
+    if program:
+        return Tool(command=(program.path,), version=f"wasm-opt {program.version}")
     return tools.npm_package("wasm-opt", _REQUIREMENT)
 
 

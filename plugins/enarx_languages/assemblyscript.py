@@ -77,13 +77,12 @@ def first_error(lines: command.Lines) -> str:
 
 
 def _find(project: Project | None) -> Tool | MissingTool:
-    asc = tools.by_npm("asc", project)
+    asc = tools.by_npm("asc", _COMPILER, project)
     shims = (packages / _SHIM for packages in tools.node_packages(project))
     shim = next((shim for shim in shims if (shim / _CONFIGURATION).is_file()), None)
-    version = tools.said(asc, "--version") if asc else ""
-    if asc and shim and version:
+    if asc and shim:
         root = project.root if project else Path.cwd()
-        return Tool(command=(asc, *_for_wasi(shim, root)), version=f"asc {version.removeprefix('Version ')}")
+        return Tool(command=(asc.path, *_for_wasi(shim, root)), version=f"asc {asc.version}")
     return tools.npm_package("AssemblyScript with its WASI shim", *_REQUIREMENTS)
 
 

@@ -159,11 +159,11 @@ def _find(project: Project | None) -> Tool | MissingTool:
     engine = tools.in_distribution(_ENGINE, _ENGINE_FILE)
     if engine is None:
         return tools.pypi_package("QuickJS for WASI", _ENGINE_REQUIREMENT)
-    esbuild, merge = (tools.by_npm(name, project) for name in ("esbuild", "wasm-merge"))
-    version = tools.said(esbuild, "--version") if esbuild else ""
-    if not (esbuild and merge and version):
+    esbuild, merge = tools.by_npm("esbuild", "esbuild", project), tools.by_npm("wasm-merge", "binaryen", project)
+    if not (esbuild and merge):
         return tools.npm_package("esbuild and wasm-merge", *_NPM_REQUIREMENTS)
-    return Tool(command=(esbuild, merge, str(engine.path)), version=f"QuickJS-NG {engine.version}, esbuild {version}")
+    version = f"QuickJS-NG {engine.version}, esbuild {esbuild.version}"
+    return Tool(command=(esbuild.path, merge.path, str(engine.path)), version=version)
 
 
 def _translated(script: bytes) -> bytes:

@@ -81,11 +81,10 @@ def _find(project: Project | None) -> Tool | MissingTool:
     interpreter = tools.in_distribution(_INTERPRETER, _INTERPRETER_FILE)
     if interpreter is None:
         return tools.pypi_package("CPython for WASI", _INTERPRETER_REQUIREMENT)
-    wizer = tools.by_npm("wizer", project)
-    version = tools.said(wizer, "--version") if wizer else ""
-    if not (wizer and version):
+    wizer = tools.by_npm("wizer", "@bytecodealliance/wizer", project)
+    if wizer is None:
         return tools.npm_package("wizer", _NPM_REQUIREMENT)
-    return Tool(command=(wizer, str(interpreter.path)), version=f"CPython 3.12.0, {version}")
+    return Tool(command=(wizer.path, str(interpreter.path)), version=f"CPython 3.12.0, wizer {wizer.version}")
 
 
 def _require_program(project: Project) -> None:

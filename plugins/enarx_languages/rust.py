@@ -51,10 +51,10 @@ class Rust:
         return f"{sources.relative(project, [manifest])[0]} is here" if manifest.is_file() else None
 
     def find(self) -> Tool | MissingTool:
-        return _find(Path.cwd(), [])
+        return _find([])
 
     def find_for(self, project: Project) -> Tool | MissingTool:
-        return _find(project.root, [project.root / name for name in _PINS])
+        return _find([project.root / name for name in _PINS])
 
     def inputs(self, project: Project) -> Sequence[Path]:
         listed = sources.files(project, suffixes=(".rs",), names=_READ)
@@ -77,21 +77,25 @@ def _manifest(project: Project) -> Path:
     return project.root / (project.manifest.build.source or "") / _MANIFEST
 
 
-def _find(root: Path, pins: Sequence[Path]) -> Tool | MissingTool:
-    """The first cargo whose compiler has the target: each is asked, since the first on PATH often has not."""
-    depends_on = [*pins, _rustup_home() / "settings.toml"]
+def _find(pins: Sequence[Path]) -> Tool | MissingTool:
+    """The first cargo whose compiler has the target: each is asked, since the first on PATH often has not.
+
+    What a project pins can be a program of its own, so that only the build heeds it.
+    """
+    depends_on = [_rustup_home() / "settings.toml"]
+    pinned = "".join(f", or as {pin.name} pins" for pin in pins if pin.is_file())
     for cargo in tools.all_on_path("cargo"):
         rustc = Path(cargo).with_name("rustc")
 
         def ask(*words: str, rustc: Path = rustc) -> str:
             asked = (str(rustc), *words)
-            return tools.said(*asked, depends_on=depends_on, cwd=root, environment=_NOTHING_FROM_OUTSIDE)
+            return tools.said(*asked, depends_on=depends_on, environment=_NOTHING_FROM_OUTSIDE)
 
         for target in _TARGETS:
             libraries = ask("--print", "target-libdir", "--target", target)
             if libraries and any(Path(libraries).glob("libstd-*.rlib")):
                 version = " ".join(ask("--version").split()[:2])
-                return Tool(command=(cargo, "build", "--target", target), version=f"{version}, {target}")
+                return Tool(command=(cargo, "build", "--target", target), version=f"{version}, {target}{pinned}")
     install = _WITH_RUSTUP if shutil.which("rustup") else _WITHOUT
     return MissingTool(name=f"a Rust compiler with the target {_TARGETS[0]}", install=install)
 

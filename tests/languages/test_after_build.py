@@ -1,6 +1,7 @@
 """What happens to a built module: optimised, stripped, and built again to see that it is the same."""
 
 import contextlib
+import re
 import sys
 
 import pytest
@@ -94,7 +95,7 @@ def test_wasm_opt_makes_it_smaller_and_its_version_is_recorded(enarx_deploy, wri
     written('optimize = "size"')
     ended = enarx_deploy("compile", "--json")
     assert ended.returncode == 0, ended.stderr
-    assert "wasm-opt version" in ended.stdout
+    assert re.search(r"wasm-opt \d", ended.stdout)
     assert len(wasm_sections.strip(module(enarx_deploy))) < len(wasm_sections.strip(translated(FOLDABLE)))
     assert " unchanged" in enarx_deploy("compile").stderr
 
