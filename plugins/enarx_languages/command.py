@@ -9,6 +9,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from weakref import WeakSet
 
 from enarx_deploy.errors import BuildError
 from enarx_deploy.protocols import Progress
@@ -28,6 +29,9 @@ _REPRODUCIBLE = {
 _NOT_FOR_TOOLS = frozenset({"ENARX_INSECURE_AUTH_TOKEN", "ENARX_OIDC_CLIENT_SECRET"})
 """Variables of this program's own that hold secrets: what a build runs is others' code."""
 _NO_NETWORK = ("unshare", "--user", "--map-current-user", "--net", "--")
+_NOT_CUT_OFF = "this system lets no user take the network away (`unshare` is refused): the build has it"
+_told: WeakSet[Progress] = WeakSet()
+"""Builds, by what they tell their progress to, that know that they are not cut off."""
 _KEPT_LINES = 100_000
 _MISSES_NETWORK = re.compile(
     r"offline|GOPROXY|go\.sum|no required module|dial tcp|download|resolve host|name resolution|getaddrinfo|EAI_AGAIN",
@@ -47,12 +51,13 @@ def run(
 ) -> None:
     """Run a tool in `cwd`, with `environment` laid over this process's own.
 
-    Without `network` it is cut off from any, where the system lets a user do that. `shown` makes of each line what is
-    passed on, and may make nothing of it. Raises BuildError with the first error that the tool reports, in one line
-    with its file and place.
+    Without `network` it is cut off from any, where the system lets a user do that; where not, `progress` is told
+    once in a build. `shown` makes of each line what is passed on, and may make nothing of it. Raises BuildError with
+    the first error that the tool reports, in one line with its file and place.
     """
     lines: list[str] = []
-    process = _started(command if network else _cut_off(command), command[0], cwd, environment or {})
+    words = command if network else _cut_off(command, cwd, progress)
+    process = _started(words, command[0], cwd, environment or {})
     with process:
         try:
             for line in process.stdout or ():
@@ -118,10 +123,17 @@ def _own_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in _NOT_FOR_TOOLS}
 
 
-def _cut_off(command: Sequence[str]) -> Sequence[str]:
+def _cut_off(command: Sequence[str], cwd: Path, progress: Progress) -> Sequence[str]:
     """The command in a network of its own, where nothing is."""
-    program = shutil.which(command[0])
-    return (*_NO_NETWORK, *command) if program and _can_cut_off() else command
+    name = command[0]
+    if shutil.which(cwd / name if os.sep in name else name) is None:
+        return command  # so that it is this program that says what cannot be started
+    if _can_cut_off():
+        return (*_NO_NETWORK, *command)
+    if progress not in _told:
+        _told.add(progress)
+        progress(_NOT_CUT_OFF)
+    return command
 
 
 @functools.cache

@@ -1,9 +1,11 @@
 """A command of the project's own: it wins over every toolchain, and says what it leaves."""
 
+import os
+
 import pytest
 
 from enarx_deploy.errors import BuildError
-from enarx_languages import explicit
+from enarx_languages import command, explicit
 
 WAT = '(module (memory (export "memory") 1) (func (export "_start")))'
 
@@ -55,6 +57,44 @@ def test_it_is_cut_off_from_the_network_unless_asked(shell, project):
     assert [line.split(":")[0].strip() for line in interfaces.decode().splitlines()[2:]] == ["lo"]
     seen, _ = shell.built(project({}, f"{command}\nnetwork = true"))
     assert seen.decode().count("\n") >= interfaces.decode().count("\n")
+
+
+def test_a_script_of_the_project_is_cut_off_from_wherever_it_is_built(shell, project, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    script = "#!/bin/sh\ncp /proc/net/dev $ENARX_DEPLOY_OUTPUT\n"
+    made = project({"make.sh": script}, 'command = ["./make.sh"]')
+    (made.root / "make.sh").chmod(0o755)
+    interfaces, _ = shell.built(made)
+    assert [line.split(":")[0].strip() for line in interfaces.decode().splitlines()[2:]] == ["lo"]
+
+
+def test_a_network_that_cannot_be_taken_away_is_said_once_in_each_build(tool_named, tmp_path):
+    tool_named("unshare", "exit 1")
+    command._can_cut_off.cache_clear()
+    try:
+        for _ in range(2):
+            lines: list[str] = []
+            progress = lines.append
+            for _ in range(2):
+                command.run(["true"], cwd=tmp_path, progress=progress)
+            assert len(lines) == 1
+            assert "`unshare` is refused" in lines[0]
+            command.run(["true"], cwd=tmp_path, progress=progress, network=True)
+            assert len(lines) == 1
+    finally:
+        command._can_cut_off.cache_clear()
+
+
+def test_people_see_that_the_build_has_the_network(enarx_deploy, tool_named):
+    import wasmtime
+
+    tool_named("unshare", "exit 1")
+    (enarx_deploy.directory / "made.bin").write_bytes(wasmtime.wat2wasm(WAT))
+    manifest = 'files = []\n[build]\ncommand = ["cp", "made.bin", "out.wasm"]\noutput = "out.wasm"\n'
+    (enarx_deploy.directory / "Enarx.toml").write_text(manifest)
+    ended = enarx_deploy("compile", env={"PATH": os.environ["PATH"]})
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stderr.count("`unshare` is refused") == 1
 
 
 def test_the_date_of_a_build_is_fixed(shell, project, monkeypatch):
