@@ -447,13 +447,11 @@ def test_connect_tls_refuses_tls_12(run, serve, authority, tls_project) -> None:
 
 
 def test_connect_tls_does_not_wait_for_ever(run, serve, authority, tls_project) -> None:
-    server = serve(lambda connection: connection.recv(1 << 20) and time.sleep(3))
+    server = serve(lambda connection: all(iter(lambda: connection.recv(1 << 20), b"")))  # until the other side hangs up
     project = tls_project(server.port, authority("known").root)
-    began = time.monotonic()
     ended = run(project, "--set", "tls.stream.handshake_timeout=1")
     assert ended.status == 1
     assert "no answer in time" in ended.err
-    assert time.monotonic() - began < 3
 
 
 @pytest.mark.parametrize("prot", ["tcp", "tls"])

@@ -19,7 +19,10 @@ from enarx_signing import load as load_key
 
 PACKAGE = "sha256:" + "ab" * 32
 PASSPHRASE = "correct horse battery staple"
-NOW = datetime.now(UTC)
+
+
+def now() -> datetime:
+    return datetime.now(UTC)
 
 
 @pytest.fixture
@@ -168,18 +171,18 @@ def test_rotation_both_keys_count_for_the_overlap_and_then_the_new_one_alone(ena
     )
     assert [signer["name"] for signer in listed["signers"]] == ["release team"] * 2
     by_new = signed_with(enarx_deploy, "new.key")
-    assert counts(enarx_deploy, by_old, NOW + timedelta(days=6))
-    assert not counts(enarx_deploy, by_old, NOW + timedelta(days=8))
-    assert counts(enarx_deploy, by_new, NOW + timedelta(days=8))
+    assert counts(enarx_deploy, by_old, now() + timedelta(days=6))
+    assert not counts(enarx_deploy, by_old, now() + timedelta(days=8))
+    assert counts(enarx_deploy, by_new, now() + timedelta(days=8))
 
 
 def test_revocation_nothing_of_the_key_counts_from_then_on(enarx_deploy, key):
     made = make(key, "stolen.key")
     key("trust", "stolen.key.pub", "--name", "release team", "--trust", "signers.toml")
     envelope = signed_with(enarx_deploy, "stolen.key")
-    assert counts(enarx_deploy, envelope, NOW)
+    assert counts(enarx_deploy, envelope, now())
     key("revoke", made["id"], "--trust", "signers.toml")
-    assert not counts(enarx_deploy, envelope, NOW + timedelta(minutes=1))
+    assert not counts(enarx_deploy, envelope, now() + timedelta(minutes=1))
     (shown,) = key("show", "--trust", "signers.toml")["signers"]
     assert (shown["id"], shown["counts"]) == (made["id"], False)
 
