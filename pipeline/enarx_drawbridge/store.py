@@ -47,6 +47,7 @@ class Store:
         self._reserved: Counter[str] = Counter()
         self._reserving = threading.Lock()
         self._sweeps = 0
+        self._awaited = Awaited()
         self.forget_abandoned()
         self.blobs.open_up(self._database.known)
         self.user = self._database.user
@@ -242,7 +243,13 @@ class Store:
 
     def _complete(self, repository: Repository, tag: str, root: Entry) -> None:
         """Let others see a tag, if all of its tree is there. Raises `Malformed` if it is no tree."""
-        if trees.missing(self.blobs, self._held(repository), root):
+        held = self._held(repository)
+        begun = (repository.id, tag, root.hex)
+        if self._awaited.still(begun, held):
+            return
+        missing = trees.missing(self.blobs, held, root)
+        if missing:
+            self._awaited.note(begun, missing)
             return
         with self._database.transaction() as cursor:
             whole = "UPDATE tags SET whole = 1 WHERE repository = ? AND tag = ? AND root = ?"
@@ -262,6 +269,38 @@ class Store:
 
     def _held(self, repository: Repository) -> trees.Held:
         return partial(self._database.length, repository.id)
+
+
+class Awaited:
+    """What trees lack whose tag is there already, so that not every node that comes takes a walk of its tree.
+
+    It only says that a tree is not whole yet; that it is, a walk says. Safe to use from many threads.
+    """
+
+    MOST_TREES: Final = 64
+
+    def __init__(self) -> None:
+        self._missing: dict[tuple[int, str, str], set[str]] = {}
+        self._using = threading.Lock()
+
+    def note(self, tree: tuple[int, str, str], missing: set[str]) -> None:
+        """Remember what a walk missed; of too many trees, what was remembered first is forgotten."""
+        with self._using:
+            self._missing[tree] = missing
+            while len(self._missing) > self.MOST_TREES:
+                del self._missing[next(iter(self._missing))]
+
+    def still(self, tree: tuple[int, str, str], held: trees.Held) -> bool:
+        """Whether any of what was missed is not there still."""
+        with self._using:
+            missing = self._missing.get(tree, set())
+            while missing:
+                one = missing.pop()
+                if held(one) is None:
+                    missing.add(one)
+                    return True
+            self._missing.pop(tree, None)
+            return False
 
 
 def prepare(directory: Path) -> None:

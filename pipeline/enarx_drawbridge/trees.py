@@ -42,14 +42,19 @@ def find(blobs: Blobs, held: Held, root: Entry, path: tuple[str, ...]) -> Entry:
     return entry
 
 
-def missing(blobs: Blobs, held: Held, root: Entry) -> str:
-    """What of a tree was not put, by its path; nothing if it is whole. Raises `Malformed` beyond the limits."""
+def missing(blobs: Blobs, held: Held, root: Entry) -> set[str]:
+    """The contents that were not put of those that are listed; none if the tree is whole.
+
+    Raises `Malformed` beyond the limits.
+    """
+    found: set[str] = set()
     names, total, due = 0, 0, [("", 0, root)]
     while due:
         path, depth, entry = due.pop()
         length = held(entry.hex)
         if length is None:
-            return path or "/"
+            found.add(entry.hex)
+            continue
         if length != entry.length or length > limit_of(entry.type):
             raise Malformed(f"Content length mismatch: {path or '/'} has {length:,} bytes")
         if entry.type != DIRECTORY_TYPE:
@@ -64,7 +69,7 @@ def missing(blobs: Blobs, held: Held, root: Entry) -> str:
         if names > NAMES_LIMIT:
             raise Malformed(f"The tree has more than {NAMES_LIMIT:,} files and directories")
         due += [(f"{path}/{name}", depth + 1, below) for name, below in entries.items()]
-    return ""
+    return found
 
 
 def named(blobs: Blobs, held: Collection[str], roots: Iterable[Entry]) -> set[str]:

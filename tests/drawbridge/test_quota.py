@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from enarx_drawbridge import trees
 from enarx_drawbridge.database import User
 from enarx_drawbridge.directory_form import entry_of
 from enarx_drawbridge.policy import Quota
@@ -136,6 +137,43 @@ def test_what_was_put_for_a_tag_that_never_came_is_forgotten_and_what_tags_name_
     store.forget_abandoned()
     assert blobs(tmp_path) == 2
     assert store.tags(store.repository("a", "b").id) == ["1.0.0"]
+    store.close()
+
+
+@pytest.mark.parametrize("order", [list, lambda nodes: sorted(nodes, reverse=True)], ids=["as-listed", "backwards"])
+def test_a_tag_that_was_put_first_costs_a_few_walks_of_its_tree_and_not_one_for_each_node(tmp_path, monkeypatch, order):
+    tmp_path.chmod(0o700)
+    store = Store(tmp_path, Quota())
+    store.put_user(User("a", "s", b""))
+    store.put_repository("a", "b", b"", public=True)
+    package = make_package({"main.wasm": WASM} | {f"assets/{number:02}": b"%d" % number for number in range(50)})
+    walks, missing = [], trees.missing
+    monkeypatch.setattr(trees, "missing", lambda *words: walks.append(words) or missing(*words))
+    repository = store.repository("a", "b")
+    store.put_tag(repository, "1.0.0", ENTRY_TYPE, package.tag, package.root)
+    directories = ["", "assets"]
+    for path in [*directories, *order(set(package.nodes) - set(directories))]:
+        assert store.tags(repository.id) == []
+        put(store, "1.0.0", tuple(path.split("/")) if path else (), *package.nodes[path])
+    assert store.tags(repository.id) == ["1.0.0"]
+    assert len(walks) <= 5
+    store.close()
+
+
+def test_what_came_for_another_tag_is_not_awaited(tmp_path):
+    tmp_path.chmod(0o700)
+    store = Store(tmp_path, Quota())
+    store.put_user(User("a", "s", b""))
+    store.put_repository("a", "b", b"", public=True)
+    repository = store.repository("a", "b")
+    one = make_package({"main.wasm": WASM, "Enarx.toml": b"# one"})
+    other = make_package({"main.wasm": WASM, "Enarx.toml": b"# other"})
+    for tag, package in (("1.0.0", one), ("2.0.0", other)):
+        store.put_tag(repository, tag, ENTRY_TYPE, package.tag, package.root)
+        put(store, tag, (), *package.nodes[""])
+    put(store, "2.0.0", ("main.wasm",), *other.nodes["main.wasm"])
+    put(store, "1.0.0", ("Enarx.toml",), *one.nodes["Enarx.toml"])
+    assert store.tags(repository.id) == ["1.0.0"]
     store.close()
 
 
