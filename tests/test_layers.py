@@ -53,6 +53,7 @@ FOR_SOME = {
     "enarx_sigstore": {"package_tree", "package_attachments"},  # it signs packages that are there
     "enarx_registries": {
         "package_tree",
+        "package_archive",
         "package_attachments",
         "reference",
         "staging",

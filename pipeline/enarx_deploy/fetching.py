@@ -32,8 +32,8 @@ def fetch(
     """The package that a reference names, checked, laid out under `into`: else in the cache, kept for the next time.
 
     One of `signers`, else of the keys that this user trusts, must have signed it, which is looked at before anything of
-    it is fetched; where there are none, nobody must. What is attached to it is kept beside it. Raises UsageError,
-    NotPublished, PackageError, RegistryError, VerificationRefused.
+    it is fetched, where the registry can say it by itself; where there are no keys, nobody must. What is attached to it
+    is kept beside it. Raises UsageError, NotPublished, PackageError, RegistryError, VerificationRefused.
     """
     into = into or paths.cache_dir("packages")
     with plugins.boundary():
@@ -42,7 +42,8 @@ def fetch(
             return _fetch_signed(registry, reference, progress, into, signers)
         package = registry.fetch(str(reference), into)
     _require_digest(package, reference, reference.digest or package.digest)
-    require_signature(package.digest, [], signers, progress)
+    found = package_attachments.load(Path(package.root).parent, package.digest)  # a file of `pack` brings its own
+    require_signature(package.digest, found, signers, progress)
     return package
 
 
