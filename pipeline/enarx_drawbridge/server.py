@@ -21,7 +21,7 @@ from starlette.middleware import Middleware
 
 from enarx_service.connections import configure
 from enarx_service.errors import ServiceFault
-from enarx_service.line_writer import LineWriter
+from enarx_service.line_writer import log_config
 from enarx_service.sockets import OWN_NAMES, is_loopback, listen, url_of
 from enarx_service.tls import Given, Listener
 
@@ -43,20 +43,6 @@ UPKEEP_TICKS: Final = 36_000
 """Ticks of a tenth of a second between two looks for what was abandoned, and for another certificate: an hour."""
 
 _log = logging.getLogger("enarx_drawbridge")
-
-_LOG_CONFIG: Final[dict[str, Any]] = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(name)s %(message)s"}},
-    "handlers": {"stderr": {"()": LineWriter, "formatter": "line"}},
-    "loggers": {
-        **{
-            name: {"handlers": ["stderr"], "level": level, "propagate": False}
-            for name, level in (("uvicorn", "WARNING"), ("uvicorn.access", "INFO"), ("enarx_drawbridge", "INFO"))
-        },
-        "httpx": {"level": "WARNING"},
-    },
-}
 
 Ready = Callable[[Running], None]
 """Called once the server accepts connections."""
@@ -132,7 +118,7 @@ def _configure(
 
         timed = [Middleware(Timed, answered=metrics.metrics.answered)]
     app = make_app(store, policy, hosts=hosts, outermost=timed)
-    config = configure(app, most=MAX_CONNECTIONS, shutdown=SHUTDOWN, log_config=_LOG_CONFIG)
+    config = configure(app, most=MAX_CONNECTIONS, shutdown=SHUTDOWN, log_config=_log_config())
     config.load()
     config.ssl = tls.context if tls else None
     return config
@@ -180,6 +166,12 @@ def _attempt(work: Callable[[], None]) -> None:
         work()
     except (ServiceFault, OSError) as fault:
         _log.error("upkeep failed, and is tried again: %s", fault)
+
+
+def _log_config() -> dict[str, Any]:
+    config = log_config("enarx_drawbridge")
+    config["loggers"]["httpx"] = {"level": "WARNING"}  # it tells each request to the issuer of tokens
+    return config
 
 
 def _now() -> datetime:

@@ -15,7 +15,6 @@ import contextlib
 import fcntl
 import os
 import sqlite3
-import stat
 import threading
 import time
 from collections import Counter
@@ -23,6 +22,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Final, Literal
+
+from enarx_service import private_directory
 
 from . import trees
 from .blobs import Blobs, Incoming
@@ -305,15 +306,7 @@ class Awaited:
 
 def prepare(directory: Path) -> None:
     """Make the directory with mode 0700, or check it. Raises `ConfigurationError` if others can enter it."""
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        status = directory.lstat()
-    except OSError as error:
-        raise ConfigurationError(f"{directory}: {error.strerror}") from error
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
-        raise ConfigurationError(f"{directory}: not a directory of yours", hint="name another with --store DIR")
-    if status.st_mode & 0o077:
-        raise ConfigurationError(f"{directory}: others can enter it", hint=f"chmod 700 {directory}")
+    private_directory.prepare(directory, "--store")
 
 
 def _locked(directory: Path) -> int:

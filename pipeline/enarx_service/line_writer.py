@@ -11,7 +11,7 @@ import os
 import queue
 import threading
 import time
-from typing import Final
+from typing import Any, Final
 
 MAX_LINES: Final = 2048
 """Most lines that wait to be written; what comes then is dropped, and counted."""
@@ -20,6 +20,18 @@ MAX_LINE: Final = 8192
 STANDARD_ERROR: Final = 2
 PATIENCE: Final = 1.0
 """Seconds that the end waits for the last lines."""
+
+
+def log_config(service: str) -> dict[str, Any]:
+    """What `logging.config.dictConfig` takes: lines of uvicorn and of the service's own logger, by a `LineWriter`."""
+    levels = (("uvicorn", "WARNING"), ("uvicorn.access", "INFO"), (service, "INFO"))
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "formatters": {"line": {"format": "%(asctime)s %(name)s %(message)s"}},
+        "handlers": {"stderr": {"()": LineWriter, "formatter": "line"}},
+        "loggers": {name: {"handlers": ["stderr"], "level": level, "propagate": False} for name, level in levels},
+    }
 
 
 class LineWriter(logging.Handler):

@@ -11,7 +11,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 import uvicorn
@@ -19,7 +19,7 @@ from starlette.middleware import Middleware
 
 from enarx_collateral import Store
 from enarx_service.connections import configure
-from enarx_service.line_writer import LineWriter
+from enarx_service.line_writer import log_config
 from enarx_service.sockets import OWN_NAMES, is_loopback, listen, url_of
 from enarx_service.tls import Given
 from enarx_service.tls import Listener as TlsListener
@@ -46,17 +46,6 @@ SHUTDOWN: Final = timedelta(seconds=5)
 """For requests that are under way when the Steward is asked to end."""
 
 _log = logging.getLogger("enarx_steward")
-
-_LOG_CONFIG: Final[dict[str, Any]] = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"line": {"format": "%(asctime)s %(name)s %(message)s"}},
-    "handlers": {"stderr": {"()": LineWriter, "formatter": "line"}},
-    "loggers": {
-        name: {"handlers": ["stderr"], "level": level, "propagate": False}
-        for name, level in (("uvicorn", "WARNING"), ("uvicorn.access", "INFO"), ("enarx_steward", "INFO"))
-    },
-}
 
 
 Ready = Callable[[Running], None]
@@ -138,7 +127,7 @@ def _configure(
     named = urlsplit(steward.audience).hostname or ""
     hosts = {*OWN_NAMES, options.host, named} if is_loopback(options.host) else None
     app = make_app(steward, hosts=hosts, transport=options.transport, outermost=outermost)
-    config = configure(app, most=MAX_CONNECTIONS, shutdown=SHUTDOWN, log_config=_LOG_CONFIG)
+    config = configure(app, most=MAX_CONNECTIONS, shutdown=SHUTDOWN, log_config=log_config("enarx_steward"))
     config.load()
     config.ssl = tls.context if tls else None
     return config

@@ -30,6 +30,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from enarx_service import private_directory
+
 from .ca import Authority, policy_of
 from .errors import ConfigurationError
 from .hsm import RootKey, read_configuration
@@ -54,15 +56,7 @@ _MAX_FILE: Final = 65_536
 
 def prepare(directory: Path) -> None:
     """Make the directory with mode 0700, or check it. Raises `ConfigurationError` if others can enter it."""
-    try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        status = directory.lstat()
-    except OSError as exc:
-        raise ConfigurationError(f"{directory}: {exc.strerror}") from exc
-    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
-        raise ConfigurationError(f"{directory}: not a directory of yours", hint="name another with --state DIR")
-    if status.st_mode & 0o077:
-        raise ConfigurationError(f"{directory}: others can enter it", hint=f"chmod 700 {directory}")
+    private_directory.prepare(directory, "--state")
 
 
 def write_policy(directory: Path, *, written_by: str) -> bool:
