@@ -160,6 +160,8 @@ class KeepStatus(Record, frozen=True):
     `cause` is what ended it, and `reason` the same in words; `limits` are the limits of `[resources]` that it met.
     `metrics` is where its host process serves metrics (HOST:PORT), if it does.
     `renewal_failure` says why the last attempt to renew its certificate failed; empty where it did not.
+    `version` is the number of the `Version` that it runs, 0 where its target counts none; `restarts` is how often it
+    was started again after it had ended.
     """
 
     id: str
@@ -178,10 +180,28 @@ class KeepStatus(Record, frozen=True):
     certificate_not_after: str = ""
     metrics: str = ""
     renewal_failure: str = ""
+    version: int = 0
+    restarts: int = 0
 
 
 ALIVE = ("starting", "running", "stopping")
 """The states of a Keep that has not ended."""
+
+
+class Version(Record, frozen=True):
+    """One version of a deployment: what was served under its name, or was meant to be.
+
+    `number` counts from 1 and is never given again. `state` is `pending` until its Keeps are healthy, then `serving`
+    until another version takes its place (`replaced`); `failed` is one that did not get healthy, or did not stay so,
+    and `reason` says why.
+    """
+
+    number: int
+    package: str
+    backend: str
+    created: str
+    state: Literal["pending", "serving", "replaced", "failed"]
+    reason: str = ""
 
 
 class ProbeCheck(Record, frozen=True):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 import msgspec
 
 if TYPE_CHECKING:
-    from enarx_deploy.models import Deployment, KeepStatus, Package, Probe, Published, ReferenceValues
+    from enarx_deploy.models import Deployment, KeepStatus, Package, Probe, Published, ReferenceValues, Version
     from enarx_deploy.project import Project
 
 Progress = Callable[[str], None]
@@ -274,6 +274,36 @@ class Target(Protocol):
 
     def stop(self, keep: str, *, grace: float) -> KeepStatus:
         """End a Keep: ask, wait at most `grace` seconds for open connections, then kill."""
+
+
+@runtime_checkable
+class Replicas(Protocol):
+    """What a `Target` has too where several Keeps can serve one deployment behind one endpoint."""
+
+    def scale(self, name: str, replicas: int) -> list[KeepStatus]:
+        """Have so many Keeps serve the deployment of that name; returns them when they do.
+
+        Connections that are open have their time to end, and none is refused. Raises KeepError, UsageError.
+        """
+
+
+@runtime_checkable
+class Versions(Protocol):
+    """What a `Target` has too where it remembers what a deployment was before, and can go back to it.
+
+    Such a target replaces by itself: what served under the same name goes on until what `start` began is healthy, and
+    where it does not get so. Other targets have the Keep that is replaced stopped before `start`.
+    """
+
+    def history(self, name: str) -> list[Version]:
+        """The versions of the deployment of that name, oldest first. Raises UsageError if there is no such one."""
+
+    def rollback(self, name: str, to: int = 0) -> Version:
+        """Serve an earlier version again, by its number; 0 is the last that served before the present one.
+
+        Returns it when its Keeps serve, as a new version with a number of its own. The present one goes on until
+        then, and where that fails. Raises KeepError, UsageError.
+        """
 
 
 @runtime_checkable

@@ -3,8 +3,8 @@
 A stage is skipped when an earlier run made a record from the same inputs and what the record speaks of is still there
 as recorded. `--force` skips nothing.
 
-There is one Keep per deployment of a project: when a new one must be started, the old one is stopped first, since both
-would listen on the same port. In between nobody is served.
+When a new Keep must be started, the old one is stopped first where the target does not replace by itself (`Versions`),
+since both would listen on the same port. In between nobody is served then.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from enarx_deploy import enarx_lock, paths, records
 from enarx_deploy.errors import EnarxDeployError, PluginError, UsageError
 from enarx_deploy.lock import locked
 from enarx_deploy.models import ALIVE, STAGES, Deployment, Package, Record, StageName
+from enarx_deploy.protocols import Versions
 from enarx_deploy.steps import DEPLOY, PROVISION_TLS, STEPS, Step, Work, inputs_digest
 
 if TYPE_CHECKING:
@@ -141,7 +142,9 @@ def _call(work: Work, step: Step, reporter: Reporter) -> Record:
 
 
 def _stop_replaced(work: Work, reporter: Reporter) -> None:
-    """Stop the Keep that the new one takes the place of, if it lives."""
+    """Stop the Keep that the new one takes the place of, if it lives and the target does not see to it."""
+    if isinstance(work.target, Versions):
+        return
     old = _deployed(work)
     status = work.keep(old) if old else None
     if status is not None and status.state in ALIVE:

@@ -69,6 +69,8 @@ def test_keeps_as_json_hold_everything(enarx_deploy, keeps):
         "certificate_not_after": "",
         "metrics": "",
         "renewal_failure": "",
+        "version": 0,
+        "restarts": 0,
     }
 
 
@@ -91,6 +93,12 @@ def test_a_reference_that_may_mean_several_is_refused(enarx_deploy, keeps, comma
     ended = enarx_deploy(command, "aaa")
     assert ended.returncode == 2
     assert "'aaa' may mean 2 Keeps: aaa222, aaa111" in ended.stderr
+
+
+def test_stop_by_name_stops_all_of_that_name_that_run(enarx_deploy, keeps, shelf):
+    keep(shelf, "ccc444")
+    assert enarx_deploy("stop", "oak").returncode == 0
+    assert (shelf / "calls").read_text() == "stop aaa222 10\nstop ccc444 10\n"
 
 
 @pytest.mark.parametrize("reference", ["nobody", ""])

@@ -37,12 +37,27 @@ def all_keeps(context: Context) -> list[Found]:
 
 def find_keep(context: Context, reference: str) -> Found:
     """The Keep that is meant. A name means the one that is alive, else the newest. Raises UsageError."""
-    keeps = all_keeps(context)
+    candidates = meant(all_keeps(context), reference)
+    if not candidates:
+        raise UsageError(f"no Keep is known as {reference!r}", hint="`enarx-deploy keeps` lists those that are")
+    return _the_one(candidates, reference)
+
+
+def find_keeps(context: Context, reference: str) -> list[Found]:
+    """The same, but a name means every Keep of that name that is alive: replicas go by one name. Raises UsageError."""
+    candidates = meant(all_keeps(context), reference)
+    alive = [keep for keep in candidates if keep.alive]
+    if alive and all(keep.status.name == reference for keep in candidates):
+        return alive
+    return [find_keep(context, reference)]
+
+
+def meant(keeps: list[Found], reference: str) -> list[Found]:
+    """Those of the Keeps that a reference may mean, by the first of the ways that finds any."""
     for matches in _MATCHES:
-        candidates = [keep for keep in keeps if matches(keep.status, reference)]
-        if candidates:
-            return _the_one(candidates, reference)
-    raise UsageError(f"no Keep is known as {reference!r}", hint="`enarx-deploy keeps` lists those that are")
+        if candidates := [keep for keep in keeps if matches(keep.status, reference)]:
+            return candidates
+    return []
 
 
 _MATCHES: tuple[Callable[[KeepStatus, str], bool], ...] = (

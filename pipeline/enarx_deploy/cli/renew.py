@@ -30,11 +30,11 @@ def command(context: Context, keeps: tuple[str, ...]) -> None:
 
 
 def _chosen(context: Context, keeps: tuple[str, ...]) -> list[Found]:
-    from enarx_deploy.cli.find_keep import all_keeps, find_keep
+    from enarx_deploy.cli.find_keep import all_keeps, find_keeps
 
     if not keeps:
         return [found for found in all_keeps(context) if found.alive and found.status.certificate_not_after]
-    chosen = [find_keep(context, keep) for keep in keeps]
+    chosen = [found for keep in keeps for found in find_keeps(context, keep)]
     for found in chosen:
         if not found.alive:
             raise UsageError(

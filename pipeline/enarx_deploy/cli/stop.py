@@ -27,7 +27,10 @@ if TYPE_CHECKING:
     help="How long open connections may take to end.",
 )
 def command(context: Context, keeps: tuple[str, ...], *, every: bool, grace: float) -> None:
-    """Ask each KEEP to end, wait for its connections, then end it. KEEP is an id, the beginning of one, or a name."""
+    """Ask each KEEP to end, wait for its connections, then end it. KEEP is an id, the beginning of one, or a name.
+
+    A name means all Keeps of that name: with the last of them the deployment ends, until it is deployed again.
+    """
     statuses = []
     for found in _chosen(context, keeps, every=every):
         if not found.alive:
@@ -38,13 +41,13 @@ def command(context: Context, keeps: tuple[str, ...], *, every: bool, grace: flo
 
 
 def _chosen(context: Context, keeps: tuple[str, ...], *, every: bool) -> list[Found]:
-    from enarx_deploy.cli.find_keep import all_keeps, find_keep
+    from enarx_deploy.cli.find_keep import all_keeps, find_keeps
 
     if every == bool(keeps):
         raise UsageError("say which Keeps to stop", hint="name them, or give --all; `enarx-deploy keeps` lists them")
     if every:
         return [found for found in all_keeps(context) if found.alive]
-    return [find_keep(context, keep) for keep in keeps]
+    return [found for keep in keeps for found in find_keeps(context, keep)]
 
 
 def _shown(status: KeepStatus) -> str:
