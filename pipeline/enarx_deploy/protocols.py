@@ -197,7 +197,8 @@ class Issuer(Protocol):
 class SecretsRequest(msgspec.Struct, frozen=True):
     """What a Keep sends to get secrets: their names, a key to seal them to (DER), and evidence for that key.
 
-    The other fields are as in `CertificateRequest`.
+    `certified_by` is the digest of the certificate that its own was issued under. The other fields are as in
+    `CertificateRequest`.
     """
 
     names: tuple[str, ...]
@@ -206,6 +207,7 @@ class SecretsRequest(msgspec.Struct, frozen=True):
     evidence: bytes
     endorsements: Mapping[str, bytes] = {}
     package: str | None = None
+    certified_by: str = ""
 
 
 class ReleasedSecrets(msgspec.Struct, frozen=True):

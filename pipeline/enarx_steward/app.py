@@ -143,7 +143,7 @@ async def _info(request: Request) -> Response:
 
 
 def _intermediates(authority: Authority) -> Iterator[Intermediate]:
-    for certificate in (authority.certificate, *authority.predecessors):
+    for certificate in (authority.certificate, *(one.certificate for one in authority.predecessors)):
         yield Intermediate(
             policy_sha256=policy_of(certificate),
             sha256=certificate.fingerprint(SHA256()).hex(),
@@ -205,6 +205,7 @@ async def _secrets(request: Request) -> Response:
         evidence=asked.evidence.data,
         package=asked.package,
         endorsements=asked.endorsements,
+        certified_by=asked.certified_by,
     )
     return answers.json(released)
 

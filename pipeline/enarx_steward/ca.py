@@ -45,8 +45,8 @@ class Leaf(msgspec.Struct, frozen=True, kw_only=True):
 class Authority:
     """An intermediate: a key, its certificate, and what is above it. Signs the leaves of one policy.
 
-    Safe to use from many threads: it does not change. `predecessors` are the intermediates that came before it from
-    the same files, and whose leaves may still be in use.
+    Safe to use from many threads: it does not change. `predecessors` are those that came before it from the same
+    files, and whose leaves may still be in use.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Authority:
         key: ec.EllipticCurvePrivateKey,
         certificate: x509.Certificate,
         root: Root,
-        predecessors: tuple[x509.Certificate, ...] = (),
+        predecessors: tuple[Authority, ...] = (),
     ) -> None:
         self._key = key
         self._identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
@@ -82,10 +82,19 @@ class Authority:
             raise ConfigurationError("the intermediate certificate is not that of the key")
         return cls(key, certificate, root)
 
-    def after(self, known: Iterable[x509.Certificate]) -> Authority:
+    def after(self, known: Iterable[Authority]) -> Authority:
         """The same one, with its predecessors: all that are known but itself."""
-        others = tuple(one for one in known if one != self.certificate)
+        others = tuple(one for one in known if one.certificate != self.certificate)
         return Authority(self._key, self.certificate, self.root, others)
+
+    def named(self, digest: str | None) -> Authority:
+        """The predecessor whose certificate has this digest ("sha256:" and hex); this one where none has."""
+        return next((one for one in self.predecessors if one.digest == digest), self)
+
+    @property
+    def digest(self) -> str:
+        """Of its certificate: "sha256:" and hex."""
+        return f"sha256:{self.certificate.fingerprint(SHA256()).hex()}"
 
     def to_pem(self) -> bytes:
         """Key and certificate: a secret."""

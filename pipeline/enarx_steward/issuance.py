@@ -225,8 +225,12 @@ class Steward:
         evidence: bytes,
         package: str | None = None,
         endorsements: Mapping[str, bytes] = MappingProxyType({}),
+        certified_by: str | None = None,
     ) -> Released:
         """Seal secrets to a key (DER) that evidence commits to: all that are named, or none.
+
+        `certified_by` is the digest of the intermediate by which the Keep knows this Steward. Where the policy was
+        replaced since, that one signs still, while what is released is decided by the policy in force.
 
         1. Key, evidence and endorsements can be read.
         2. The nonce is this Steward's own, unexpired, and used from now on.
@@ -239,7 +243,7 @@ class Steward:
         """
         version = self._version
         with self._logged_refusal(version, "v1", kind, evidence):
-            return self._release(version, names, key, nonce, kind, evidence, package, endorsements)
+            return self._release(version, names, key, nonce, kind, evidence, package, endorsements, certified_by)
 
     def _release(
         self,
@@ -251,6 +255,7 @@ class Steward:
         evidence: bytes,
         package: str | None,
         endorsements: Mapping[str, bytes],
+        certified_by: str | None,
     ) -> Released:
         now = self._clock()
         recipient_key = release.read_key(key)
@@ -285,7 +290,7 @@ class Steward:
         secrets = release.read_files(files)
         recipient = Recipient(key=recipient_key, audience=self.audience, package=package, nonce=nonce)
         sealed = tuple(recipient.seal(name, secrets[name]) for name in names)
-        signature = version.authority.sign(recipient.message(sealed))
+        signature = version.authority.named(certified_by).sign(recipient.message(sealed))
         if self.log is not None:
             self.log.append(decisions.released(names, key, verdict, package, evidence, version.policy.sha256))
         return Released(sealed, signature, appraisal)

@@ -71,6 +71,8 @@ class SecretsBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     evidence: EvidenceField
     package: Digest | None = None
     endorsements: Annotated[dict[FileName, FileContent], Meta(max_length=MAX_FILES)] = {}
+    certified_by: Digest | None = None
+    """Of the intermediate that signed the Keep's certificate, which is to sign the release."""
 
 
 class Intermediate(msgspec.Struct, frozen=True, kw_only=True):

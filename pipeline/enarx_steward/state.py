@@ -82,7 +82,7 @@ def load_authority(directory: Path, policy: StewardPolicy, now: datetime) -> Aut
         else:
             chosen = Authority.create(root, policy, now)
             write(directory / INTERMEDIATES / _file_name(chosen.certificate), chosen.to_pem(), 0o600)
-        return chosen.after(one.certificate for one in known)
+        return chosen.after(known)
 
 
 def load_root(directory: Path, now: datetime) -> Root:

@@ -117,6 +117,7 @@ def secrets(url: str, challenge: Challenge, request: SecretsRequest, root_pem: s
         "names": request.names,
         "key": request.key,
         **_evidence(challenge, request),
+        **({"certified_by": request.certified_by} if request.certified_by else {}),
     }
     answer = _ask(url, "POST", "/v1/secrets", msgspec.json.encode(body), _JSON, root_pem=root_pem)
     found = _decode(url, answer, _Secrets)

@@ -33,6 +33,18 @@ def test_the_workload_finds_its_secrets_and_the_host_sees_neither(keeper, vault)
         assert not [form for form in forms(secret) if form in keep.relayed]
 
 
+def test_a_policy_that_is_replaced_between_certificate_and_secrets_fails_no_release(keeper, vault) -> None:
+    def later(session, names):
+        vault.release_to(keep.package.digest)
+        return releasing.release(session, keep.issuer, keep.project, names)
+
+    keep = keeper(release=later)
+    vault.release_to("sha256:" + "11" * 32)
+    outcome = keep.run()
+    assert (outcome.kind, outcome.code) == ("exit", 0), outcome
+    assert keep.output.read_bytes() == TOKEN[::-1] + b"\n" + KEY[::-1] + b"\n"
+
+
 def changed(released: ReleasedSecrets, **fields: object) -> ReleasedSecrets:
     return ReleasedSecrets(**{"sealed": released.sealed, "signature": released.signature} | fields)
 

@@ -40,6 +40,7 @@ from enarx_deploy.protocols import (
     ReleasedSecrets,
     SecretsRequest,
 )
+from enarx_deploy.records import digest_of
 from enarx_keep.channel import Message, Reader, encode
 from enarx_keep.channel import field as field_of
 from enarx_keep.errors import BadMessage
@@ -183,6 +184,7 @@ class Session:
         self._stopping = False
         self._running = False
         self._asked = 0
+        self._certified_by = ""
         self._outcome = Outcome("died")
         self.endpoints: list[Endpoint] = []
         self.needs_certificate = False
@@ -237,6 +239,7 @@ class Session:
         The first one lets the workload run, and a Keep that refuses it has ended. A later one counts from the next
         handshake on; a Keep that refuses it goes on with what it has. Raises KeepError.
         """
+        self._certified_by = digest_of(chain[1]) if len(chain) > 1 else ""
         encoded = [base64.b64encode(one).decode() for one in chain]
         message = {"type": "certificate", "chain": encoded, "root": base64.b64encode(root).decode()}
         if self._running:
@@ -340,6 +343,7 @@ class Session:
                 evidence=base64.b64decode(answer["evidence"]),
                 endorsements=_endorsements(answer),
                 package=self._package.digest,
+                certified_by=self._certified_by,
             )
         except (KeyError, TypeError, ValueError) as error:
             raise KeepError("the Keep sent a claim for secrets that cannot be read") from error
