@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 STOP_GRACE = 10.0  # seconds that open connections have when a Keep is replaced
 
 
+class Changed(Exception):
+    """A stage would have to be run, or waited for, by who asked for neither."""
+
+
 class Reporter(Protocol):
     """Whoever shows what the runner does."""
 
@@ -61,10 +65,12 @@ def run(
     *,
     until: StageName = "provision_tls",
     package: Package | None = None,
+    make: bool = True,
 ) -> list[StageRun]:
     """Run the stages up to and including `until`. Raises EnarxDeployError; records made before that are kept.
 
-    With `package`, which was fetched, the stages that would make one are left out.
+    With `package`, which was fetched, the stages that would make one are left out. Without `make` nothing is run:
+    raises Changed where something would have to be.
     """
     plugins.load()
     for failed in plugins.failures:
@@ -77,8 +83,8 @@ def run(
         work.made["package"] = package
         steps = steps[STAGES.index("package") + 1 :]
     paths.private_directory(project.work_dir)
-    with locked(project.work_dir, reporter.note):
-        return [_run_step(work, step, reporter) for step in steps]
+    with locked(project.work_dir, reporter.note if make else _changed):
+        return [_run_step(work, step, reporter, make=make) for step in steps]
 
 
 def _require_project(work: Work) -> None:
@@ -90,7 +96,11 @@ def _require_project(work: Work) -> None:
         )
 
 
-def _run_step(work: Work, step: Step, reporter: Reporter) -> StageRun:
+def _changed(line: str) -> None:
+    raise Changed(line)
+
+
+def _run_step(work: Work, step: Step, reporter: Reporter, *, make: bool) -> StageRun:
     began = time.monotonic()
     reporter.started(step.stage)
     with work.plugins.boundary():
@@ -99,6 +109,8 @@ def _run_step(work: Work, step: Step, reporter: Reporter) -> StageRun:
         record = None if work.project.settings.force else _usable_record(work, step, digest)
     skipped = record is not None
     if record is None:
+        if not make:
+            raise Changed(step.stage)
         record = _make(work, step, inputs, reporter)
     if work.project.settings.locked:
         enarx_lock.check(work.project.root, record)

@@ -34,6 +34,9 @@ _LARGEST_DESCRIPTION = 1 << 20  # bytes of a package.json
 _VERSION = re.compile(r"\d[\w.+-]{0,63}", re.ASCII)
 _OUTSIDE_OF_PROJECTS = "/"
 
+LOOKED_AT = "enarx_deploy.looked_at"
+"""The audit event (PEP 578) for a path whose mere presence or state decides something; Python itself has none."""
+
 
 def find(toolchain: Toolchain, project: Project) -> Tool | MissingTool:
     """The tool that a toolchain takes for this project."""
@@ -75,6 +78,7 @@ def by_npm(name: str, package: str, project: Project | None = None) -> InNpmPack
     """
     *own, kept = node_packages(project)
     for folder in own:
+        looked_at(folder / ".bin")
         found, version = shutil.which(name, path=folder / ".bin"), _described_version(folder / package)
         if found and version:
             return InNpmPackage(found, version)
@@ -82,6 +86,11 @@ def by_npm(name: str, package: str, project: Project | None = None) -> InNpmPack
         if found and (stated := _VERSION.search(said(found, "--version"))):
             return InNpmPackage(found, stated[0])
     return None
+
+
+def looked_at(path: Path) -> None:
+    """Tell whoever watches what this program goes by that it looks at a path which it does not open."""
+    sys.audit(LOOKED_AT, str(path))
 
 
 def _described_version(package: Path) -> str:
@@ -116,6 +125,7 @@ def in_distribution(name: str, file: str = "") -> InDistribution | None:
     for place in filter(None, sys.path):
         for folder in Path(place).glob(f"{spelled}-*.dist-info"):
             path = Path(place, file)
+            looked_at(path)
             if path.exists():
                 return InDistribution(path, folder.name.removesuffix(".dist-info").rpartition("-")[2])
     return None
@@ -170,6 +180,7 @@ def _key(words: Sequence[str], depends_on: Sequence[Path]) -> str:
 
 def _state(path: Path) -> tuple[str, int, int, int]:
     """What changes when a file is replaced or written to; a link counts by what it leads to."""
+    looked_at(path)
     try:
         status = path.stat()
     except OSError:

@@ -9,6 +9,7 @@ import click
 
 from enarx_deploy.cli.context import Context, common_options
 from enarx_deploy.cli.progress import reporter
+from enarx_deploy.cli.remember import remember
 from enarx_deploy.cli.run_stages import run_stages
 
 if TYPE_CHECKING:
@@ -30,11 +31,21 @@ def command(context: Context, check: bool) -> None:
     The toolchain is found by the project's files, and named; [build] in Enarx.toml can say otherwise. A build has no
     network unless `network = true` there.
     """
-    context.force = context.force or check
+    if check:
+        _compile_twice(context)
+    else:
+        _compile(context)
+        remember(context, _compile)
+
+
+def _compile(context: Context) -> None:
     module = run_stages(context, until="compile")[-1].record
-    if not check:
-        context.emit(module.path, module)
-        return
+    context.emit(module.path, module)
+
+
+def _compile_twice(context: Context) -> None:
+    context.force = True
+    module = run_stages(context, until="compile")[-1].record
     _require_reproducible(context, module)
     context.emit(f"{module.path}: built twice, the same bytes", {"module": module, "reproducible": True})
 

@@ -24,6 +24,7 @@ from click.core import ParameterSource
 from enarx_deploy.errors import UsageError
 
 if TYPE_CHECKING:
+    from enarx_deploy.cli.unchanged import Asked
     from enarx_deploy.errors import PluginError
     from enarx_deploy.plugin_manager import PluginManager
     from enarx_deploy.project import Project
@@ -59,6 +60,9 @@ class Context:
     trace_hooks: bool = False
     given_before: dict[str, str] = field(default_factory=dict)  # field -> option, given before the command's name
     answered: bool = False  # whether the command's answer is on stdout
+    asked: Asked | None = None  # what a stamp could answer the next time
+    only_unchanged: bool = False  # run no stage: whoever asks wants to know what is said where none need be
+    skipped: bool = False  # whether no stage had to be run
 
     @functools.cached_property
     def plugins(self) -> PluginManager:

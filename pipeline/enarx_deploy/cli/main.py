@@ -1,6 +1,6 @@
 """The console script: runs a command, and is the one place where errors are caught and shown.
 
-Nothing is imported at the top that `--version` does not need.
+Nothing is imported at the top that `--version`, and a command that finds nothing changed, do not need.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import atexit
 import gc
 import sys
 
-from enarx_deploy.cli import PROGRAM
+from enarx_deploy.cli import PROGRAM, unchanged
 
 # For annotations alone; `typing` would be an import too.
 TYPE_CHECKING = False
@@ -29,10 +29,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         print(f"{PROGRAM} {__version__}")
         return 0
-    return _run(words)
+    asked = unchanged.asked(words)
+    if asked is not None and unchanged.answer(asked):
+        return _flushed(0)
+    return _run(words, asked)
 
 
-def _run(words: list[str]) -> int:
+def _run(words: list[str], asked: unchanged.Asked | None) -> int:
     import click
 
     from enarx_deploy.cli import show_error
@@ -40,7 +43,8 @@ def _run(words: list[str]) -> int:
     from enarx_deploy.cli.context import Context
     from enarx_deploy.errors import EnarxDeployError
 
-    context = Context(json="--json" in _before_double_dash(words))  # an error of parsing is answered in JSON too
+    # An error of parsing is answered in JSON too.
+    context = Context(json="--json" in _before_double_dash(words), asked=asked)
     try:
         status = app.main(words, PROGRAM, standalone_mode=False, obj=context)
         return _flushed(status if isinstance(status, int) else 0)

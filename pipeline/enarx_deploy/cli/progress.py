@@ -31,11 +31,13 @@ def reporter(context: Context) -> Iterator[Reporter]:
     """What suits whoever listens. A live line is taken away at the end, whatever happens."""
     if context.quiet or (context.json and not context.verbosity):
         yield Silent()
-    elif sys.stderr.isatty() and not context.json:
+    elif not sys.stderr.isatty() or context.json:
+        yield Plain()
+    elif context.only_unchanged:
+        yield Settled()
+    else:
         with live(verbose=bool(context.verbosity)) as shown:
             yield shown
-    else:
-        yield Plain()
 
 
 class Silent:
@@ -77,7 +79,27 @@ class Plain:
         click.echo(f"{stage:<{_WIDTH}} {text}" if stage else text, err=True)
 
 
-class Live:
+class Settled:
+    """What stays on a terminal of what `Live` shows."""
+
+    def note(self, line: str) -> None:
+        self._print(f"{'':<{_WIDTH + 2}} {line}")
+
+    def started(self, stage: StageName) -> None:
+        """Nothing that stays."""
+
+    def progress(self, line: str) -> None:
+        """Nothing that stays."""
+
+    def ended(self, run: StageRun) -> None:
+        mark = "=" if run.skipped else "✔"
+        self._print(f"{mark} {run.name:<{_WIDTH}} {_outcome(run)}: {summary(run.record)}")
+
+    def _print(self, text: str) -> None:
+        click.echo(text, err=True)
+
+
+class Live(Settled):
     """One line per stage that moves while the stage does, and stays when it has ended."""
 
     def __init__(self, status: Status, *, verbose: bool) -> None:
@@ -85,9 +107,6 @@ class Live:
         self._verbose = verbose
         self._stage = ""
         self._began = 0.0
-
-    def note(self, line: str) -> None:
-        self._print(f"{'':<{_WIDTH + 2}} {line}")
 
     def started(self, stage: StageName) -> None:
         self._stage, self._began = stage, time.monotonic()
@@ -99,8 +118,7 @@ class Live:
         self._update(line)
 
     def ended(self, run: StageRun) -> None:
-        mark = "=" if run.skipped else "✔"
-        self._print(f"{mark} {run.name:<{_WIDTH}} {_outcome(run)}: {summary(run.record)}")
+        super().ended(run)
         self._update("")
 
     def _update(self, line: str) -> None:

@@ -64,7 +64,8 @@ def run_stages(
             return run(project, context.plugins, shown, until=until, package=package)
     project = context.project()
     with reporter(context) as shown:
-        runs = run(project, context.plugins, shown, until=until)
+        runs = run(project, context.plugins, shown, until=until, make=not context.only_unchanged)
+    context.skipped = all(one.skipped for one in runs)
     if any(one.name == "package" and not one.skipped for one in runs):
         module = runs[0].record
         for finding in least_privilege(project, Path(module.path), [project.root / name for name in module.inputs]):
