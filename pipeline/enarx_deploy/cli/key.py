@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from enarx_deploy.cli.context import Context, common_options
+from enarx_deploy.cli.hardware_keys import sev, sgx
 from enarx_deploy.cli.signing_key import asked_passphrase, given_passphrase, open_key, passphrase_options
 from enarx_deploy.errors import UsageError
 
@@ -60,8 +61,13 @@ def command(_context: Context) -> None:
     Change it:        enarx-deploy key rotate release.key next.key
     It was stolen:    enarx-deploy key revoke release.key.pub
 
-    A key is Ed25519 or on P-256, in a file with a passphrase or in a PKCS#11 token.
+    A key is Ed25519 or on P-256, in a file with a passphrase or in a PKCS#11 token. `sev` and `sgx` have the keys that
+    sign what hardware measures.
     """
+
+
+command.add_command(sev)
+command.add_command(sgx)
 
 
 @command.command()
