@@ -6,11 +6,12 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from enarx_deploy.errors import EnarxDeployError, KeepError, UsageError
-from enarx_deploy.protocols import ArtifactRegistry
+from enarx_deploy.protocols import ArtifactRegistry, HasOwnTable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
+    from enarx_deploy.manifest import OwnTable
     from enarx_deploy.models import Probe
     from enarx_deploy.plugin_manager import PluginManager
     from enarx_deploy.project import Project
@@ -47,12 +48,12 @@ def backend(project: Project, plugins: PluginManager) -> tuple[Backend, str]:
     """
     asked = project.settings.backend
     if asked:
-        chosen = plugins.get("backend", asked)
+        chosen, reason = plugins.get("backend", asked), "as asked for"
+        _require_strength(chosen, reason, project, plugins)
         _require_available(chosen.probe())
-        reason = "as asked for"
     else:
         chosen, reason = _strongest(plugins)
-    _require_strength(chosen, project, plugins)
+        _require_strength(chosen, reason, project, plugins)
     return chosen, f"backend {chosen.name}: {reason}{'' if chosen.hardware else '; no hardware protects this Keep'}"
 
 
@@ -82,8 +83,23 @@ def _prepare(asked: str, plugins: PluginManager, stderr_fd: int) -> KeepProcess 
 
 
 def target(project: Project, plugins: PluginManager) -> Target:
-    """The target of `--target` or of the `[deploy.NAME]` table in use, else this machine."""
-    return plugins.get("target", project.settings.target or DEFAULT_TARGET)
+    """The target of `--target` or of the environment in use, else this machine.
+
+    Raises UsageError where there is none of that name, ManifestError for a table that no target has as its own.
+    """
+    chosen = plugins.get("target", project.settings.target or DEFAULT_TARGET)
+    check_own_tables(project.settings.own_tables, plugins)
+    return chosen
+
+
+def check_own_tables(tables: Mapping[str, OwnTable], plugins: PluginManager) -> None:
+    """Hold the tables that targets have of their own to the form that each has for it. Raises ManifestError."""
+    for name, table in tables.items():
+        forms = {one.name: one.own_table for one in plugins.all("target") if isinstance(one, HasOwnTable)}
+        if name not in forms:
+            known = ", ".join(sorted(forms)) or "none here does"
+            raise table.refuse(f"no target {name!r} has a table of its own", f"targets that have one: {known}")
+        table.read_as(forms[name])
 
 
 def issuer(project: Project, plugins: PluginManager) -> Issuer:
@@ -141,10 +157,22 @@ def _first_fault(probe: Probe) -> tuple[str, str]:
     return "not available", ""
 
 
-def _require_strength(chosen: Backend, project: Project, plugins: PluginManager) -> None:
+def _require_strength(chosen: Backend, reason: str, project: Project, plugins: PluginManager) -> None:
     minimum = project.settings.minimum
-    if minimum and chosen.strength < plugins.get("backend", minimum).strength:
+    if minimum and chosen.strength < _strength(minimum, project, plugins):
         raise UsageError(
-            f"backend {chosen.name!r} is weaker than {minimum!r}, the minimum of [deploy.{project.settings.deploy}]",
+            f"backend {chosen.name!r} is weaker than {minimum!r}, the minimum of [deploy.{project.settings.deploy}] "
+            f"({reason})",
             hint="deploy on a machine that has it (`enarx-deploy platform`), or lower `minimum` in the manifest",
         )
+
+
+def _strength(minimum: str, project: Project, plugins: PluginManager) -> int:
+    try:
+        return plugins.get("backend", minimum).strength
+    except UsageError as error:
+        raise UsageError(
+            f"nothing here is known to be as strong as {minimum!r}, the minimum of [deploy.{project.settings.deploy}]: "
+            f"{error}",
+            hint=error.hint,
+        ) from error

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from enarx_deploy.errors import UsageError
+import msgspec
 
 if TYPE_CHECKING:
-    from enarx_deploy.manifest import Manifest
+    from enarx_deploy.manifest import Loaded, Manifest, OwnTable
     from enarx_deploy.models import PackageSource
     from enarx_signing import SigningKey
+
+S = TypeVar("S", bound=msgspec.Struct)
 
 MANIFEST_NAME = "Enarx.toml"
 WORK_DIRECTORY = ".enarx"
@@ -20,15 +22,18 @@ WORK_DIRECTORY = ".enarx"
 
 @dataclass(frozen=True)
 class Settings:
-    """What was asked for on the command line, merged with the `[deploy.NAME]` table in use.
+    """What was asked for on the command line, merged with the environment in use.
 
     An empty string means that nobody asked: the stage or the runner chooses, and says what it chose.
     """
 
-    deploy: str = ""  # NAME of the [deploy.NAME] table in use
+    deploy: str = ""  # NAME of the environment in use: [deploy.NAME] with its overlay
     backend: str = ""  # a backend's name or alias
     minimum: str = ""  # the weakest backend that may be chosen
     target: str = ""  # a target's name
+    host: str = ""  # the machine that a remote target starts Keeps on
+    replicas: int = 1  # Keeps that serve behind one endpoint
+    own_tables: Mapping[str, OwnTable] = field(default_factory=dict)  # [deploy.NAME.TARGET], by TARGET
     keep_name: str = ""  # the Keep's name
     metrics: str = ""  # HOST:PORT where the host process serves metrics
     force: bool = False  # run every stage, even where its inputs are unchanged
@@ -40,14 +45,16 @@ class Settings:
 class Project:
     """A project directory as read once, at the start of a command.
 
-    `manifest_text` is the manifest after `--set`, as it goes into the package. `manifest_file` is None where the
-    project has none, and the manifest is then Enarx's default.
+    `manifest_text` is the manifest after `--set` and without `deploy`, as it goes into the package. `manifest_file` is
+    None where the project has none, and the manifest is then Enarx's default. `manifest_as_written` is the file's text,
+    or None where `--set` made another of it.
     """
 
     root: Path
     manifest: Manifest
     manifest_file: Path | None
     manifest_text: bytes
+    manifest_as_written: str | None = None
     settings: Settings = field(default_factory=Settings)
     warnings: tuple[str, ...] = ()
     signing_key: SigningKey | None = None  # what signs its package
@@ -56,6 +63,11 @@ class Project:
     def name(self) -> str:
         """What its Keeps are called: the name in the `[deploy.NAME]` table in use, else that of the directory."""
         return self.settings.keep_name or self.root.name or "project"
+
+    def own_table(self, target: str, struct: type[S]) -> S:
+        """What `[deploy.NAME.TARGET]` says, or `struct` with its defaults. Raises ManifestError."""
+        table = self.settings.own_tables.get(target)
+        return struct() if table is None else table.read_as(struct)
 
     @property
     def work_dir(self) -> Path:
@@ -68,61 +80,70 @@ def load_project(
     *,
     overrides: Sequence[str] = (),
     manifest_file: Path | None = None,
-    backend: str = "",
-    target: str = "",
-    metrics: str = "",
-    force: bool = False,
-    locked: bool = False,
+    asked: Settings | None = None,
+    environment: str | None = "",
     signing_key: SigningKey | None = None,
 ) -> Project:
     """Read the project in `directory`: its manifest, with `overrides` (`KEY=VALUE`) laid over it.
 
-    `target` names a `[deploy.NAME]` table or, where none has the name, a target. Raises ManifestError, UsageError.
+    `environment` is the name of one, or anything else for the one that is used when none is named; None is for a
+    command that takes none. Raises ManifestError, UsageError.
     """
     from enarx_deploy.manifest import load
 
     root = directory.resolve()
     own = root / MANIFEST_NAME
-    loaded = load(manifest_file or (own if own.exists() else None), overrides)
+    loaded = load(manifest_file or (own if own.exists() else None), overrides, environment)
     return Project(
         root=root,
         manifest=loaded.manifest,
         manifest_file=loaded.path,
         manifest_text=loaded.text,
-        settings=_settings(
-            loaded.manifest,
-            Settings(backend=backend, target=target, metrics=metrics, force=force, locked=locked),
-        ),
+        manifest_as_written=loaded.as_written,
+        settings=_in_environment(loaded, asked or Settings()),
         warnings=tuple(loaded.warnings),
         signing_key=signing_key,
     )
 
 
-def _settings(manifest: Manifest, asked: Settings) -> Settings:
-    target = asked.target
-    if not manifest.deploy:
+def deployed_as(project: Project, asked: Settings, directory: Path) -> Project:
+    """The project that a fetched package stands for, deployed as was asked for and nothing else.
+
+    A package does not say where it is deployed. Where `asked.target` is an environment of the project in `directory`,
+    that one does. Raises ManifestError.
+    """
+    return replace(project, settings=replace(named_environment(directory, asked), source=project.settings.source))
+
+
+def named_environment(directory: Path, asked: Settings) -> Settings:
+    """What was asked for, in the environment of the project in `directory` that `asked.target` names, if it names one.
+
+    Raises ManifestError.
+    """
+    from enarx_deploy.manifest import load
+
+    file = directory / MANIFEST_NAME
+    if not asked.target or not file.exists():
         return asked
-    # A target that is no table's name overrides the table's target only: its `minimum` still holds.
-    name = target if target in manifest.deploy else _default_table(list(manifest.deploy))
-    table = manifest.deploy[name]
-    return Settings(
-        deploy=name,
+    loaded = load(file, (), asked.target)
+    return _in_environment(loaded, asked) if loaded.environment == asked.target else asked
+
+
+def _in_environment(loaded: Loaded, asked: Settings) -> Settings:
+    """What was asked for, and for the rest what the environment in use says."""
+    table = loaded.manifest.deploy.get(loaded.environment)
+    if table is None:
+        return asked
+    # A target that is no environment's name overrides the environment's target only: its `minimum` still holds.
+    return replace(
+        asked,
+        deploy=loaded.environment,
         backend=asked.backend or table.backend or "",
         minimum=table.minimum or "",
-        target=table.target if target in ("", name) else target,
+        target=table.target if asked.target in ("", loaded.environment) else asked.target,
+        host=table.host or "",
+        replicas=table.replicas,
+        own_tables=loaded.own_tables,
         keep_name=table.name or "",
         metrics=asked.metrics or table.metrics or "",
-        force=asked.force,
-        locked=asked.locked,
-    )
-
-
-def _default_table(names: list[str]) -> str:
-    if "default" in names:
-        return "default"
-    if len(names) == 1:
-        return names[0]
-    raise UsageError(
-        f"the manifest has {len(names)} [deploy] tables: {', '.join(names)}",
-        hint="say which with --target NAME, or name one of them `default`",
     )

@@ -279,6 +279,17 @@ class Target(Protocol):
 
 
 @runtime_checkable
+class HasOwnTable(Protocol):
+    """What a `Target` has too where an environment may have a table for it, `[deploy.NAME.TARGET]`.
+
+    `own_table` is its form: a struct whose fields all have defaults, and that forbids unknown ones. The target reads it
+    by `Project.own_table`; commands hold the manifest to it, with file, line and column.
+    """
+
+    own_table: type[msgspec.Struct]
+
+
+@runtime_checkable
 class Replicas(Protocol):
     """What a `Target` has too where several Keeps can serve one deployment behind one endpoint."""
 

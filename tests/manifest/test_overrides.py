@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 import tomli
 
@@ -56,8 +57,6 @@ target = "ssh"
         ("env.B-2_c=x", ("env", "B-2_c"), "x"),
         ('env."a=b"=c', ("env", "a=b"), "c"),
         ("steward=https://steward.example", ("steward",), "https://steward.example"),
-        ("deploy.prod.backend=nil", ("deploy", "prod", "backend"), "nil"),
-        ("deploy.test.name=x", ("deploy", "test", "name"), "x"),
         ("attest.protocol=enarx", ("attest", "protocol"), "enarx"),
         ("resources.memory=65536", ("resources", "memory"), 65536),
         ("resources.memory=1 GiB", ("resources", "memory"), "1 GiB"),
@@ -72,8 +71,14 @@ def test_a_value_is_put_in_its_place(argument, path, value):
     assert found == value
 
 
+def test_a_value_of_an_environment_is_put_in_its_place(read):
+    deploy = read(TEXT, "deploy.prod.backend=nil", "deploy.test.replicas=3").deploy
+    assert (deploy["prod"].target, deploy["prod"].backend, deploy["test"].replicas) == ("ssh", "nil", 3)
+
+
 def test_nothing_else_is_changed():
     before = tomli.loads(TEXT)
+    del before["deploy"]
     after = tomli.loads(parse(TEXT.encode(), "Enarx.toml", ["files.web.port=8443"]).text.decode())
     before["files"][1]["port"] = 8443
     assert after == before
@@ -84,9 +89,14 @@ def test_the_effective_manifest_is_what_is_packaged(tmp_path):
     path.write_text(TEXT)
     loaded = load(path, ["env.A=2"])
     assert loaded.manifest.env == {"A": "2"}
-    assert parse(loaded.text, "Enarx.toml").manifest == loaded.manifest
+    assert parse(loaded.text, "Enarx.toml").manifest == msgspec.structs.replace(loaded.manifest, deploy={})
     assert path.read_text() == TEXT
-    assert load(path).text == TEXT.encode()
+
+
+def test_a_manifest_is_packaged_as_it_stands_where_it_names_no_environment(tmp_path):
+    path = tmp_path / "Enarx.toml"
+    path.write_text(TEXT.partition("[deploy")[0])
+    assert load(path).text == load(path, ["deploy.prod.replicas=2"]).text == path.read_bytes()
 
 
 def test_later_arguments_see_what_earlier_ones_did(read):

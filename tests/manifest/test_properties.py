@@ -160,7 +160,7 @@ def test_the_effective_manifest_loads_as_the_same(table, value):
         loaded = parse(tomli_w.dumps(table).encode(), "Enarx.toml", [f"env.A={value}"])
     except ManifestError:
         return
-    assert parse(loaded.text, "Enarx.toml").manifest == loaded.manifest
+    assert parse(loaded.text, "Enarx.toml").manifest == msgspec.structs.replace(loaded.manifest, deploy={})
 
 
 @settings(max_examples=300)

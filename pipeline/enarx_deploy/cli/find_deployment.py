@@ -56,5 +56,5 @@ def find_deployment(context: Context, reference: str) -> FoundDeployment:
         places = ", ".join(f"{name} on {target}" for target, name in sorted(found))
         raise UsageError(f"{reference!r} may mean {len(found)} deployments: {places}", hint="add --target NAME")
     if context.target and reference:
-        return FoundDeployment(context.plugins.get("target", context.target), reference)
+        return FoundDeployment(context.named_target(), reference)
     raise UsageError(f"no deployment is known as {reference!r}", hint="`enarx-deploy keeps` lists the Keeps by name")

@@ -30,7 +30,7 @@ class Found:
 
 def all_keeps(context: Context) -> list[Found]:
     """Every Keep of every target, or of the one that `--target` names; a target that cannot say is warned about."""
-    targets = [context.plugins.get("target", context.target)] if context.target else context.plugins.all("target")
+    targets = [context.named_target()] if context.target else context.plugins.all("target")
     found = [keep for target in targets for keep in _keeps_of(context, target)]
     return sorted(found, key=lambda keep: keep.status.created)
 

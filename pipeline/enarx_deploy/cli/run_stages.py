@@ -87,6 +87,7 @@ def least_privilege(project: Project, module: Path, sources: Iterable[Path] = ()
 def unseen(context: Context, text: str, roots: Path | None) -> tuple[Project, Package, PackageSource]:
     """A package that the Keep fetches itself, the project that stands for it, and from where. Raises UsageError."""
     from enarx_deploy import attest_first, trusted_signers
+    from enarx_deploy.project import deployed_as
 
     if not text:
         raise UsageError("--attest-first needs a reference", hint="HOST/USER/REPOSITORY:TAG@sha256:HEX")
@@ -101,17 +102,20 @@ def unseen(context: Context, text: str, roots: Path | None) -> tuple[Project, Pa
             hint="check it beforehand with `enarx-deploy fetch`, then add --allow-unsigned: the digest names it",
         )
     reference = context.reference(text)
+    here = context.directory
 
     def load(directory: Path) -> Project:
         context.directory = directory
         return context.project()
 
     source = attest_first.source(reference, roots)
-    return (*attest_first.project(reference, source, load), source)
+    project, package = attest_first.project(reference, source, load)
+    return project if project.settings.deploy else deployed_as(project, context.options, here), package, source
 
 
 def _fetched(context: Context, text: str, shown: Reporter) -> tuple[Project, Package]:
     from enarx_deploy import fetching
+    from enarx_deploy.project import deployed_as
 
     if context.overrides or context.manifest_file:
         raise UsageError(
@@ -123,8 +127,10 @@ def _fetched(context: Context, text: str, shown: Reporter) -> tuple[Project, Pac
     if not reference.digest:
         shown.note(f"{reference} is {package.digest} today; {reference.pinned(package.digest)} is that package alone")
 
+    here = context.directory
+
     def load(directory: Path, manifest: Path | None) -> Project:
         context.directory, context.manifest_file = directory, manifest
         return context.project()
 
-    return fetching.project(reference, package, load), package
+    return deployed_as(fetching.project(reference, package, load), context.options, here), package

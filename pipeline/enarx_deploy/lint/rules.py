@@ -233,9 +233,9 @@ def _kind(entry: object) -> str:
 
 def _lines_of(project: Project) -> Positions | None:
     """Where the manifest's file has what; None where there is no file, or another text was made of it (`--set`)."""
-    if project.manifest_file is None or project.manifest_file.read_bytes() != project.manifest_text:
+    if project.manifest_file is None or project.manifest_as_written is None:
         return None
-    return Positions(project.manifest_text.decode().removeprefix("\ufeff"))
+    return Positions(project.manifest_as_written)
 
 
 def _located(finding: Finding, file: Path | None, index: Positions | None) -> Finding:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enarx_deploy.manifest.environments import OwnTable, overlays
 from enarx_deploy.manifest.loader import FILE_NAME, MAX_BYTES, Loaded, load, parse
 from enarx_deploy.manifest.schema import schema
 from enarx_deploy.manifest.types import (
@@ -40,6 +41,7 @@ __all__ = [
     "Manifest",
     "Network",
     "Null",
+    "OwnTable",
     "PackageTable",
     "Resources",
     "Secret",
@@ -50,6 +52,7 @@ __all__ = [
     "Tls",
     "destination_name",
     "load",
+    "overlays",
     "parse",
     "schema",
 ]

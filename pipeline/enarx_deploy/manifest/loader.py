@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import tomllib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ import tomli
 import tomli_w
 
 from enarx_deploy.errors import ManifestError
-from enarx_deploy.manifest import rules
+from enarx_deploy.manifest import environments, rules
 from enarx_deploy.manifest.faults import Fault
+from enarx_deploy.manifest.places import Places, Source, raise_all
 from enarx_deploy.manifest.types import Manifest
 from enarx_toml import positions
 
@@ -35,50 +37,109 @@ _TOML_1_0 = "put an inline table on one line, with no comma at its end; write \\
 class Loaded(msgspec.Struct, frozen=True, kw_only=True):
     """A manifest that was read and found good.
 
-    `text` is what goes into the package: the file's own bytes, or the effective manifest as TOML where there was no
-    file or where overrides were given. `warnings` are lines about what is allowed but seldom meant.
+    `text` is what goes into the package: the file's own bytes, or TOML of what is packaged where the file names
+    environments or overrides changed it. `as_written` is the file's text, and None where overrides changed what is
+    packaged, so that a place in the manifest need not be one in the file. `warnings` are lines about what is allowed
+    but seldom meant. `environment` is the one in use ("" for none), and `own_tables` are those that targets have in it,
+    by the target's name.
     """
 
     manifest: Manifest
     path: Path | None
     text: bytes
+    as_written: str | None
     warnings: list[str]
+    environment: str = ""
+    own_tables: dict[str, environments.OwnTable] = {}
 
 
-def load(path: Path | None, overrides: Sequence[str] = ()) -> Loaded:
+def load(path: Path | None, overrides: Sequence[str] = (), environment: str | None = None) -> Loaded:
     """Read a manifest; None stands for Enarx's default, the three standard streams.
 
-    Raises ManifestError, whose `problems` are all that was found.
+    `environment` is which to choose, as in `environments.chosen`.
+    Raises UsageError; ManifestError, whose `problems` are all that was found.
     """
     if path is None:
         return parse(_WITHOUT_A_FILE, "", overrides)
+    loaded = parse(_read(path), str(path), overrides, environment=environment, directory=path.parent)
+    return msgspec.structs.replace(loaded, path=path)
+
+
+def _read(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            text = file.read(MAX_BYTES + 1)
+            return file.read(MAX_BYTES + 1)
     except OSError as error:
         hint = _HINTS_OF_SYSTEM.get(type(error), "is it the right file?")
         raise ManifestError(f"cannot be read: {error.strerror}", file=str(path), hint=hint) from error
-    return msgspec.structs.replace(parse(text, str(path), overrides), path=path)
 
 
-def parse(text: bytes, file: str, overrides: Sequence[str] = ()) -> Loaded:
+def parse(
+    text: bytes,
+    file: str,
+    overrides: Sequence[str] = (),
+    *,
+    environment: str | None = None,
+    directory: Path | None = None,
+) -> Loaded:
     """Check a manifest's bytes; `file` is its name in errors. `overrides` are the arguments of `--set`.
 
-    Raises ManifestError, whose `problems` are all that was found.
+    `directory` is where overlays are looked for; without one no environment is chosen.
+    Raises UsageError; ManifestError, whose `problems` are all that was found.
     """
+    table, source = _parse(text, file)
+    written = "deploy" in table
+    before = copy.deepcopy(_packaged(table)) if overrides else None
+    name, sources = _with_overlay(table, source, environment, directory)
+    origins, errors = _override(table, overrides)
+    places = Places(sources, origins)
+    table, own_tables = environments.take_own_tables(table)
+    manifest, faults = _check(table)
+    raise_all(errors + places.errors(faults))
+    overridden = before is not None and _packaged(table) != before
+    if overridden or written:
+        text = tomli_w.dumps(_packaged(table)).encode()
+        _require_size(text, file)
+    return Loaded(
+        manifest=manifest,
+        path=None,
+        text=text,
+        as_written=None if overridden else source.text,
+        warnings=[str(error) for error in places.errors(rules.warnings(manifest, table))],
+        environment=name,
+        own_tables={
+            target: environments.OwnTable(("deploy", name, target), content, places)
+            for target, content in own_tables.get(name, {}).items()
+        },
+    )
+
+
+def _packaged(table: dict[str, Any]) -> dict[str, Any]:
+    """What of a manifest goes into the package: not where it is deployed, which may differ for the same package."""
+    return {key: value for key, value in table.items() if key != "deploy"}
+
+
+def _with_overlay(
+    table: dict[str, Any], source: Source, asked: str | None, directory: Path | None
+) -> tuple[str, tuple[Source, ...]]:
+    """Choose the environment and lay its overlay over `table`; its name, and what was read, the overlay first."""
+    tables = table.get("deploy", {})
+    if directory is None or not isinstance(tables, dict):
+        return "", (source,)
+    name = environments.chosen(asked, tables, directory)
+    overlay = environments.overlay_file(directory, name)
+    if overlay is None:
+        return name, (source,)
+    above, over = _parse(_read(overlay), str(overlay))
+    Places((over,)).require(environments.overlay_faults(above, name))
+    environments.lay_over(table, above)
+    return name, (over, source)
+
+
+def _parse(text: bytes, file: str) -> tuple[dict[str, Any], Source]:
     _require_size(text, file)
     decoded = _decode(text, file)
-    table = _parse_toml(decoded, file)
-    origins, errors = _override(table, overrides)
-    manifest, faults = _check(table)
-    errors += _located(faults, decoded, file, origins)
-    if errors:
-        _raise(errors)
-    if overrides:
-        text = tomli_w.dumps(table).encode()
-        _require_size(text, file)
-    warnings = [str(error) for error in _located(rules.warnings(manifest, table), decoded, file, origins)]
-    return Loaded(manifest=manifest, path=None, text=text, warnings=warnings)
+    return _parse_toml(decoded, file), Source(file, decoded)
 
 
 def _require_size(text: bytes, file: str) -> None:
@@ -145,31 +206,3 @@ def _check_in_parts(table: dict[str, Any]) -> tuple[Manifest, list[Fault]]:
     fit = {key: value for key, value in table.items() if key not in misshapen}
     manifest = msgspec.convert(fit, Manifest)
     return manifest, [*faults, *rules.faults(manifest, fit)]
-
-
-def _located(faults: Iterable[Fault], text: str, file: str, origins: dict[positions.Path, str]) -> list[ManifestError]:
-    """The faults in the order of the file, each with its place there or the `--set` that it comes from."""
-    found = list(faults)
-    if not found:
-        return []
-    index = positions.Positions(text)
-    errors = [_locate(fault, index, file, origins) for fault in found]
-    return sorted(errors, key=lambda error: (error.file != file, error.line, error.column))
-
-
-def _locate(fault: Fault, index: positions.Positions, file: str, origins: dict[positions.Path, str]) -> ManifestError:
-    ways = [fault.path[:length] for length in range(len(fault.path), 0, -1)]
-    origin = next((origins[path] for path in ways if path in origins), None)
-    if origin is not None:
-        return ManifestError(fault.message, file=origin, hint=fault.hint)
-    path = next((path for path in ways if path in index), None)
-    if path is None:
-        return ManifestError(fault.message, file=file, hint=fault.hint)
-    line, column = index.key(path) if fault.on_key else index.value(path)
-    return ManifestError(fault.message, file=file, line=line, column=column, hint=fault.hint)
-
-
-def _raise(errors: list[ManifestError]) -> None:
-    first = errors[0]
-    first.problems = errors
-    raise first

@@ -16,4 +16,9 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 def schema() -> dict[str, Any]:
     """The schema, in the dialect of 2020-12."""
-    return {"$schema": DIALECT, "title": "Enarx.toml", **msgspec.json.schema(Manifest)}
+    made = msgspec.json.schema(Manifest)
+    made["$defs"]["Deploy"]["additionalProperties"] = {
+        "type": "object",
+        "description": "The table that a target of this name has of its own.",
+    }
+    return {"$schema": DIALECT, "title": "Enarx.toml", **made}

@@ -52,6 +52,18 @@ LoopbackAddress = Annotated[
         extra=_expected("a port of a loopback address, such as 127.0.0.1:9464"),
     ),
 ]
+_REMOTE_HOST = r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?"
+_REMOTE_USER = r"[A-Za-z_][A-Za-z0-9._-]{0,63}"
+RemoteHost = Annotated[
+    str,
+    Meta(
+        # Nothing that a command line could take for an option, and nothing that a shell would read.
+        pattern=rf"^(({_REMOTE_USER}@)?{_REMOTE_HOST}|ssh://({_REMOTE_USER}@)?({_REMOTE_HOST}|\[[0-9A-Fa-f:.]+\])"
+        r"(:[0-9]{1,5})?/?)(?!\n)$",
+        max_length=320,
+        extra=_expected("a host as ssh takes it: HOST, USER@HOST or ssh://USER@HOST:PORT"),
+    ),
+]
 Prot = Literal["tls", "tcp"]
 Url = Annotated[
     str,
@@ -359,9 +371,16 @@ class Tls(Table, frozen=True, kw_only=True):
 
 
 class Deploy(Table, frozen=True, kw_only=True):
-    """Where and how Keeps are started; `[deploy.default]` is used when none is named."""
+    """An environment: where and how Keeps are started; `[deploy.default]` is used when none is named.
+
+    A target may have a table of its own below it, `[deploy.NAME.TARGET]`, which is no field here.
+    """
 
     target: Annotated[Word, Meta(description="The place where Keeps are started, by name.")] = "local"
+    host: Annotated[
+        RemoteHost | None,
+        Meta(description="The machine that a remote target starts them on, as ssh takes it: `USER@HOST` or a URL."),
+    ] = None
     backend: Annotated[
         Word | None, Meta(description="The backend, by name. Default: the strongest that is available.")
     ] = None
@@ -369,6 +388,7 @@ class Deploy(Table, frozen=True, kw_only=True):
         Word | None, Meta(description="The weakest backend that will do, by name; a weaker one is refused.")
     ] = None
     name: Annotated[KeepName | None, Meta(description="The Keep's name. Default: the project's folder.")] = None
+    replicas: Annotated[int, Meta(ge=1, le=1000, description="Keeps that serve behind one endpoint.")] = 1
     metrics: Annotated[
         LoopbackAddress | None,
         Meta(description="Where its host process serves metrics and health. Default: nowhere."),
@@ -433,7 +453,7 @@ class Manifest(Table, frozen=True, kw_only=True):
     package: Annotated[PackageTable, Meta(description="What is packaged beside the module.")] = PackageTable()
     attest: Annotated[Attest, Meta(description="Who appraises the Keep and issues its certificates.")] = Attest()
     tls: Annotated[dict[str, Tls], Meta(description="The TLS of a socket, by its name in `files` or `HOST:PORT`.")] = {}
-    deploy: Annotated[dict[str, Deploy], Meta(description="Deployments by name; `default` when none is named.")] = {}
+    deploy: Annotated[dict[str, Deploy], Meta(description="Environments by name; `default` when none is named.")] = {}
     resources: Annotated[Resources, Meta(description="What the workload may use at most.")] = Resources()
     secrets: Annotated[
         tuple[Secret, ...],
