@@ -99,6 +99,7 @@ STOREYS = (
     {"runner"},
     {"rebuild"},
     {"host"},
+    {"testing"},
     {"cli"},
     {"__main__"},
 )

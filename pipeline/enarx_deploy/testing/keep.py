@@ -1,0 +1,87 @@
+"""A Keep for a test: its host's part in this process, its standard output in a pipe."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from enarx_deploy.host.session import Outcome, Session, Stdio
+from enarx_deploy.protocols import Backend
+from enarx_deploy.testing.programs import Name, packaged
+
+_LOOK_EVERY = 0.05  # seconds
+
+
+class Keep:
+    """A Keep that was started. `patience` is how many seconds it may take to end."""
+
+    def __init__(self, session: Session, output: int, patience: float) -> None:
+        self._session = session
+        self._output = output
+        self._patience = patience
+        self.pid = session.keep_pid
+        """The process that the backend started."""
+
+    def written(self) -> bytes:
+        """All of its standard output, to its end."""
+        said = b""
+        while piece := os.read(self._output, 1 << 16):
+            said += piece
+        return said
+
+    def ends(self) -> Outcome:
+        """How it ended. Raises AssertionError where it does not."""
+        told: list[Outcome] = []
+        waiting = threading.Thread(target=lambda: told.append(self._session.wait()), daemon=True)
+        waiting.start()
+        waiting.join(self._patience)
+        assert told, f"the Keep did not end in {self._patience:.0f} seconds"
+        return told[0]
+
+    def kill(self) -> None:
+        """End it as its host does."""
+        self._session.kill()
+
+    def is_killed_from_outside(self) -> None:
+        """End its process without its host."""
+        os.kill(self.pid, signal.SIGKILL)
+
+    def is_gone(self) -> bool:
+        """Whether its process ends, within its patience."""
+        until = time.monotonic() + self._patience
+        while _lives(self.pid):
+            if time.monotonic() > until:
+                return False
+            time.sleep(_LOOK_EVERY)
+        return True
+
+
+@contextlib.contextmanager
+def started(backend: Backend, name: Name, folder: Path, patience: float) -> Iterator[Keep]:
+    """A Keep that runs one of the programs; it is ended with the context. Raises KeepError."""
+    package, manifest = packaged(name, folder)
+    with contextlib.ExitStack() as stack:
+        nothing = stack.enter_context(Path(os.devnull).open("r+b")).fileno()
+        output, keeps_end = os.pipe()
+        stack.callback(os.close, output)
+        try:
+            stdio = Stdio(stdin=nothing, stdout=keeps_end, stderr=nothing, complaints=2)
+            session = Session(package, manifest, backend, stdio)
+            stack.callback(session.kill)
+            session.start()
+        finally:
+            os.close(keeps_end)
+        yield Keep(session, output, patience)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"  # one that ended and was not waited for
