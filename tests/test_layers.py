@@ -84,6 +84,7 @@ STOREYS = (
         "package_archive",
         "trusted_signers",
         "package_signing",
+        "reference_statement",
         "description",
         "template",
         "templates",

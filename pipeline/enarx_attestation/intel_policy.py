@@ -11,7 +11,7 @@ from .checks import Rule, Sheet
 from .errors import InvalidArgument, PolicyError
 from .intel import IntelClaims, SgxClaims, TdxClaims
 from .model import Claims
-from .section import Bit, Section, constrained, disjoint, hexadecimal, misplaced
+from .section import Bit, Section, constrained, disjoint, hexadecimal, listed, misplaced
 
 Accepted = Literal[
     "UpToDate",
@@ -228,8 +228,10 @@ def appraise_tdx(claims: Claims, policy: TdxPolicy, sheet: Sheet) -> None:
         raise InvalidArgument("appraise_tdx needs TdxClaims")
     _workload("tdx", {"MRTD": (claims.mrtd, policy.mrtds)}, policy, sheet)
     _denied("tdx", {claims.mrtd: policy.deny_mrtds}, sheet)
-    wrong = misplaced(_registers(claims, policy))
-    sheet.check("tdx.policy.measurement", not wrong, "as the policy lists them", "; ".join(wrong) or "so they are")
+    registers = _registers(claims, policy)
+    wrong = misplaced(registers)
+    wanted = listed({name: allowed for name, (_, allowed) in registers.items()}) or "any"
+    sheet.check("tdx.policy.measurement", not wrong, wanted, "; ".join(wrong) or "so they are")
     attributes = int.from_bytes(bytes.fromhex(claims.td_attributes), "little")
     tud = attributes & _TUD
     sheet.check("tdx.policy.debug", not tud or policy.debug == "any", "TUD is zero", f"TUD is {tud:#04x}")
@@ -318,7 +320,8 @@ def _workload(kind: str, identity: Mapping[str, tuple[str, tuple[str, ...]]], po
     if policy.any_workload:
         sheet.skip(f"{kind}.policy.workload", "the policy accepts any workload", shown)
     else:
-        sheet.check(f"{kind}.policy.workload", not misplaced(identity), "as the policy lists it", shown)
+        wanted = listed({name: allowed for name, (_, allowed) in identity.items()})
+        sheet.check(f"{kind}.policy.workload", not misplaced(identity), wanted, shown)
 
 
 def _denied(kind: str, lists: Mapping[str, tuple[str, ...]], sheet: Sheet) -> None:

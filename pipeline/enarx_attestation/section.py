@@ -15,6 +15,8 @@ Bit = Literal["any", "forbid", "require"]
 
 _PACKAGE = re.compile(r"sha256:[0-9a-f]{64}")
 _HEX = re.compile(r"[0-9a-f]*")
+_SHOWN = 3
+"""Values of an allow-list that a check shows."""
 
 
 class Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -69,3 +71,13 @@ def constrained(section: Section, *names: str) -> None:
 def misplaced(values: Mapping[str, tuple[str, Sequence[str]]]) -> list[str]:
     """Of values with their allow-lists, by name, those that a list which is not empty does not hold."""
     return [f"{name} {value}" for name, (value, allowed) in values.items() if allowed and value not in allowed]
+
+
+def listed(values: Mapping[str, Sequence[str]]) -> str:
+    """The allow-lists that are not empty, by name, for a check to say what was expected."""
+    said = []
+    for name, allowed in values.items():
+        if allowed:
+            more = f" or {len(allowed) - _SHOWN} more" if len(allowed) > _SHOWN else ""
+            said.append(f"{name} {' or '.join(allowed[:_SHOWN])}{more}")
+    return ", ".join(said)

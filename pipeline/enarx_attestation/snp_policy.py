@@ -13,7 +13,7 @@ from .amd_products import LINES, Tcb, at_least, show
 from .checks import Rule, Sheet
 from .errors import InvalidArgument, PolicyError
 from .model import Claims
-from .section import Bit, Section, constrained, disjoint, hexadecimal
+from .section import Bit, Section, constrained, disjoint, hexadecimal, listed
 from .snp import SnpClaims
 from .snp_report import VERSIONS
 
@@ -202,7 +202,7 @@ def _appraise_workload(claims: SnpClaims, policy: SnpPolicy, sheet: Sheet) -> No
         sheet.check(
             "snp.policy.workload",
             all(wanted),
-            "a measurement and signers that the policy lists",
+            listed({"measurement": policy.measurements, "ID key": policy.id_keys, "author key": policy.author_keys}),
             f"measurement {claims.measurement}, ID key {claims.id_key_digest}, author key {claims.author_key_digest}",
         )
     denied = [

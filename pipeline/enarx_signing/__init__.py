@@ -9,7 +9,7 @@ No network and no clock. `verify` returns who signed, or raises.
 
 from __future__ import annotations
 
-from . import dsse, package_signature, statement
+from . import dsse, package_signature, reference_values, statement
 from .errors import KeyFault, MalformedEnvelope, RefusedSignature, SigningError, TrustFault
 from .key_files import generate, load
 from .keys import PublicKey, SigningKey
@@ -30,5 +30,6 @@ __all__ = [
     "load",
     "package_signature",
     "parse",
+    "reference_values",
     "statement",
 ]

@@ -13,6 +13,7 @@ from enarx_deploy.errors import UsageError
 
 if TYPE_CHECKING:
     from enarx_attestation import Collateral, Evidence, Policy
+    from enarx_deploy.models import ReferenceValues
     from enarx_deploy.verification import Hardware
 
 MAX_RECORD = 1 << 20  # bytes
@@ -96,13 +97,24 @@ def _referenced(path: Path) -> tuple[dict[str, Any], str, str]:
 
     from enarx_deploy.models import ReferenceValues
 
+    data = evidence_files.read(path, MAX_RECORD)
     try:
-        record = msgspec.json.decode(evidence_files.read(path, MAX_RECORD), type=ReferenceValues)
+        record = _signed(data, path) if b'"payloadType"' in data else msgspec.json.decode(data, type=ReferenceValues)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise UsageError(
             f"{path}: not a record of reference values: {error}", hint="`enarx-deploy attest --json` prints one"
         ) from error
     return evidence_files.rules_of(record.policy), str(path), record.package
+
+
+def _signed(envelope: bytes, path: Path) -> ReferenceValues:
+    """What `attest --statement` wrote: it counts as far as a key that this user trusts signed it."""
+    from datetime import UTC
+
+    from enarx_deploy import reference_statement
+    from enarx_deploy.trusted_signers import load
+
+    return reference_statement.read(envelope, load(), datetime.now(UTC), str(path))[0]
 
 
 def _measured(digits: str) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import click
 
-from enarx_deploy.cli import steward_log
+from enarx_deploy.cli import steward_accept, steward_log
 from enarx_deploy.cli.context import Context, common_options
 from enarx_deploy.errors import EnarxDeployError, StewardError, UsageError
 
@@ -96,6 +96,7 @@ def command(
 
 
 command.add_command(steward_log.command, "log")
+command.add_command(steward_accept.command)
 
 
 def _serve(context: Context, options: Options, *, own: bool) -> None:

@@ -1,0 +1,58 @@
+"""A policy file with what it takes to accept one more package: reference values, put into the sections of their kinds.
+
+Comments and order stay. Lists grow; a key that is no list must say the same in both, for what is accepted already is
+not changed by what is added. Packages and measurements are lists of their own: after two additions the policy accepts
+each of the packages on each of the measurements.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from . import policy as policies
+from .errors import ConfigurationError
+
+_NAMES: Final = "names"
+
+
+def accept(text: bytes, sections: Mapping[str, Mapping[str, Any]], names: Sequence[str] = ()) -> bytes:
+    """The text of a policy with the sections of reference values in it.
+
+    `names` are what Keeps of a kind without a section get certificates for. Raises ConfigurationError where the two
+    contradict each other, or the result is no policy.
+    """
+    import tomlkit
+
+    plain = tomllib.loads(text.decode("utf-8-sig"))
+    document = tomlkit.parse(text.decode("utf-8-sig"))
+    for kind, rules in sections.items():
+        if kind not in plain:
+            document[kind] = _new_section(kind, rules, names, granted=bool(plain.get("grant")))
+            continue
+        for key, value in rules.items():
+            document[kind][key] = _merged(kind, key, plain[kind].get(key), value)
+    changed = tomlkit.dumps(document).encode()
+    policies.parse(changed)
+    return changed
+
+
+def _new_section(kind: str, rules: Mapping[str, Any], names: Sequence[str], *, granted: bool) -> dict[str, Any]:
+    if not names and not granted:
+        raise ConfigurationError(
+            f"the policy has no section [{kind}], whose Keeps would get no name",
+            hint="say which names their certificates get: --name shop.example.org",
+        )
+    return {**rules, **({_NAMES: list(names)} if names else {})}
+
+
+def _merged(kind: str, key: str, old: Any, new: Any) -> Any:
+    if old is None or old == new:
+        return new
+    if isinstance(old, list) and isinstance(new, list):
+        return [*old, *(value for value in new if value not in old)]
+    raise ConfigurationError(
+        f"`{kind}.{key}` is {old!r} in the policy, and {new!r} in the reference values",
+        hint="decide which of them is to hold, and change the policy by hand",
+    )

@@ -1,0 +1,130 @@
+"""Signed reference values become part of a Steward's policy: what is accepted grows, and nothing else changes."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+
+import pytest
+
+from enarx_steward import policy as policies
+from enarx_steward.acceptance import accept
+from enarx_steward.errors import ConfigurationError
+
+PACKAGE, OTHER = "sha256:" + "ab" * 32, "sha256:" + "cd" * 32
+MEASURED = "12" * 48
+POLICY = b"""\
+# ours
+[ca]
+trust_domain = "example.org"
+
+[snp]  # production
+names = ["shop.example.org"]
+measurements = ["%s"]
+packages = ["%s"]
+measured_package = true
+""" % (("34" * 48).encode(), OTHER.encode())
+SNP = {"snp": {"measurements": [MEASURED], "packages": [PACKAGE], "measured_package": True}}
+
+
+def test_lists_grow_and_everything_else_stays():
+    changed = accept(POLICY, SNP)
+    tables = tomllib.loads(changed.decode())
+    assert tables["snp"]["measurements"] == ["34" * 48, MEASURED]
+    assert tables["snp"]["packages"] == [OTHER, PACKAGE]
+    assert tables["snp"]["names"] == ["shop.example.org"]
+    assert b"# ours" in changed
+    assert b"# production" in changed
+
+
+def test_what_is_accepted_already_changes_nothing():
+    once = accept(POLICY, SNP)
+    assert accept(once, SNP) == once
+
+
+def test_a_kind_without_a_section_gets_one_with_its_names():
+    text = b'[ca]\ntrust_domain = "example.org"\n\n[nil]\nany_workload = true\nnames = ["localhost"]\n'
+    changed = policies.parse(accept(text, SNP, ["shop.example.org"]))
+    assert changed.appraisal.snp.measurements == (MEASURED,)
+    assert changed.grants["snp"].dns_names == ("shop.example.org",)
+    with pytest.raises(ConfigurationError, match=r"no section \[snp\]") as caught:
+        accept(text, SNP)
+    assert "--name" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("old", "words"),
+    [
+        (POLICY.replace(b"measured_package = true", b"measured_package = false"), "measured_package"),
+        (POLICY.replace(b"measurements", b"any_workload = true #"), "contradict"),
+        (POLICY + b'deny_measurements = ["%s"]\n' % MEASURED.encode(), "deny_measurements"),
+    ],
+    ids=["other-value", "any-workload", "on-the-deny-list"],
+)
+def test_a_policy_that_says_otherwise_is_not_overruled(old, words):
+    with pytest.raises(ConfigurationError, match=words):
+        accept(old, SNP)
+
+
+@pytest.fixture
+def statement(enarx_deploy):
+    """A project's reference values on nil, signed by a key that is trusted, and the statement's place."""
+    directory = enarx_deploy.directory
+    (directory / "main.wat").write_text('(module (memory (export "memory") 1) (func (export "_start")))')
+    (directory / "Enarx.toml").write_text("")
+    assert enarx_deploy("key", "generate", "release.key", "--no-passphrase").returncode == 0
+    said = enarx_deploy("attest", "--backend", "nil", "--sign", "release.key", "--statement", "shop.values", "--json")
+    assert said.returncode == 0, said.stderr
+    return json.loads(said.stdout)["package"]
+
+
+def test_attest_signs_and_the_steward_accepts_what_a_trusted_key_signed(enarx_deploy, statement):
+    directory = enarx_deploy.directory
+    policy = directory / "steward.toml"
+    policy.write_text(f'[ca]\ntrust_domain = "example.org"\n\n[nil]\nnames = ["localhost"]\npackages = ["{OTHER}"]\n')
+    words = ("steward", "accept", "shop.values", "--policy", "steward.toml", "--json")
+    stranger = enarx_deploy(*words)
+    assert stranger.returncode == 3, stranger.stderr
+    assert OTHER in policy.read_text()
+    assert statement not in policy.read_text()
+
+    assert enarx_deploy("key", "trust", "release.key.pub", "--name", "release team").returncode == 0
+    accepted = enarx_deploy(*words)
+    assert accepted.returncode == 0, accepted.stderr
+    assert json.loads(accepted.stdout) == {
+        "policy": "steward.toml",
+        "package": statement,
+        "backend": "nil",
+        "signers": ["release team"],
+        "changed": True,
+    }
+    assert policies.load(policy).appraisal.nil.packages == (OTHER, statement)
+    assert json.loads(enarx_deploy(*words).stdout)["changed"] is False
+
+
+def test_a_statement_that_was_changed_is_refused(enarx_deploy, statement):
+    enarx_deploy("key", "trust", "release.key.pub", "--name", "release team")
+    file = enarx_deploy.directory / "shop.values"
+    envelope = json.loads(file.read_text())
+    envelope["payload"] = (
+        envelope["payload"][:40] + ("A" if envelope["payload"][40] != "A" else "B") + envelope["payload"][41:]
+    )
+    file.write_text(json.dumps(envelope))
+    assert enarx_deploy("steward", "accept", "shop.values", "--policy", "steward.toml").returncode == 3
+
+
+def test_a_package_signature_is_no_reference_value(enarx_deploy, statement):
+    from datetime import UTC, datetime
+
+    from enarx_signing import RefusedSignature, Signer, Signers, load, package_signature, reference_values
+
+    key = load(enarx_deploy.directory / "release.key", lambda: b"")
+    envelope = package_signature.sign(statement, {}, [key])
+    with pytest.raises(RefusedSignature, match="not reference values"):
+        reference_values.verify(envelope, Signers([Signer(name="us", key=key.public)]), datetime.now(UTC))
+
+
+def test_unsigned_there_is_no_statement(enarx_deploy):
+    said = enarx_deploy("attest", "--statement", "shop.values")
+    assert said.returncode == 2
+    assert "--sign" in said.stderr
