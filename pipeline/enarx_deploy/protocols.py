@@ -179,6 +179,9 @@ class Issuer(Protocol):
     An issuance has two steps, because the evidence must answer the issuer's own challenge: `challenge`, which the
     Keep answers with a `CertificateRequest`, then `issue`. `renews` says whether it can be asked again for a Keep that
     runs, by another process and under the same root.
+
+    An attribute ``appraises = False`` says that it looks at no evidence: its certificates say nothing of a Keep, and
+    whoever shows one is told so.
     """
 
     name: str
@@ -229,12 +232,14 @@ class IssuerLocation(msgspec.Struct, frozen=True):
     """An issuer that can be used: its URL ("" where it has none) and its root certificate (PEM), which the Keep pins.
 
     `root_pem_path` is "" where the root is in no file. `protocol` is how evidence is bound, as `[attest]` says.
+    `names` are those that the manifest lists, for an issuer that certifies them.
     """
 
     url: str
     root_pem: str
     root_pem_path: str
     protocol: Literal["v1", "enarx"] = "v1"
+    names: tuple[str, ...] = ()
 
 
 class Challenge(msgspec.Struct, frozen=True):

@@ -19,17 +19,18 @@ _ENARX_EXTENSIONS = {"nil": ([1, 3, 6, 1, 4, 1, 58270, 1, 1], b"")}
 class Identity:
     """Obtains certificates for one Keep, whose package has this digest and whose evidence comes from `attester`."""
 
-    def __init__(self, credentials: Credentials, package: str, attester: Chosen) -> None:
+    def __init__(self, credentials: Credentials, package: str, attester: Chosen, names: tuple[str, ...] = ()) -> None:
+        """`names` are asked for in each request, for an issuer that certifies names."""
         self._credentials = credentials
         self._package = package
         self._attester = attester
+        self._names = names
 
     def request(self, challenge: Message) -> Message:
         """Make a key; answers a certificate request and evidence for it. Raises KeepFault."""
         kind = self._attester.kind
         public_key = self._credentials.generate()
-        extensions = [_ENARX_EXTENSIONS[kind]] if kind in _ENARX_EXTENSIONS else []
-        request = self._credentials.certificate_request(extensions)
+        request = self._credentials.certificate_request(self._extensions(kind))
         commitment = report_data(
             nonce=data(challenge, "nonce"),
             public_key=public_key,
@@ -37,6 +38,12 @@ class Identity:
             audience=field(challenge, "audience", str),
         )
         return {"type": "request", "csr": encoded(request), **self._attester.shown(self._package, commitment)}
+
+    def _extensions(self, kind: str) -> list[tuple[list[int], bytes]]:
+        """What is asked for. Who certifies names gets no evidence, which it would have no use for."""
+        if self._names:
+            return [_alternative_names(self._names)]
+        return [_ENARX_EXTENSIONS[kind]] if kind in _ENARX_EXTENSIONS else []
 
     def install(self, certificate: Message) -> None:
         """Use the certificate from now on. Raises KeepFault, RuntimeError if it is not one to use."""
@@ -66,3 +73,15 @@ class Identity:
                 return {"type": "installed"}
             case other:
                 raise BadMessage(f"a running Keep takes no message {other!r}")
+
+
+def _alternative_names(names: tuple[str, ...]) -> tuple[list[int], bytes]:
+    """The extension subjectAltName with these DNS names (RFC 5280, section 4.2.1.6)."""
+    return [2, 5, 29, 17], _tagged(0x30, b"".join(_tagged(0x82, name.encode("ascii")) for name in names))
+
+
+def _tagged(tag: int, content: bytes) -> bytes:
+    """An element of DER of at most 65,535 bytes (X.690, section 8.1.3)."""
+    size = len(content)
+    length = bytes([size]) if size < 0x80 else bytes([0x81, size]) if size < 0x100 else b"\x82" + size.to_bytes(2)
+    return bytes([tag]) + length + content

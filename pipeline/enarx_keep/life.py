@@ -114,7 +114,7 @@ class _Keep:
             os.close(self._kept.descriptor)
         self._phase("module")
         if own.needs_certificate:
-            self._obtain_certificate(digest)
+            self._obtain_certificate(digest, own.names)
         if own.secrets:
             self._obtain_secrets(digest, own)
             self._phase("secrets")
@@ -193,11 +193,11 @@ class _Keep:
         if answer["type"] != "opened":
             raise BadMessage(f"expected a message 'opened', not {answer['type']!r}")
 
-    def _obtain_certificate(self, digest: str) -> None:
+    def _obtain_certificate(self, digest: str, names: tuple[str, ...] = ()) -> None:
         """Once: what is there already is used."""
         if self._identity is not None:
             return
-        identity = Identity(self._guest.credentials, digest, self._attester)
+        identity = Identity(self._guest.credentials, digest, self._attester, names)
         self._tell({"type": "ready"})
         self._tell(identity.request(self._expect("challenge")))
         identity.install(self._expect("certificate"))

@@ -7,6 +7,7 @@ the package's digest vouches for. So this reads strictly, and gives defaults as 
 from __future__ import annotations
 
 import codecs
+import re
 import tomllib
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -23,6 +24,8 @@ _KINDS = ("null", *_STDIO, "listen", "connect")
 _OPENED = ("kind", "name", "prot", "addr", "port", "host")
 """Keys of an entry of `files` that a host opens by."""
 _MOST_CONNECTIONS = 1024
+_MOST_NAMES = 100
+_DNS_NAME = re.compile(r"(?=.{1,253}$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _CLIENT_AUTH = ("none", "request", "require")
 _TLS_KEYS = {"roots", "client_auth", "peers", "server_name", "alpn", "handshake_timeout"}
 
@@ -97,6 +100,7 @@ class Manifest(NamedTuple):
     files: tuple[File, ...] = ()
     assets: tuple[Asset, ...] = ()
     secrets: tuple[Secret, ...] = ()
+    names: tuple[str, ...] = ()
     network: Network | None = None
     memory_bytes: int = 4 << 30
     filesystem_bytes: int = 64 << 20
@@ -165,6 +169,7 @@ def _manifest(tables: dict[str, Any]) -> Manifest:
         files=tuple(_file(entry, tables.get("tls", {})) for entry in tables.get("files", ())),
         assets=tuple(_asset(entry) for entry in package.get("assets", ())),
         secrets=tuple(_secret(entry) for entry in _array(tables.get("secrets", ()))),
+        names=_names(tables),
         network=_network(tables["network"], tables.get("tls", {})) if "network" in tables else None,
         memory_bytes=_size(resources.get("memory", "4 GiB")),
         filesystem_bytes=_size(resources.get("filesystem", "64 MiB")),
@@ -201,6 +206,16 @@ def _tls(table: dict[str, Any]) -> Tls:
         alpn=_words(table, "alpn"),
         handshake_timeout=int(table.get("handshake_timeout", 10)),
     )
+
+
+def _names(tables: dict[str, Any]) -> tuple[str, ...]:
+    """Names that the certificate is asked for, by an issuer that certifies names."""
+    if tables.get("attest", {}).get("issuer") != "acme":
+        return ()
+    names = _words(tables.get("acme", {}), "names")
+    if len(names) > _MOST_NAMES or not all(_DNS_NAME.fullmatch(name) for name in names):
+        raise BadManifest("Enarx.toml: acme.names lists what is no DNS name, or too many")
+    return names
 
 
 def _network(table: dict[str, Any], tls: dict[str, Any]) -> Network:

@@ -85,4 +85,4 @@ def _spki(holder: x509.Certificate | x509.CertificateSigningRequest) -> bytes:
 
 
 def _refused(fault: str) -> StewardError:
-    return StewardError(f"the Steward's certificate chain is not good: {fault}", hint="nothing was handed to the Keep")
+    return StewardError(f"the issuer's certificate chain is not good: {fault}", hint="nothing was handed to the Keep")

@@ -54,6 +54,18 @@ REFUSED = {
         'secrets = [{ name = "a", env = "FD_COUNT" }]\n',
         "must be a variable's name",
     ),
+    "no names for ACME": (
+        '[attest]\nissuer = "acme"\n',
+        'Enarx.toml:2:10: `attest.issuer` is "acme", and no names are listed for its certificate (add `names',
+    ),
+    "a wildcard for ACME": (
+        '[acme]\nnames = ["*.example.org"]\n',
+        "must be a DNS name in small letters, without wildcards",
+    ),
+    "secrets with ACME": (
+        'secrets = [{ name = "a", env = "A" }]\n[attest]\nissuer = "acme"\n[acme]\nnames = ["a.example"]\n',
+        'Enarx.toml:1:11: `secrets` are released by a Steward, and `attest.issuer` is "acme"',
+    ),
     "secrets by Enarx's protocol": (
         'secrets = [{ name = "a", env = "A" }]\n[attest]\nprotocol = "enarx"\n',
         "Enarx.toml:1:11: `secrets` are not released by Enarx's protocol",
@@ -211,7 +223,7 @@ ALLOWED = {
     'tls.h.roots = ["system", "steward", "ca.pem", "certs/ca"]',
     "an asset at the root": 'package.assets = [{ source = "./.a", guest = "/" }, { source = "a..b", guest = "/.a" }]',
     "the least and the most": "resources = { memory = 65536, filesystem = 0, connections = 16384 }",
-    "an issuer of a plugin": 'attest = { issuer = "acme", protocol = "enarx" }',
+    "an issuer of a plugin": 'attest = { issuer = "mine", protocol = "enarx" }',
 }
 
 

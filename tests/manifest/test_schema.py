@@ -70,7 +70,7 @@ AGREED = {
     'package.assets = [{ source = "a", guest = "/a/" }]': False,
     'package.assets = [{ source = "a" }]': False,
     'attest.protocol = "v2"': False,
-    'attest.issuer = "acme"': True,
+    'attest.issuer = "mine"': True,
     CONNECT + "tls.h.roots = []": False,
     CONNECT + 'tls.h.roots = ["sytem"]': False,
     CONNECT + "tls.h.handshake_timeout = 301": False,

@@ -70,7 +70,11 @@ def _record(runs: list[StageRun], made: dict[Any, Any]) -> dict[str, Any]:
             }
             for endpoint in deployment.endpoints
         ],
-        "steward": {"url": identity.steward_url, "root_pem_path": identity.root_pem_path},
+        "steward": {
+            "url": identity.steward_url,
+            "root_pem_path": identity.root_pem_path,
+            "appraised": bool(identity.appraisal),
+        },
         "stages": [{"name": run.name, "skipped": run.skipped, "seconds": run.seconds} for run in runs],
     }
 
@@ -83,7 +87,7 @@ def _shown(values: ReferenceValues, deployment: Deployment, identity: Identity) 
     rows = [
         *_places(deployment, identity),
         ("", ""),
-        ("from whom", _from_whom(values)),
+        ("from whom", _from_whom(values, identity)),
         ("for how long", _for_how_long(identity)),
         ("where", _where(values, deployment, identity)),
         ("", ""),
@@ -112,7 +116,12 @@ def _places(deployment: Deployment, identity: Identity) -> list[tuple[str, str]]
     return rows
 
 
-def _from_whom(values: ReferenceValues) -> str:
+def _from_whom(values: ReferenceValues, identity: Identity) -> str:
+    if identity.issuer and not identity.appraisal:
+        return (
+            f"from those on the network: {identity.issuer} vouches that whoever holds the key controls the name. It "
+            "looked at no evidence, so that a client cannot tell this Keep from any other program under that name"
+        )
     if values.hardware:
         return f"the host and its other tenants, as far as {values.backend} keeps them out; its CPU vouches for it"
     return (
@@ -144,12 +153,12 @@ def _next(deployment: Deployment, identity: Identity) -> list[tuple[str, str]]:
 
 def _check(deployment: Deployment, identity: Identity) -> list[tuple[str, str]]:
     """How to verify the first endpoint with TLS. A root that is not our own Steward's has to be named, and then also
-    the backend that is good enough under it."""
+    the backend that is good enough under it. Where no evidence was looked at there is nothing to verify."""
     from enarx_deploy.cli.progress import at
     from enarx_deploy.paths import state_dir
 
     tls = [endpoint for endpoint in deployment.endpoints if endpoint.prot == "tls"]
-    if not tls:
+    if not tls or not identity.appraisal:
         return []
     root = identity.root_pem_path
     own = root == str(state_dir("steward") / "root.pem")

@@ -15,6 +15,7 @@ from enarx_deploy.manifest.types import Connect, File, Listen, Manifest, Socket,
 from enarx_toml.positions import Path
 
 _LAST_PORT = 65_535
+_NOT_A_STEWARD = ("selfsigned", "acme")
 _MOST_STREAMS = 16_384
 
 
@@ -28,6 +29,7 @@ def faults(manifest: Manifest, table: dict[str, Any]) -> Iterator[Fault]:
     yield from _assets(manifest)
     yield from _resources(manifest)
     yield from _secrets(manifest)
+    yield from _acme(manifest)
 
 
 def warnings(manifest: Manifest, table: dict[str, Any]) -> Iterator[Fault]:
@@ -36,8 +38,8 @@ def warnings(manifest: Manifest, table: dict[str, Any]) -> Iterator[Fault]:
         yield Fault((), "no [[files]]: the workload gets no open files, not even stdin, stdout and stderr", "")
     if manifest.steward and "@" in urlsplit(manifest.steward).netloc:
         yield Fault(("steward",), "`steward` holds credentials, and whoever gets the package can read them", "")
-    if manifest.steward and manifest.attest.issuer == "selfsigned":
-        yield Fault(("steward",), '`steward` is not asked: `attest.issuer` is "selfsigned"', "")
+    if manifest.steward and manifest.attest.issuer in _NOT_A_STEWARD:
+        yield Fault(("steward",), f'`steward` is not asked: `attest.issuer` is "{manifest.attest.issuer}"', "")
     for key in manifest.env:
         yield from _env_warnings(key)
     for name, socket in _sockets(manifest.files).items():
@@ -196,6 +198,17 @@ def _resources(manifest: Manifest) -> Iterator[Fault]:
             f"`resources.descriptors` is too small: `files` and `package.assets` take {needed}",
             "leave room for the connections and files that the workload opens",
         )
+
+
+def _acme(manifest: Manifest) -> Iterator[Fault]:
+    if manifest.attest.issuer != "acme":
+        return
+    if not manifest.acme.names:
+        message = '`attest.issuer` is "acme", and no names are listed for its certificate'
+        yield Fault(("attest", "issuer"), message, 'add `names = ["app.example.org"]` to [acme]')
+    if manifest.secrets:
+        message = '`secrets` are released by a Steward, and `attest.issuer` is "acme", which appraises nothing'
+        yield Fault(("secrets",), message, "remove `secrets`, or have a Steward issue the certificate")
 
 
 def _secrets(manifest: Manifest) -> Iterator[Fault]:

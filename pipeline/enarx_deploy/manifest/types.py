@@ -111,6 +111,13 @@ ServerName = Annotated[
         extra=_expected("a DNS name or an IP address"),
     ),
 ]
+DnsName = Annotated[
+    str,
+    Meta(
+        pattern=r"^(?=.{1,253}(?!\n)$)([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(?!\n)$",
+        extra=_expected("a DNS name in small letters, without wildcards, such as app.example.org"),
+    ),
+]
 Alpn = Annotated[
     str,
     Meta(
@@ -311,7 +318,7 @@ class Attest(Table, frozen=True, kw_only=True):
     """Who appraises the Keep and issues its certificates."""
 
     issuer: Annotated[
-        Word, Meta(description='"steward", "selfsigned", or the name of an issuer that a plugin brings.')
+        Word, Meta(description='"steward", "selfsigned", "acme", or the name of an issuer that a plugin brings.')
     ] = "steward"
     protocol: Annotated[
         Literal["v1", "enarx"],
@@ -320,6 +327,19 @@ class Attest(Table, frozen=True, kw_only=True):
             "`enarx` binds the key alone, as a Steward of Enarx 0.2 expects."
         ),
     ] = "v1"
+
+
+class Acme(Table, frozen=True, kw_only=True):
+    """What the issuer `acme` certifies; another issuer takes no notice of it."""
+
+    names: Annotated[
+        tuple[DnsName, ...],
+        Meta(description="The names that the Keep asks a certificate for: all of them, and no other.", max_length=100),
+    ] = ()
+    directory: Annotated[
+        Url | None,
+        Meta(description="The directory of the account to use (`acme register`). Default: that of the only account."),
+    ] = None
 
 
 class Tls(Table, frozen=True, kw_only=True):
@@ -452,6 +472,7 @@ class Manifest(Table, frozen=True, kw_only=True):
     build: Annotated[Build, Meta(description="How the sources become a wasm module.")] = Build()
     package: Annotated[PackageTable, Meta(description="What is packaged beside the module.")] = PackageTable()
     attest: Annotated[Attest, Meta(description="Who appraises the Keep and issues its certificates.")] = Attest()
+    acme: Annotated[Acme, Meta(description="What the issuer `acme` certifies.")] = Acme()
     tls: Annotated[dict[str, Tls], Meta(description="The TLS of a socket, by its name in `files` or `HOST:PORT`.")] = {}
     deploy: Annotated[dict[str, Deploy], Meta(description="Environments by name; `default` when none is named.")] = {}
     resources: Annotated[Resources, Meta(description="What the workload may use at most.")] = Resources()

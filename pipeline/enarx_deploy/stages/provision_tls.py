@@ -46,7 +46,8 @@ def provision_tls(
             "or names secrets",
             hint=f"`enarx-deploy logs {deployment.id}` shows what it said",
         )
-    progress(f"having {request.evidence_kind} evidence appraised")
+    appraises = getattr(issuer, "appraises", True)
+    progress(f"having {request.evidence_kind} evidence appraised" if appraises else f"asking {location.url} to certify")
     issued = issuer.issue(location, challenge, request)
     progress("handing the Keep its certificate")
     target.install_certificate(deployment, location, issued)

@@ -34,7 +34,8 @@ RULES: Final[Mapping[str, Rule]] = {
     ),
     "certificate.key": Rule("No Keep makes such a key: do not use the service.", "NIST SP 800-57, part 1, table 2"),
     "claims.present": Rule(
-        "Only certificates that a Steward issued by the v1 protocol say what was attested.",
+        "Only certificates that a Steward issued by the v1 protocol say what was attested. One of a web authority, as "
+        "by ACME, says who controls the name, and nothing of a Keep.",
         "draft-ietf-rats-msg-wrap, X.509",
     ),
     "claims.marking": Rule(
