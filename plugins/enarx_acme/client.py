@@ -50,6 +50,9 @@ _HINTS: Final = {
 }
 """By the code of a problem (RFC 8555, section 6.7): what to do."""
 
+_OF_ANOTHER_SHAPE: Final = (KeyError, ValueError, TypeError, AttributeError)
+"""What the library raises for an answer that is JSON, and not of ACME."""
+
 
 class _Bounded(HTTPAdapter):
     """Reads an answer as far as the limits go."""
@@ -142,7 +145,7 @@ def faults(directory: str) -> Iterator[Told]:
         raise StewardError(f"{directory}: {_failed(error)}", hint=_hint_of(error)) from error
     except errors.TimeoutError as error:
         raise StewardError(f"{directory}: the server did not decide in time", hint="try again") from error
-    except (requests.RequestException, errors.Error, JoseError, KeyError, ValueError) as error:
+    except (requests.RequestException, errors.Error, JoseError, *_OF_ANOTHER_SHAPE) as error:
         raise StewardError(
             f"the ACME server at {directory} cannot be used: {printable(str(error) or type(error).__name__)}",
             hint="is that the URL of its directory? One whose own certificate is not from a public authority needs "
