@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import subprocess
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from enarx_deploy import tools
+from enarx_deploy import staging, tools
 from enarx_deploy.errors import BuildError
 from enarx_deploy.protocols import MissingTool, Tool
 
@@ -51,8 +49,8 @@ def optimize(data: bytes, project: Project) -> bytes:
     if isinstance(found, MissingTool):
         raise BuildError("[build] optimize needs wasm-opt, which is not here", hint=found.install)
     level = _LEVELS[project.manifest.build.optimize]
-    with tempfile.TemporaryDirectory(dir=project.work_dir, prefix="optimize.") as folder:
-        before, after = Path(folder, "before.wasm"), Path(folder, "after.wasm")
+    with staging.directory(project.work_dir) as folder:
+        before, after = folder / "before.wasm", folder / "after.wasm"
         before.write_bytes(data)
         _run([*found.command, level, "-g", *_FEATURES, str(before), "-o", str(after)])
         return after.read_bytes()

@@ -6,6 +6,7 @@ import functools
 import os
 import re
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ FirstError = Callable[[Lines], str]
 """Finds, in all that a tool printed, its first error with file and place, in one line; "" where there is none."""
 
 _PLACED = re.compile(r"^\S.*?:\d+(:\d+)?: (fatal )?error(\[\w+\])?: ")
-_ERROR = re.compile(r"\berror\b", re.IGNORECASE)
+_ERROR = re.compile(r"^(?!\s*warning\b).*\berror\b", re.IGNORECASE)
 _CONTROL_SEQUENCE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 _REPRODUCIBLE = {
     "SOURCE_DATE_EPOCH": "315532800",  # 1 January 1980, the earliest date that every kind of archive can hold
@@ -28,7 +29,12 @@ _REPRODUCIBLE = {
 }
 _NOT_FOR_TOOLS = frozenset({"ENARX_INSECURE_AUTH_TOKEN", "ENARX_OIDC_CLIENT_SECRET"})
 """Variables of this program's own that hold secrets: what a build runs is others' code."""
-_NO_NETWORK = ("unshare", "--user", "--map-current-user", "--net", "--")
+_CONFINED = (
+    *("setpriv", "--pdeathsig", "KILL", "--"),
+    *("unshare", "--user", "--map-current-user", "--pid", "--fork", "--kill-child"),
+)
+"""Starts a tool so that the kernel ends it, and all that it has started, with this process or on its being killed."""
+_NO_NETWORK = "--net"
 _NOT_CUT_OFF = "this system lets no user take the network away (`unshare` is refused): the build has it"
 _told: WeakSet[Progress] = WeakSet()
 """Builds, by what they tell their progress to, that know that they are not cut off."""
@@ -49,14 +55,14 @@ def run(
     first_error: FirstError | None = None,
     shown: Callable[[str], str] = str,
 ) -> None:
-    """Run a tool in `cwd`, with `environment` laid over this process's own.
+    """Run a tool in `cwd`, with `environment` laid over this process's own. Nothing that it starts outlives the call.
 
     Without `network` it is cut off from any, where the system lets a user do that; where not, `progress` is told
     once in a build. `shown` makes of each line what is passed on, and may make nothing of it. Raises BuildError with
     the first error that the tool reports, in one line with its file and place.
     """
     lines: list[str] = []
-    words = command if network else _cut_off(command, cwd, progress)
+    words = _confined(command, cwd, progress, network=network)
     process = _started(words, command[0], cwd, environment or {})
     with process:
         try:
@@ -65,9 +71,9 @@ def run(
                     lines.append(said)
                     del lines[_KEPT_LINES:]
                     progress(said)
-        except BaseException:
-            process.kill()
-            raise
+            os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)  # not waited for yet, so that no other group can have its number
     if process.returncode != 0:
         found = first_error(lines) if first_error else ""
         raise BuildError(
@@ -114,6 +120,7 @@ def _started(command: Sequence[str], name: str, cwd: Path, environment: Mapping[
             stderr=subprocess.STDOUT,
             encoding="utf-8",
             errors="replace",
+            start_new_session=True,
         )
     except OSError as error:
         raise BuildError(f"cannot start {name}: {error.strerror}", hint="is it installed?") from error
@@ -123,23 +130,24 @@ def _own_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in _NOT_FOR_TOOLS}
 
 
-def _cut_off(command: Sequence[str], cwd: Path, progress: Progress) -> Sequence[str]:
-    """The command in a network of its own, where nothing is."""
+def _confined(command: Sequence[str], cwd: Path, progress: Progress, *, network: bool) -> Sequence[str]:
+    """The command where it can reach none of this machine's processes and, without `network`, nobody."""
     name = command[0]
     if shutil.which(cwd / name if os.sep in name else name) is None:
         return command  # so that it is this program that says what cannot be started
-    if _can_cut_off():
-        return (*_NO_NETWORK, *command)
-    if progress not in _told:
+    if _can_confine():
+        return (*_CONFINED, *(() if network else (_NO_NETWORK,)), "--", *command)
+    if not network and progress not in _told:
         _told.add(progress)
         progress(_NOT_CUT_OFF)
     return command
 
 
 @functools.cache
-def _can_cut_off() -> bool:
+def _can_confine() -> bool:
+    words = (*_CONFINED, _NO_NETWORK, "--", "true")
     try:
-        return subprocess.run((*_NO_NETWORK, "true"), capture_output=True, timeout=20).returncode == 0
+        return subprocess.run(words, capture_output=True, timeout=20).returncode == 0
     except (OSError, subprocess.SubprocessError):
         return False
 

@@ -116,6 +116,19 @@ def test_what_does_not_build_is_shown_and_the_keep_before_goes_on_serving(develo
     assert answer(port) == "two"
 
 
+def test_a_grant_without_use_is_said_once_when_it_serves(develop) -> None:
+    developing = develop("one")
+    developing.serving()
+    with (developing.root / "Enarx.toml").open("a") as manifest:
+        manifest.write('[network]\nconnect = ["api.example.com:443"]\n')
+    developing.serving()
+    warning = developing.event()
+    assert (warning["event"], "`network.connect` is not used" in warning["message"]) == ("warning", True)
+    for word in ("two", "three"):
+        developing.save(word)
+        developing.serving()
+
+
 def test_nobody_is_refused_while_one_keep_takes_the_place_of_another(develop) -> None:
     developing = develop("one")
     port = developing.serving()
@@ -154,6 +167,7 @@ def test_a_new_file_and_a_packaged_one_count_and_passing_ones_do_not(develop, cl
     (cli.directory / "page" / "index.html").write_text("old")
     developing = develop("one", "--set", 'package.assets=[{source="page", guest="/page"}]')
     first = developing.event()
+    assert developing.event()["event"] == "warning"  # this program opens nothing by name
     (developing.root / "notes.swp").write_text("an editor's")
     (developing.root / "page" / "index.html").write_text("new")
     second = developing.event()

@@ -1,12 +1,17 @@
 """A command of the project's own: it wins over every toolchain, and says what it leaves."""
 
+import contextlib
 import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from enarx_deploy.errors import BuildError
 from enarx_languages import command, explicit
 
+STAYS = f"{os.getpid()}000.25"  # seconds, which tell a process of these tests from others
 WAT = '(module (memory (export "memory") 1) (func (export "_start")))'
 
 
@@ -70,7 +75,7 @@ def test_a_script_of_the_project_is_cut_off_from_wherever_it_is_built(shell, pro
 
 def test_a_network_that_cannot_be_taken_away_is_said_once_in_each_build(tool_named, tmp_path):
     tool_named("unshare", "exit 1")
-    command._can_cut_off.cache_clear()
+    command._can_confine.cache_clear()
     try:
         for _ in range(2):
             lines: list[str] = []
@@ -82,7 +87,47 @@ def test_a_network_that_cannot_be_taken_away_is_said_once_in_each_build(tool_nam
             command.run(["true"], cwd=tmp_path, progress=progress, network=True)
             assert len(lines) == 1
     finally:
-        command._can_cut_off.cache_clear()
+        command._can_confine.cache_clear()
+
+
+@pytest.mark.parametrize("confined", [True, False])
+def test_what_a_build_leaves_running_ends_with_it(tool_named, tmp_path, confined):
+    if not confined:
+        tool_named("unshare", "exit 1")
+    command._can_confine.cache_clear()
+    try:
+        command.run(["sh", "-c", f"sleep {STAYS} > /dev/null 2>&1 &"], cwd=tmp_path, progress=print)
+    finally:
+        command._can_confine.cache_clear()
+    assert nothing_left()
+
+
+def test_a_build_that_is_killed_leaves_nothing_running(enarx_deploy):
+    if not command._can_confine():
+        pytest.skip("this system lets no user make namespaces: a build is then ended by this program alone")
+    script = f"sleep {STAYS} & echo begun; sleep {STAYS}"
+    (enarx_deploy.directory / "Enarx.toml").write_text(f'files = []\n[build]\ncommand = ["sh", "-c", "{script}"]\n')
+    building = enarx_deploy.start("compile")
+    while "begun" not in building.stderr.readline():
+        assert building.poll() is None
+    building.kill()
+    assert nothing_left()
+    assert enarx_deploy("check").returncode == 0
+
+
+def nothing_left() -> bool:
+    """Whether, soon, no process has the words of a `sleep` of these tests."""
+    for _ in range(200):
+        if not any(words == f"sleep\0{STAYS}\0".encode() for words in command_lines()):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def command_lines() -> Iterator[bytes]:
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            yield (process / "cmdline").read_bytes()
 
 
 def test_people_see_that_the_build_has_the_network(enarx_deploy, tool_named):

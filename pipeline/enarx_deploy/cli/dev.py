@@ -110,6 +110,7 @@ class Loop:
         running = self._development.replace(project, package, backend)
         self._package = package.digest
         self._say_that_it_serves(running, package, time.monotonic() - began)
+        self._say_what_is_granted_wrongly(project)
 
     def _folders(self) -> frozenset[Path]:
         """Where to look for changes; what was looked at before, where the project cannot be read now."""
@@ -155,6 +156,17 @@ class Loop:
             endpoints=[{"name": one.name, "host": one.host, "port": one.port, "prot": one.prot} for one in endpoints],
             certificate_not_after=running.not_after,
         )
+
+    def _say_what_is_granted_wrongly(self, project: Project) -> None:
+        """As what packages a module does, and each once: after the serving, which need not wait for it."""
+        from enarx_deploy.cli.run_stages import least_privilege
+        from enarx_deploy.stages.compile import MODULE_NAME
+
+        for finding in least_privilege(project, project.work_dir / MODULE_NAME):
+            line = f"warning: {finding} ({finding.hint})"
+            if line not in self._noted:
+                self._noted.add(line)
+                self._tell(line, event="warning", message=str(finding), hint=finding.hint)
 
     def _say_that_it_failed(self, error: EnarxDeployError, shown: Shown) -> None:
         if str(error) == self._failure:

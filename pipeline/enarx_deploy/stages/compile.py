@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from enarx_deploy import paths, records, tools
+from enarx_deploy import paths, records, staging, tools
 from enarx_deploy.errors import BuildError, UsageError
 from enarx_deploy.hookspecs import hookimpl
 from enarx_deploy.models import Module
@@ -30,8 +29,8 @@ def compile(project: Project, toolchain: Toolchain | None, progress: Progress) -
     _require_features(toolchain, project)
     tool = _found(toolchain, project)
     inputs = source_digests(project, toolchain)
-    with tempfile.TemporaryDirectory(dir=project.work_dir, prefix="build.") as folder:
-        output = Path(folder) / MODULE_NAME
+    with staging.directory(project.work_dir) as folder:
+        output = folder / MODULE_NAME
         toolchain.build(project, tool, output, progress)
         data = _finished(_built(output, toolchain), project, progress)
     # A compiler tells of some files only when it has read them. Of the others the state before the build counts: one
