@@ -5,6 +5,8 @@ The trees follow the kernel's documents and the processors' manuals; none was ta
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import os
 import shutil
 import struct
@@ -62,8 +64,29 @@ HOSTS: dict[str, Callable[[Path], None]] = {
 }
 
 
-def machine(root: Path, *, kvm: int = 12, memlock: int = -1, cpuid: Any = None) -> Machine:
-    return Machine(root, cpuid=cpuid, ioctl=lambda _descriptor, _request: kvm, memlock=lambda: memlock)
+def machine(root: Path, *, kvm: int = 12, memlock: int = -1, cpuid: Any = None, sev: bytes | None = None) -> Machine:
+    """A machine whose KVM is of this version, and whose SEV firmware answers so, if it does."""
+
+    def ioctl(_descriptor: int, _request: int, command: bytearray | None = None) -> int:
+        if command is None:
+            return kvm
+        if sev is None:
+            raise OSError(errno.ENODEV, "no such device")
+        number, address, _ = struct.unpack("=IQI", command)
+        assert number == SNP_PLATFORM_STATUS
+        ctypes.memmove(address, sev, len(sev))
+        return 0
+
+    return Machine(root, cpuid=cpuid, ioctl=ioctl, memlock=lambda: memlock)
+
+
+SNP_PLATFORM_STATUS = 9
+
+
+def snp_status(api: tuple[int, int] = (1, 55), reported: str = "04" + "00" * 6 + "d2", flags: int = 0) -> bytes:
+    """What an initialised firmware of build 30 answers; its current TCB is `04000000000000d2`."""
+    current = bytes.fromhex("04" + "00" * 6 + "d2")
+    return struct.pack("<BBBBIII8s8s", *api, 1, 1, 30, flags, 2, current, bytes.fromhex(reported))
 
 
 def misses(checks: list[ProbeCheck]) -> list[str]:
@@ -109,6 +132,37 @@ def test_the_kernels_switch_is_read(tmp_path: Path, value: str, missing: list[st
     snp_host(tmp_path)
     write(tmp_path, "sys/module/kvm_amd/parameters/sev_snp", value)
     assert misses(for_backend("snp", machine(tmp_path))) == missing
+
+
+@pytest.mark.parametrize(
+    ("status", "missing"),
+    [
+        (snp_status(), []),
+        (snp_status(api=(1, 50)), ["SNP firmware version"]),
+        (snp_status(reported="03" + "00" * 6 + "d2"), ["reported TCB"]),
+    ],
+    ids=["current", "too-old", "reports-an-older-tcb"],
+)
+def test_the_firmware_says_its_version_and_patch_level(tmp_path: Path, status: bytes, missing: list[str]) -> None:
+    snp_host(tmp_path)
+    checks = for_backend("snp", machine(tmp_path, sev=status))
+    assert misses(checks) == missing
+    assert all(check.under == "SEV firmware" for check in checks if check.name in ("SNP firmware version", *missing))
+
+
+def test_the_firmwares_words_are_shown(tmp_path: Path) -> None:
+    snp_host(tmp_path)
+    told = {check.name: check.detail for check in for_backend("snp", machine(tmp_path, sev=snp_status(flags=4)))}
+    assert told["SNP firmware version"].startswith("1.55.30")
+    assert told["reported TCB"].startswith("04000000000000d2")
+    assert "VLEK" in told["reported TCB"]
+
+
+def test_the_tdx_modules_version_is_shown_where_the_kernel_tells_it(tmp_path: Path) -> None:
+    tdx_host(tmp_path)
+    write(tmp_path, "sys/devices/faux/tdx_host/version", "1.5.24\n")
+    told = {check.name: check.detail for check in for_backend("tdx", machine(tmp_path))}
+    assert told["TDX module"] == "1.5.24"
 
 
 def test_features_of_another_vendor_are_not_believed(tmp_path: Path) -> None:

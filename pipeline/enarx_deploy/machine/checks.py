@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from enarx_deploy.machine.cpu import FEATURES, SEV, SGX, Cpu
+from enarx_deploy.machine.sev import snp_status
 from enarx_deploy.machine.tree import Machine
 from enarx_deploy.models import ProbeCheck
 
 _KVM_API = 12  # the only version there has been since Linux 2.6.22
+_SNP_API = (1, 51)  # of SEV-SNP's firmware, the least that its first release had
 _MEMLOCK_FOR_ONE = 5 << 20  # bytes that one SNP guest locks, after Enarx's estimate
 _TRUE = ("1", "Y", "y")
 _BIOS = "switch it on in the machine's firmware, or take a processor that has it"
@@ -22,6 +24,7 @@ _AMD_FEATURES = (
     ("SEV-SNP", "sev_snp", 4, "SEV"),
 )
 """Name, word of the kernel, bit of the leaf SEV, and what it is a part of."""
+_TDX_MODULE = "/sys/devices/faux/tdx_host/version"
 _EPC_SUBLEAVES = range(2, 10)
 
 
@@ -59,6 +62,7 @@ def snp(machine: Machine) -> Iterator[ProbeCheck]:
     yield from _encryption_numbers(cpu)
     yield _switch(machine, "SEV-SNP in the kernel", "/sys/module/kvm_amd/parameters/sev_snp", "kvm_amd.sev_snp=1")
     yield _device(machine, "SEV firmware", "/dev/sev", "load the module ccp; SEV-SNP must be on in the firmware")
+    yield from _snp_firmware(machine)
     yield _iommu(machine)
     yield _memory_lock(machine)
 
@@ -70,6 +74,7 @@ def tdx(machine: Machine) -> Iterator[ProbeCheck]:
     found = cpu.vendor == "GenuineIntel" and "tdx_host_platform" in cpu.flags
     yield _check("TDX", found, "is there" if found else "is not there", _BIOS, under="CPU")
     yield _switch(machine, "TDX in the kernel", "/sys/module/kvm_intel/parameters/tdx", "kvm_intel.tdx=1")
+    yield from _tdx_module(machine)
     yield _iommu(machine)
     yield _device(machine, "SGX enclaves", "/dev/sgx_enclave", "quotes are signed by an enclave: switch SGX on")
     yield _there(
@@ -165,6 +170,36 @@ def _encryption_numbers(cpu: Cpu) -> Iterator[ProbeCheck]:
         ("first ASID without SEV-ES", registers.edx, "SEV"),
     ):
         yield _check(name, True, str(number), under=under)
+
+
+def _snp_firmware(machine: Machine) -> Iterator[ProbeCheck]:
+    """The firmware's version and patch level; nothing where it does not answer."""
+    status = snp_status(machine)
+    if status is None:
+        return
+    yield _check(
+        "SNP firmware version",
+        status.api >= _SNP_API,
+        f"{status.version}, and {_SNP_API[0]}.{_SNP_API[1]} is needed",
+        "update the machine's firmware, or load a newer SEV firmware (linux-firmware, amd/)",
+        under="SEV firmware",
+    )
+    level = status.reported_tcb.hex()
+    behind = "" if status.reported_tcb == status.current_tcb else f", behind the current {status.current_tcb.hex()}"
+    yield _check(
+        "reported TCB",
+        not behind,
+        f"{level}{behind}; reports are signed by a {'VLEK' if status.vlek else 'VCEK'}",
+        "policies may ask for the newer one: `snphost commit`, and `snphost config set` to report it",
+        under="SEV firmware",
+    )
+
+
+def _tdx_module(machine: Machine) -> Iterator[ProbeCheck]:
+    """The module's version; nothing where the kernel does not tell it."""
+    version = machine.text(_TDX_MODULE.lstrip("/"))
+    if version:
+        yield _check("TDX module", True, version, under="TDX in the kernel")
 
 
 def _iommu(machine: Machine) -> ProbeCheck:

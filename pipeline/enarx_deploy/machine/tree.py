@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import os
 import resource
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
 _LIMIT = 1 << 16  # bytes of a file of the kernel that are read: /proc/cpuinfo tells of one processor in the first
 _REGISTERS = 16  # bytes
 _KVM_GET_API_VERSION = 0xAE00  # linux/kvm.h
+_SEV_ISSUE_CMD = 0xC010_5300  # linux/psp-sev.h
+_SEV_COMMAND = struct.Struct("=IQI")  # its number, where the answer goes, and the firmware's own error
 
 
 def _memlock() -> int:
@@ -25,7 +29,7 @@ class Machine:
         root: Path = Path("/"),
         *,
         cpuid: Callable[[int, int], bytes | None] | None = None,
-        ioctl: Callable[[int, int], int] = fcntl.ioctl,
+        ioctl: Callable[..., int] = fcntl.ioctl,
         memlock: Callable[[], int] = _memlock,
     ) -> None:
         self._root = root
@@ -84,3 +88,17 @@ class Machine:
                 os.close(descriptor)
         except OSError:
             return None
+
+    def sev_command(self, number: int, size: int) -> bytes | None:
+        """The answer, of `size` bytes, to a command of `/dev/sev` that changes nothing; None where there is none."""
+        answer = ctypes.create_string_buffer(size)
+        command = bytearray(_SEV_COMMAND.pack(number, ctypes.addressof(answer), 0))
+        try:
+            descriptor = os.open(self._root / "dev/sev", os.O_RDWR | os.O_CLOEXEC)
+            try:
+                self._ioctl(descriptor, _SEV_ISSUE_CMD, command)
+            finally:
+                os.close(descriptor)
+        except OSError:
+            return None
+        return answer.raw
