@@ -1,7 +1,8 @@
 """Speaking to a Drawbridge with the user's login, as commands and the registry provider do.
 
 `ENARX_INSECURE_AUTH_TOKEN` is a token that goes before any login, `ENARX_CREDENTIAL_HELPER` a program that has the
-tokens, `ENARX_CA_BUNDLE` a PEM file with the only roots that are believed: all three as in Enarx. The token goes to the
+tokens, `ENARX_CA_BUNDLE` a PEM file with the only roots that are believed: all three as in Enarx. `--registry-roots`
+goes before the last. The token goes to the
 registry that the user named for it alone, by `--host` or `ENARX_REGISTRY`: a reference may come from anybody.
 """
 
@@ -35,6 +36,12 @@ def logins() -> Logins:
     return Logins(paths.state_dir("logins"), os.environ.get(HELPER, ""))
 
 
+def roots() -> Path | None:
+    """The PEM file with the only roots that are believed, where the user named one."""
+    named = references.named_roots.get() or os.environ.get(ROOTS)
+    return Path(named) if named else None
+
+
 @contextlib.contextmanager
 def connected(host: str, *, in_clear: bool = False, not_there: str = "") -> Iterator[Connection]:
     """A connection; what goes wrong on it is an error of ours. `not_there` says what to do where nothing is found.
@@ -43,8 +50,7 @@ def connected(host: str, *, in_clear: bool = False, not_there: str = "") -> Iter
     """
     from enarx_drawbridge.client import connection
 
-    roots = os.environ.get(ROOTS)
-    place = connection.Place(host, in_clear, Path(roots) if roots else None)
+    place = connection.Place(host, in_clear, roots())
     try:
         with connection.connected(_with_token(place), logins()) as opened:
             yield opened

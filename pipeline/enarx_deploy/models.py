@@ -90,13 +90,15 @@ class PackageSource(Record, frozen=True):
     """From where a Keep fetches its package itself: a Drawbridge, by TLS.
 
     `path` is that of the package's tree. `roots` are certificates (base64 of DER) of whom to believe to be that host;
-    none stands for those that are compiled into the Keep.
+    none stands for those that are compiled into the Keep. `signatures` of the package are those that its registry
+    showed this machine, in envelopes (DSSE): they go along with requests for a certificate.
     """
 
     host: str
     port: int
     path: str
     roots: list[str] = []
+    signatures: list[bytes] = []
 
 
 class ReferenceValues(Record, frozen=True):

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 import msgspec
 
-from enarx_deploy import package_attachments
+from enarx_deploy import package_attachments, trusted_signers
 from enarx_deploy.errors import PackageError, VerificationRefused
 from enarx_deploy.models import Package
 from enarx_deploy.protocols import Attachment, AttachmentKind
@@ -30,8 +30,10 @@ from enarx_signing import (
 from enarx_signing.dsse import ENVELOPE_TYPE
 from enarx_signing.statement import PAYLOAD_TYPE
 
-MOST_SIGNATURES = 4
+MOST_SIGNATURES = 16
 """That a request to a Steward carries."""
+MOST_BYTES = 1 << 18
+"""Of all of them together."""
 
 Statements = dict[AttachmentKind, bytes]
 """In-toto statements by kind."""
@@ -84,11 +86,33 @@ def signatures(found: Iterable[Attachment]) -> list[bytes]:
 
 
 def signatures_of(package: Package) -> tuple[bytes, ...]:
-    """The signatures beside a package's tree, as many as travel with a request for a certificate.
+    """The signatures beside a package's tree that travel with a request for a certificate.
 
-    Raises PackageError, OSError.
+    Raises UsageError, PackageError, OSError.
     """
-    return tuple(signatures(package_attachments.beside(package))[:MOST_SIGNATURES])
+    return travelling(package.digest, package_attachments.beside(package), trusted_signers.load(), datetime.now(UTC))
+
+
+def travelling(digest: str, found: Iterable[Attachment], known: Signers, at: datetime) -> tuple[bytes, ...]:
+    """As many signatures of a package as travel with a request, those of `known` keys first.
+
+    Anyone who can write beside a package can put signatures there, which are not to push out the one that counts.
+    """
+    there = sorted(signatures(found), key=lambda one: not _is_by(known, one, digest, at))
+    chosen: list[bytes] = []
+    for envelope in there:
+        fits = len(chosen) < MOST_SIGNATURES and sum(map(len, chosen)) + len(envelope) <= MOST_BYTES
+        if fits and len(envelope) <= package_signature.MAX_SIZE:
+            chosen.append(envelope)
+    return tuple(chosen)
+
+
+def _is_by(known: Signers, envelope: bytes, digest: str, at: datetime) -> bool:
+    try:
+        package_signature.verify(envelope, digest, known, at)
+    except SigningError:
+        return False
+    return True
 
 
 def summary(one: Attachment) -> dict[str, object]:

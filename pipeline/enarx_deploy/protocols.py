@@ -12,7 +12,16 @@ from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 import msgspec
 
 if TYPE_CHECKING:
-    from enarx_deploy.models import Deployment, KeepStatus, Package, Probe, Published, ReferenceValues, Version
+    from enarx_deploy.models import (
+        Deployment,
+        KeepStatus,
+        Package,
+        PackageSource,
+        Probe,
+        Published,
+        ReferenceValues,
+        Version,
+    )
     from enarx_deploy.project import Project
 
 Progress = Callable[[str], None]
@@ -254,7 +263,11 @@ class Challenge(msgspec.Struct, frozen=True):
 
 @runtime_checkable
 class Target(Protocol):
-    """A place where Keeps are started, and from where they are seen and stopped."""
+    """A place where Keeps are started, and from where they are seen and stopped.
+
+    An attribute ``keeps_fetch = True`` says that its Keeps can fetch their package themselves
+    (`Project.settings.source`); without it, packages are fetched before `start`, which sends them along.
+    """
 
     name: str
 
@@ -402,6 +415,17 @@ class ArtifactRegistry(Registry, Protocol):
 
     def yank(self, reference: str, reason: str) -> None:
         """Withdraw a package: its tag names it no more. By its digest it can still be had."""
+
+
+@runtime_checkable
+class ServesKeeps(ArtifactRegistry, Protocol):
+    """A registry from which a Keep can fetch its package itself, in Drawbridge's protocol and by TLS."""
+
+    def source(self, reference: str) -> PackageSource:
+        """Where a Keep finds the package that a reference names by its digest. Nothing of the package is fetched.
+
+        Raises UsageError where no Keep can fetch it, NotPublished, RegistryError.
+        """
 
 
 @runtime_checkable

@@ -31,6 +31,8 @@ IN_CLEAR = "+http"
 HOST_VARIABLE = "ENARX_REGISTRY"
 named_registry: ContextVar[str] = ContextVar("named_registry", default="")
 """The registry that a command line names with `--host`."""
+named_roots: ContextVar[str] = ContextVar("named_roots", default="")
+"""The file of roots of registries that a command line names with `--registry-roots`."""
 
 _WITH_HOST = re.compile(r"(?P<scheme>(oci|drawbridge)(\+http)?)://(?P<rest>.*)", re.DOTALL)
 _FORM = "write [HOST/]USER/REPOSITORY:TAG, oci://HOST/REPOSITORY:TAG or dir:PATH, each perhaps with @sha256:HEX"

@@ -29,6 +29,7 @@ from enarx_deploy.stages.compile import source_digests
 from enarx_deploy.stages.provision_tls import needs_certificate
 
 if TYPE_CHECKING:
+    from enarx_deploy.models import PackageSource
     from enarx_deploy.plugin_manager import PluginManager
     from enarx_deploy.project import Project
     from enarx_deploy.protocols import Backend, Issuer, Target, Toolchain
@@ -184,8 +185,13 @@ def _deploy_inputs(work: Work) -> dict[str, Any]:
         "target": work.target.name,
         "name": work.project.name,
         "metrics": work.project.settings.metrics,
-        **({"source": msgspec.to_builtins(source)} if (source := work.project.settings.source) else {}),
+        **_source_inputs(work.project.settings.source),
     }
+
+
+def _source_inputs(source: PackageSource | None) -> dict[str, Any]:
+    """Without the signatures: another one that somebody adds is no cause to replace a Keep."""
+    return {} if source is None else {"source": msgspec.to_builtins(msgspec.structs.replace(source, signatures=[]))}
 
 
 def _deployment_usable(work: Work, deployment: Deployment) -> bool:

@@ -23,7 +23,7 @@ from enarx_signing import Signer, Signers, SigningError, package_signature
 from enarx_signing.keys import PublicKey
 
 FOLDER = "compiled"
-MOST_SIGNATURES = 4
+MOST_SIGNATURES = 16
 
 
 @dataclass(frozen=True)

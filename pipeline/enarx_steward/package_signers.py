@@ -10,7 +10,7 @@ import msgspec
 
 from enarx_signing import Signer, Signers, SigningError, package_signature
 
-MAX_SIGNATURES: Final = 4
+MAX_SIGNATURES: Final = 16
 """Most signatures that come with a request."""
 
 

@@ -12,6 +12,7 @@ is a version so early that nobody is offered it, and which the commands do not l
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import re
@@ -25,7 +26,7 @@ from enarx_deploy import drawbridge_client, package_tree
 from enarx_deploy import reference as references
 from enarx_deploy.errors import NotPublished, PackageError, RegistryError, UsageError
 from enarx_deploy.hookspecs import hookimpl
-from enarx_deploy.models import Package, Published
+from enarx_deploy.models import Package, PackageSource, Published
 from enarx_deploy.protocols import (
     ATTACHMENT_LIMIT,
     ATTACHMENTS_LIMIT,
@@ -43,6 +44,8 @@ from enarx_drawbridge.reading import ENTRY_TYPE, MAX_TAG, read_directory, read_t
 if TYPE_CHECKING:
     from enarx_drawbridge.client.connection import Connection
 
+_KEEPS_API = "0.2.0"  # the version that a Keep speaks; later servers take it
+_HTTPS = 443
 _ATTACHED = "0.0.0-attachment."
 _KINDS = get_args(AttachmentKind)
 _TAGS_LIMIT = 10_000
@@ -121,6 +124,17 @@ class Drawbridge:
             tags = [tag for tag in _all_tags(connection, named) if tag.startswith(beginning)]
             return [_attachment(connection, named, tag) for tag in sorted(tags)[:ATTACHMENTS_LIMIT]]
 
+    def source(self, reference: str) -> PackageSource:
+        named = _parse(reference)
+        if named.in_clear:
+            raise UsageError(f"{reference} is spoken to in clear, and a Keep fetches by TLS", hint="have it serve TLS")
+        if not named.digest:
+            raise UsageError(f"{reference} does not say which package it is", hint=f"write {reference}@sha256:HEX")
+        tag = named.tag or _tag_of(named)
+        host, port = _address(named.host)
+        path = f"/api/v{_KEEPS_API}/{named.path}/_tag/{tag}/tree"
+        return PackageSource(host=host, port=port, path=path, roots=_roots())
+
     def tags(self, reference: str) -> list[str]:
         named = _parse(reference)
         with _connected(named) as connection:
@@ -184,6 +198,32 @@ def _by_digest(connection: Connection, named: Reference) -> _Found:
         if found.root.sha256 == named.digest:
             return found
     raise NotPublished(f"no tag of {named.place} is the package {named.digest}", hint="name the tag too")
+
+
+def _tag_of(named: Reference) -> str:
+    """A tag that names the package of a digest, for a Keep asks by tags alone."""
+    with _connected(named) as connection:
+        return _by_digest(connection, named).tag
+
+
+def _address(host: str) -> tuple[str, int]:
+    name, colon, port = host.rpartition(":") if not host.endswith("]") else (host, "", "")
+    return ((name if colon else host).strip("[]"), int(port) if colon else _HTTPS)
+
+
+def _roots() -> list[str]:
+    """The only roots that are believed, as base64 of DER. Raises UsageError."""
+    path = drawbridge_client.roots()
+    if path is None:
+        return []
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import Encoding
+
+    try:
+        found = x509.load_pem_x509_certificates(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} is not a PEM file of certificates: {error}") from error
+    return [base64.b64encode(one.public_bytes(Encoding.DER)).decode() for one in found]
 
 
 def _published(connection: Connection, named: Reference, found: _Found) -> Published:

@@ -33,6 +33,7 @@ class Local:
     """Background processes of this machine, their state in the user's state directory."""
 
     name = "local"
+    keeps_fetch = True
 
     def check(self, project: Project, package: Package, backend: Backend) -> None:  # noqa: ARG002 - the protocol's
         """Every port that the manifest asks for must be free, and the places for state and caches usable."""

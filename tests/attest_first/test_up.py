@@ -1,4 +1,4 @@
-"""`up --attest-first`: the certificate comes before the package, and the package to the Keep alone."""
+"""`up REFERENCE@DIGEST`: the certificate comes before the package, and the package to the Keep alone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SECRETS = b'[[secrets]]\nname = "both"\nenv = "TOKEN"\nfile = "/secrets/key"\n'
 
 def words(steward, registry, reference: str) -> list[str]:
     return [
-        *("up", "--json", "--attest-first", reference),
+        *("up", "--json", reference),
         *("--registry-roots", str(registry.roots), "--set", f"steward={steward.url}"),
     ]
 
@@ -81,6 +81,7 @@ def test_a_package_of_another_digest_is_not_run_and_the_cause_is_told(cli, stewa
     (keep,) = json.loads(cli("keeps", "--json").stdout)
     assert keep["state"] == "failed"
     assert keep["reason"].startswith(why)
+    assert "--fetch-here has this machine fetch it" in refused.stderr
 
 
 def test_a_program_gets_its_secrets_when_it_has_been_fetched(cli, steward, registry, program, tmp_path) -> None:
@@ -106,27 +107,75 @@ def test_a_program_gets_its_secrets_when_it_has_been_fetched(cli, steward, regis
     assert "not for a package that this machine does not see" in refused.stderr
 
 
-def test_what_cannot_be_fetched_by_a_keep_is_said_before_anything_starts(cli, steward, tmp_path) -> None:
+def test_a_steward_that_asks_for_signatures_has_those_that_the_registry_shows(
+    cli, steward, registry, provider, echo_module, tmp_path
+) -> None:
+    key = json.loads(cli("key", "generate", "release.key", "--no-passphrase", "--json").stdout)
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "main.wasm").write_bytes(echo_module.read_bytes())
+    (project / "Enarx.toml").write_bytes(MANIFEST % (MARKER, 0))
+    for name, public in {"open": True, "private": False}.items():
+        registry.owner.register(repository=name, public=public)
+    place = f"localhost:{registry.port}"
+    login = {
+        "ENARX_INSECURE_AUTH_TOKEN": provider.token(),
+        "ENARX_REGISTRY": place,
+        "ENARX_CA_BUNDLE": str(registry.roots),
+    }
+    publish = ["publish", "-C", str(project), "--sign", str(cli.directory / "release.key")]
+    references = {}
+    for name in ("open", "private"):
+        published = cli(*publish, f"{place}/testuser/{name}:4.0.0", env=login)
+        assert published.returncode == 0, published.stderr
+        references[name] = published.stdout.strip()
+    steward.accept(f"[[packages.signers]]\nname = 'release team'\nkey = '''{key['pem']}'''\n")
+    try:
+        refused = cli(*words(steward, registry, references["private"]))
+        assert refused.returncode == 3
+        assert "packages.signed" in refused.stderr, "the registry shows this host no signature, so none came"
+        without_tag = references["open"].replace(":4.0.0", "")
+        up = cli(*words(steward, registry, without_tag))
+        assert up.returncode == 0, up.stderr
+        assert cli("renew").returncode == 0
+    finally:
+        steward.accept("")
+    trust = cli("key", "trust", str(cli.directory / "release.key.pub"), "--name", "release team")
+    assert trust.returncode == 0, trust.stderr
+    unseen = cli(*words(steward, registry, references["private"]))
+    assert (unseen.returncode, "nobody whom you trust is seen to have signed it" in unseen.stderr) == (3, True)
+    assert "--allow-unsigned" in unseen.stderr
+    seen = cli(*words(steward, registry, references["open"]), "--set", "env.A=b")
+    assert "only steward, attest, deploy can be set" in seen.stderr, "a key that is trusted did sign it"
+
+
+def test_what_cannot_be_fetched_by_a_keep_is_said_before_anything_starts(cli, steward) -> None:
     digest = f"sha256:{'ab' * 32}"
-    for reference, hint in {
-        f"oci://localhost/a:1@{digest}": "a Keep fetches from a Drawbridge by TLS",
-        f"drawbridge+http://localhost/a/b:1.0.0@{digest}": "a Keep fetches from a Drawbridge by TLS",
-        "drawbridge://localhost/a/b:1.0.0": "does not say which package it is",
-        f"drawbridge://localhost/a/b@{digest}": "does not say which package it is",
+    for reference, why in {
+        f"oci://localhost:1/a:1@{digest}": "a Keep fetches from a Drawbridge by TLS",
+        f"drawbridge+http://localhost:1/a/b:1.0.0@{digest}": "a Keep fetches by TLS",
+        "drawbridge://localhost:1/a/b:1.0.0": "does not say which package it is",
     }.items():
         refused = cli("up", "--attest-first", reference, "--set", f"steward={steward.url}")
         assert refused.returncode == 2, refused.stderr
-        assert hint in refused.stderr
-    good = f"localhost/a/b:1.0.0@{digest}"
+        assert why in refused.stderr
+        assert "--fetch-here" in refused.stderr
+        here = cli("up", reference)
+        told = "this machine fetches the package, not the Keep: " in here.stderr
+        assert (here.returncode, told) == (1, "@" in reference), here.stderr
+        assert "this machine fetches" not in cli("up", "--fetch-here", reference).stderr
+    good = f"localhost:1/a/b:1.0.0@{digest}"
     assert parse(good).scheme == "drawbridge"
-    refused = cli("up", "--attest-first", good, "--set", "env.A=b")
-    assert refused.returncode == 2
-    assert "only steward, attest, deploy can be set" in refused.stderr
+    for asked in ((), ("--attest-first",)):
+        refused = cli("up", *asked, good, "--set", "env.A=b")
+        assert refused.returncode == 2
+        assert "only steward, attest, deploy can be set" in refused.stderr
+    assert "for a reference" in cli("up", "--attest-first").stderr
     assert cli("key", "generate", "a.key", "--no-passphrase").returncode == 0
     assert cli("key", "trust", "a.key.pub", "--name", "somebody").returncode == 0
-    for words in (("up",), ("run",)):
-        refused = cli(*words, "--attest-first", good)
-        assert (refused.returncode, "cannot see whether one of them signed" in refused.stderr) == (2, True)
-    allowed = cli("up", "--attest-first", good, "--allow-unsigned", "--set", "env.A=b")
+    for command in ("up", "run"):
+        refused = cli(command, "--attest-first", good)
+        assert (refused.returncode, "nobody whom you trust is seen" in refused.stderr) == (3, True)
+    allowed = cli("up", good, "--allow-unsigned", "--set", "env.A=b")
     assert "only steward, attest, deploy can be set" in allowed.stderr
     assert json.loads(cli("keeps", "--json").stdout) == []

@@ -7,11 +7,17 @@ import os
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from enarx_deploy import package_signing
 from enarx_deploy.cli.main import main
+from enarx_deploy.protocols import Attachment
+from enarx_signing import Signer, Signers, SigningKey
+from enarx_signing.dsse import ENVELOPE_TYPE
 
 WAT = '(module (memory (export "memory") 1) (func (export "_start")))'
 
@@ -119,6 +125,25 @@ def test_a_second_signature_is_added_to_the_first(run, project, key):
     assert run("package", "verify", "--trust", "next.toml")["signers"][0]["name"] == "next"
     run("key", "trust", "release.key.pub", "--name", "first", "--trust", "first.toml")
     assert run("package", "verify", "--trust", "first.toml")["signers"][0]["name"] == "first"
+
+
+def test_no_number_of_strangers_pushes_out_the_signature_that_counts() -> None:
+    digest = f"sha256:{'ab' * 32}"
+    known, *strangers = (SigningKey(Ed25519PrivateKey.generate()) for _ in range(41))
+    good = package_signing.signature(digest, {}, [known])
+    junk = [package_signing.signature(digest, {}, [stranger]) for stranger in strangers]
+    large = Attachment("signature", ENVELOPE_TYPE, bytes(1 << 20))
+    now = datetime.now(UTC)
+    trusted = Signers([Signer(name="known", key=known.public)])
+    for found in ([*junk, good], [large, *junk, large, good], [good]):
+        first, *others = package_signing.travelling(digest, found, trusted, now)
+        assert first == good.content
+        assert len(others) == min(len(found), package_signing.MOST_SIGNATURES) - 1
+        assert large.content not in others
+    few = package_signing.travelling(digest, [*junk[:15], good], Signers(), now)
+    assert good.content in few, "nobody is known to this host, and the Steward knows whom it trusts"
+    bulky = [Attachment("signature", ENVELOPE_TYPE, bytes(60_000)) for _ in range(10)]
+    assert len(package_signing.travelling(digest, bulky, Signers(), now)) == 4, "all of them have to fit a request"
 
 
 def test_show_says_what_is_in_a_package_and_what_is_said_of_it(run, project, key):

@@ -14,10 +14,11 @@ from enarx_deploy.cli.run_stages import attest_first_options, run_stages
 @common_options("manifest", "backend", "target", "metrics", "force", "registry", "sign", "locked")
 @attest_first_options
 @click.argument("reference", default="")
-def command(context: Context, reference: str, attest_first: bool, registry_roots: Path | None) -> None:
+def command(context: Context, reference: str, attest_first: bool | None, registry_roots: Path | None) -> None:
     """Compile, package and attest, and start a Keep, which then waits for its certificate.
 
-    `enarx-deploy up` goes on from there. With REFERENCE the package is fetched from its registry instead.
+    `enarx-deploy up` goes on from there. With REFERENCE the package is fetched from its registry instead: by the Keep
+    itself, once it has its certificate, where that is a Drawbridge that speaks TLS and REFERENCE ends in @sha256:HEX.
     """
     deployment = run_stages(
         context, until="deploy", reference=reference, attest_first=attest_first, registry_roots=registry_roots

@@ -41,13 +41,14 @@ def command(
     env: tuple[str, ...],
     directories: tuple[str, ...],
     wasmcfgfile: Path | None,
-    attest_first: bool,
+    attest_first: bool | None,
     registry_roots: Path | None,
 ) -> int:
     """Run PROGRAM in a Keep: a .wasm file, a project, a package's directory, or a package in a registry.
 
     The workload has this command's standard input and output, and its exit status becomes this command's. A module
-    without --manifest gets standard input, output and error, and nothing else. Where the Keep ended otherwise: 124 if
+    without --manifest gets standard input, output and error, and nothing else. This machine fetches what is in a
+    registry, unless --attest-first is given. Where the Keep ended otherwise: 124 if
     its time had run out, 159 if its jail refused a system call, 128 and the number if a signal ended it, else 1.
 
     \b
@@ -61,13 +62,15 @@ def command(
     if wasmcfgfile:
         context.manifest_file = wasmcfgfile
     with choice.prepared(context.backend, context.plugins, _STANDARD_ERROR):
+        if registry_roots and not attest_first:
+            raise UsageError("--registry-roots is for --attest-first", hint="`enarx-deploy fetch` has ENARX_CA_BUNDLE")
         if attest_first:
             return _run_unseen(context, program, registry_roots, alone=not (args or env or directories))
         return _run(context, program, args, env, directories)
 
 
 def _run_unseen(context: Context, program: str, roots: Path | None, *, alone: bool) -> int:
-    from enarx_deploy.cli.run_stages import unseen
+    from enarx_deploy.cli.run_stages import believe, unseen
     from enarx_deploy.host import try_out
     from enarx_deploy.host.session import Grants
 
@@ -76,10 +79,14 @@ def _run_unseen(context: Context, program: str, roots: Path | None, *, alone: bo
             "arguments, --env and --dir are not for a package that this machine does not see",
             hint="leave them out, or leave out --attest-first",
         )
-    project, package, source = unseen(context, program, roots)
+    believe(context.reference(program), roots)
+    with reporter(context) as shown:
+        project, package = unseen(context, program, shown)
     note = context.note if context.verbosity else _say_nothing
     ending = _Ending()
     signal.signal(signal.SIGTERM, ending.take)
+    source = project.settings.source
+    assert source is not None  # noqa: S101 - it was just found
     made = try_out.Unseen(program, package, project.manifest, source)
     outcome, session = try_out.run(made, project, context.plugins, Grants(), note, ending.watch)
     return ending.status or _answer(context, outcome, session)

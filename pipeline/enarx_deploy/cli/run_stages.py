@@ -15,26 +15,30 @@ from enarx_deploy.errors import ModuleError, UsageError
 if TYPE_CHECKING:
     from enarx_deploy.cli.context import Context
     from enarx_deploy.lint import Finding
-    from enarx_deploy.models import Package, PackageSource, StageName
+    from enarx_deploy.models import Package, StageName
     from enarx_deploy.project import Project
+    from enarx_deploy.reference import Reference
     from enarx_deploy.runner import Reporter, StageRun
 
+_OF_THIS_MACHINE = ("dir", "file")
+"""Schemes of what no Keep has to fetch, since it lies here."""
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 def attest_first_options(function: Callable[P, R]) -> Callable[P, R]:
-    """Give a command the options by which a Keep fetches its package itself."""
+    """Give a command the options that say who fetches a package: its Keep, or this machine."""
     roots = click.option(
         "--registry-roots",
         type=click.Path(exists=True, dir_okay=False, path_type=Path),
         metavar="FILE",
-        help="With --attest-first: the Keep believes a registry under these roots (PEM). Default: public ones.",
+        help="Believe a Drawbridge under these roots alone (PEM), here and in the Keep.",
     )
     return click.option(
-        "--attest-first",
-        is_flag=True,
-        help="Have the Keep attest, then fetch REFERENCE itself: this machine never sees it.",
+        "--attest-first/--fetch-here",
+        default=None,
+        help="Who fetches REFERENCE: the Keep itself, once it is certified, so that this machine never sees it; or "
+        "this machine.",
     )(roots(function))
 
 
@@ -43,25 +47,25 @@ def run_stages(
     *,
     until: StageName,
     reference: str = "",
-    attest_first: bool = False,
+    attest_first: bool | None = None,
     registry_roots: Path | None = None,
 ) -> list[StageRun]:
     """Run the project's stages up to `until`, and show how it goes.
 
-    With `reference` there is no project: the package that it names is fetched, and the stages after that are run.
+    With `reference` there is no project: the package that it names is fetched, and the stages after that are run. The
+    Keep fetches it where it can, unless `attest_first` says otherwise.
     """
     from enarx_deploy.runner import run
 
-    if attest_first:
-        with reporter(context) as shown:
-            project, package, _ = unseen(context, reference, registry_roots)
-            return run(project, context.plugins, shown, until=until, package=package)
-    if registry_roots:
-        raise UsageError("--registry-roots is for --attest-first", hint="this machine's own roots count otherwise")
     if reference:
         with reporter(context) as shown:
-            project, package = _fetched(context, reference, shown)
+            project, package = _referred(context, reference, attest_first, registry_roots, shown)
             return run(project, context.plugins, shown, until=until, package=package)
+    if attest_first is not None or registry_roots:
+        raise UsageError(
+            "--attest-first, --fetch-here and --registry-roots are for a reference",
+            hint="HOST/USER/REPOSITORY:TAG@sha256:HEX",
+        )
     project = context.project()
     with reporter(context) as shown:
         runs = run(project, context.plugins, shown, until=until, make=not context.only_unchanged)
@@ -71,6 +75,38 @@ def run_stages(
         for finding in least_privilege(project, Path(module.path), [project.root / name for name in module.inputs]):
             context.warn(f"{finding} ({finding.hint}); `{PROGRAM} lint` shows more")
     return runs
+
+
+def _referred(
+    context: Context, text: str, attest_first: bool | None, roots: Path | None, shown: Reporter
+) -> tuple[Project, Package]:
+    believe(context.reference(text), roots)
+    if attest_first is None:
+        attest_first = _by_the_keep(context, text, shown)
+    if attest_first:
+        return unseen(context, text, shown)
+    return _fetched(context, text, shown)
+
+
+def believe(reference: Reference, roots: Path | None) -> None:
+    """Have a registry believed under these roots alone. Raises UsageError."""
+    from enarx_deploy.reference import SLUG_SCHEME, named_roots
+
+    if roots and reference.scheme != SLUG_SCHEME:
+        raise UsageError("--registry-roots is for a Drawbridge", hint="this machine's own roots count otherwise")
+    named_roots.set(str(roots) if roots else "")
+
+
+def _by_the_keep(context: Context, text: str, shown: Reporter) -> bool:
+    """Whether the Keep fetches what nobody said who should; where it cannot, the reason is told."""
+    from enarx_deploy import attest_first
+
+    reference = context.reference(text)
+    target = context.named_target() if context.target else None
+    why = attest_first.objection(reference, context.plugins, target)
+    if why and reference.digest and reference.scheme not in _OF_THIS_MACHINE:
+        shown.note(f"this machine fetches the package, not the Keep: {why} (--fetch-here says the same)")
+    return not why
 
 
 def least_privilege(project: Project, module: Path, sources: Iterable[Path] = ()) -> list[Finding]:
@@ -84,23 +120,11 @@ def least_privilege(project: Project, module: Path, sources: Iterable[Path] = ()
     return [one for one in lint.findings(project, needed, sources=sources) if one.weight != "note"]
 
 
-def unseen(context: Context, text: str, roots: Path | None) -> tuple[Project, Package, PackageSource]:
-    """A package that the Keep fetches itself, the project that stands for it, and from where. Raises UsageError."""
-    from enarx_deploy import attest_first, trusted_signers
+def unseen(context: Context, text: str, shown: Reporter) -> tuple[Project, Package]:
+    """A package that the Keep fetches itself, and the project that stands for it. Raises UsageError."""
+    from enarx_deploy import attest_first
     from enarx_deploy.project import deployed_as
 
-    if not text:
-        raise UsageError("--attest-first needs a reference", hint="HOST/USER/REPOSITORY:TAG@sha256:HEX")
-    if context.trust:
-        raise UsageError(
-            "--trust asks for a signature, and with --attest-first this machine sees no package",
-            hint="check it beforehand with `enarx-deploy fetch`; the digest names it from then on",
-        )
-    if context.signers is None and len(trusted_signers.load()):
-        raise UsageError(
-            "you trust keys, and with --attest-first this machine cannot see whether one of them signed the package",
-            hint="check it beforehand with `enarx-deploy fetch`, then add --allow-unsigned: the digest names it",
-        )
     reference = context.reference(text)
     here = context.directory
 
@@ -108,9 +132,9 @@ def unseen(context: Context, text: str, roots: Path | None) -> tuple[Project, Pa
         context.directory = directory
         return context.project()
 
-    source = attest_first.source(reference, roots)
+    source = attest_first.source(reference, context.plugins, context.signers, shown)
     project, package = attest_first.project(reference, source, load)
-    return project if project.settings.deploy else deployed_as(project, context.options, here), package, source
+    return project if project.settings.deploy else deployed_as(project, context.options, here), package
 
 
 def _fetched(context: Context, text: str, shown: Reporter) -> tuple[Project, Package]:

@@ -22,15 +22,15 @@ _COLUMNS = 100
 @common_options("manifest", "backend", "target", "metrics", "force", "registry", "sign", "locked")
 @attest_first_options
 @click.argument("reference", default="")
-def command(context: Context, reference: str, attest_first: bool, registry_roots: Path | None) -> None:
+def command(context: Context, reference: str, attest_first: bool | None, registry_roots: Path | None) -> None:
     """Compile, package, attest, deploy, and provision TLS: the project ends as a running service.
 
     What did not change is not done again. When something did, the Keep that runs is stopped before the new one
     starts, since both listen on the same port.
 
-    With REFERENCE the project is left alone: that package is fetched from its registry, checked, and served. With
-    --attest-first too, this machine does not see it: the Keep gets its certificate for the digest in REFERENCE, and
-    fetches the package with it. `--set steward=URL` says who issues.
+    With REFERENCE the project is left alone: that package is fetched from its registry, checked, and served. Where it
+    is in a Drawbridge that speaks TLS, and REFERENCE ends in its @sha256:HEX, the Keep fetches it: it gets its
+    certificate for that digest first, and this machine never sees the package. `--set steward=URL` says who issues.
     """
     runs = run_stages(
         context,
@@ -40,7 +40,7 @@ def command(context: Context, reference: str, attest_first: bool, registry_roots
         registry_roots=registry_roots,
     )
     made = {run.name: run.record for run in runs}
-    if attest_first:
+    if reference:
         made["deploy"] = _as_it_serves(context, made["deploy"])
     context.emit(lambda: _shown(made["attest"], made["deploy"], made["provision_tls"]), _record(runs, made))
 

@@ -25,8 +25,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from enarx_deploy.errors import EnarxDeployError, KeepError, ManifestError
 from enarx_deploy.host import delivery, sockets
 from enarx_deploy.host.outbound import Outbound
@@ -228,7 +226,7 @@ class Session:
                 evidence=base64.b64decode(answer["evidence"]),
                 endorsements=_endorsements(answer),
                 package=self._package.digest,
-                signatures=() if self._source else signatures_of(self._package),
+                signatures=signatures_of(self._package) if self._source is None else tuple(self._source.signatures),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise KeepError("the Keep sent a certificate request that cannot be read") from error
@@ -326,7 +324,7 @@ class Session:
             raise KeepError(
                 f"the manifest lists {len(manifest.files)} files and {outbound} connections, and a Keep that fetches "
                 f"its package has {REGISTRY_ENTRY} and {UNSEEN['outbound']}",
-                hint="deploy it without --attest-first",
+                hint="deploy it with --fetch-here",
             )
         self._outbound = Outbound(manifest, self._host)
         self._open_files()
@@ -433,7 +431,8 @@ class Session:
             "signatures": [base64.b64encode(one).decode() for one in self._signatures()],
         }
         if self._source is not None:
-            self._send(encode({**boot, "source": {**msgspec.to_builtins(self._source), "entry": REGISTRY_ENTRY}}))
+            place = {name: getattr(self._source, name) for name in ("host", "port", "path", "roots")}
+            self._send(encode({**boot, "source": {**place, "entry": REGISTRY_ENTRY}}))
             return
         self._send(encode(boot))
         for piece in delivery.messages(self._package):
@@ -574,7 +573,10 @@ class Session:
         self.kill()
         self._ended.wait()
         what = self._outcome.explanation if message["type"] == "end" else f"it sent {message['type']!r}"
-        raise KeepError(f"the Keep did not start: {what}", hint="`enarx-deploy logs` shows what it wrote")
+        hint = "`enarx-deploy logs` shows what it wrote"
+        if self._source is not None:
+            hint += "; where the Keep cannot have the package, --fetch-here has this machine fetch it"
+        raise KeepError(f"the Keep did not start: {what}", hint=hint)
 
 
 def _room(manifest: Manifest) -> dict[str, int]:

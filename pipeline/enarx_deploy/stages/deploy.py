@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from enarx_deploy.errors import UsageError
 from enarx_deploy.hookspecs import hookimpl
 
 if TYPE_CHECKING:
@@ -21,7 +22,12 @@ def deploy(
     target: Target,
     progress: Progress,
 ) -> Deployment:
-    """Start one Keep. Raises KeepError and what the target's check raises."""
+    """Start one Keep. Raises UsageError, KeepError and what the target's check raises."""
+    if project.settings.source is not None and not getattr(target, "keeps_fetch", False):
+        raise UsageError(
+            f"Keeps of target {target.name!r} do not fetch their package themselves",
+            hint="--fetch-here has this machine fetch it and send it along",
+        )
     progress(f"looking at target {target.name}")
     target.check(project, package, backend)
     progress(f"starting a {backend.name} Keep on target {target.name}")
