@@ -179,11 +179,29 @@ class KeepStatus(Record, frozen=True):
     cause: Literal["", "exit", "trap", "limit", "jail", "signal", "error", "killed", "died"] = ""
     reason: str = ""
     limits: list[str] = []
+    certificate_not_before: str = ""
     certificate_not_after: str = ""
     metrics: str = ""
     renewal_failure: str = ""
     version: int = 0
     restarts: int = 0
+
+
+class Usage(Record, frozen=True):
+    """What a Keep that runs has used, as its host sees it; -1 stands for what is not known.
+
+    Connections accepted so far, and open now; bytes as they cross the host; TLS handshakes as the Keep counts them;
+    resident memory in bytes, and processor time in seconds.
+    """
+
+    connections: int = -1
+    connections_open: int = -1
+    bytes_in: int = -1
+    bytes_out: int = -1
+    handshakes_done: int = -1
+    handshakes_failed: int = -1
+    memory: int = -1
+    cpu_seconds: float = -1.0
 
 
 ALIVE = ("starting", "running", "stopping")

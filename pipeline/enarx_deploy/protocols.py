@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         Probe,
         Published,
         ReferenceValues,
+        Usage,
         Version,
     )
     from enarx_deploy.project import Project
@@ -335,6 +336,14 @@ class Versions(Protocol):
         Returns it when its Keeps serve, as a new version with a number of its own. The present one goes on until
         then, and where that fails. Raises KeepError, UsageError.
         """
+
+
+@runtime_checkable
+class Measures(Protocol):
+    """What a target has too where it can tell what its Keeps use; `top`, `metrics` and `console` ask it."""
+
+    def usage(self, keep: str) -> Usage:
+        """What a Keep that runs has used so far; answers within a few seconds. Raises KeepError."""
 
 
 @runtime_checkable

@@ -21,11 +21,12 @@ import msgspec
 from enarx_deploy.errors import KeepError, UsageError
 from enarx_deploy.hookspecs import hookimpl
 from enarx_deploy.host import requests, sockets, state
-from enarx_deploy.models import Deployment, KeepStatus, Package, ReferenceValues
+from enarx_deploy.models import Deployment, KeepStatus, Package, ReferenceValues, Usage
 from enarx_deploy.project import Project
 from enarx_deploy.protocols import Backend, CertificateRequest, Challenge, Issued, IssuerLocation, Target
 
 _KILL_AFTER = 5.0  # seconds that a host process has after the grace period, before it is killed
+_USAGE = 3.0  # seconds that a host process has to say what its Keep uses
 _FOLLOW_EVERY = 0.1  # seconds
 
 
@@ -111,6 +112,11 @@ class Local:
     def keeps(self) -> list[KeepStatus]:
         """Every Keep of this user on this machine."""
         return list(state.all_status())
+
+    def usage(self, keep: str) -> Usage:
+        """Ask the host process."""
+        answer = requests.ask(_directory(keep), {"do": "usage"}, timeout=_USAGE)
+        return msgspec.convert(answer, Usage)
 
     def logs(self, keep: str, *, follow: bool, stream: Literal["stdout", "stderr", "host", "all"]) -> Iterator[bytes]:
         """What the Keep wrote. Streams that are shown together are shown one after the other, then as they grow."""

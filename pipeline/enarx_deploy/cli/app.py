@@ -39,6 +39,8 @@ COMMANDS = {
     "appraise": "Appraise evidence in a file, against vendors' endorsements.",
     "collateral": "Fetch, carry and show what vendors say about their hardware.",
     "keeps": "List the Keeps.",
+    "top": "Show what the Keeps do now.",
+    "metrics": "Show or serve the metrics of all Keeps.",
     "logs": "Show what a Keep wrote.",
     "scale": "Have more or fewer Keeps serve a deployment.",
     "history": "List the versions of a deployment.",

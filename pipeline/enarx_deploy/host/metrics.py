@@ -1,4 +1,4 @@
-"""Metrics and health of one Keep, over HTTP on a loopback address: numbers that the host sees anyway.
+"""Metrics and health of Keeps, over HTTP on a loopback address: numbers that the host sees anyway.
 
     GET /metrics    Prometheus' text format: connections, bytes, handshakes, state, certificate, memory, processor time
     GET /healthz    200 while the workload runs with a certificate that has not ended, else 503; a JSON object
@@ -8,17 +8,14 @@ Nothing here comes from what the workload reads or writes but its length. It is 
 
 from __future__ import annotations
 
-import contextlib
 import http.server
 import ipaddress
 import json
-import os
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
@@ -28,33 +25,26 @@ from prometheus_client.registry import Collector
 from enarx_deploy.errors import KeepError, UsageError
 
 if TYPE_CHECKING:
-    from enarx_deploy.models import KeepStatus
+    from enarx_deploy.models import KeepStatus, Usage
 
 TIMEOUT = 10.0
 """Seconds that a client may take to send its request."""
 
-_STATES = ("starting", "running", "stopping", "exited", "failed")
+_STATES = ("starting", "running", "stopping", "exited", "failed", "crashed")
 _LARGEST_PORT = 65535
 
 
-class Seen:
-    """What there is to tell of a Keep: what its host knows, what the sallyport counted, and the Keep's process."""
-
-    def __init__(
-        self, status: Callable[[], KeepStatus], counters: Callable[[], dict[str, int]], pid: Callable[[], int]
-    ) -> None:
-        self.status = status
-        self.counters = counters
-        self.pid = pid
+Page = Callable[[], tuple[int, str, bytes]]
+"""Makes an answer when it is asked for: status, media type, body."""
 
 
 class Endpoint:
     """An HTTP server on its own threads, which end with this process or by `close`."""
 
-    def __init__(self, address: str, seen: Seen) -> None:
-        """Listen on `address` (HOST:PORT). Raises UsageError, KeepError."""
+    def __init__(self, address: str, pages: Mapping[str, Page]) -> None:
+        """Listen on `address` (HOST:PORT) and serve `pages` by their paths. Raises UsageError, KeepError."""
         host, port = parse(address)
-        handler = type("Handler", (_Handler,), {"seen": seen})
+        handler = type("Handler", (_Handler,), {"pages": dict(pages)})
         try:
             self._server = _server_class(host)((host, port), handler)
         except OSError as error:
@@ -73,6 +63,19 @@ class Endpoint:
         """Listen no more."""
         self._server.shutdown()
         self._server.server_close()
+
+
+def pages_of(status: Callable[[], KeepStatus], usage: Callable[[], Usage]) -> dict[str, Page]:
+    """What is served of one Keep."""
+
+    def metrics() -> tuple[int, str, bytes]:
+        return 200, CONTENT_TYPE_PLAIN_0_0_4, text((), lambda: [Reading((), status(), usage())])
+
+    def health() -> tuple[int, str, bytes]:
+        healthy, facts = _health(status())
+        return 200 if healthy else 503, "application/json", json.dumps(facts).encode()
+
+    return {"/metrics": metrics, "/healthz": health}
 
 
 def parse(address: str) -> tuple[str, int]:
@@ -98,22 +101,18 @@ def _server_class(host: str) -> type[http.server.ThreadingHTTPServer]:
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
-    seen: Seen
+    pages: Mapping[str, Page]
     timeout = TIMEOUT
     server_version = "enarx-deploy"
     sys_version = ""
 
     def do_GET(self) -> None:
-        """Answer one of the two."""
-        if self.path == "/metrics":
-            registry = CollectorRegistry()
-            registry.register(_Keep(self.seen))
-            self._answer(200, CONTENT_TYPE_PLAIN_0_0_4, generate_latest(registry))
-        elif self.path == "/healthz":
-            healthy, facts = _health(self.seen.status())
-            self._answer(200 if healthy else 503, "application/json", json.dumps(facts).encode())
+        """Answer what there is."""
+        page = self.pages.get(self.path)
+        if page is None:
+            self._answer(404, "text/plain", f"there is: {', '.join(self.pages)}\n".encode())
         else:
-            self._answer(404, "text/plain", b"/metrics and /healthz are all there is\n")
+            self._answer(*page())
 
     def _answer(self, status: int, content_type: str, body: bytes) -> None:
         self.send_response(status)
@@ -140,49 +139,96 @@ def _seconds(moment: str) -> float | None:
     return datetime.fromisoformat(moment).timestamp() if moment else None
 
 
-class _Keep(Collector):
-    """The metrics, read when somebody asks."""
+class Reading(NamedTuple):
+    """One Keep at one moment: the values of the labels that tell it from others, what is known of it, what it uses."""
 
-    def __init__(self, seen: Seen) -> None:
-        self._seen = seen
+    labels: tuple[str, ...]
+    status: KeepStatus
+    usage: Usage
+
+
+class Keeps(Collector):
+    """The metrics of Keeps, read when somebody asks; `labels` are the names of what tells them apart."""
+
+    def __init__(self, labels: tuple[str, ...], read: Callable[[], Iterable[Reading]]) -> None:
+        self._labels = labels
+        self._read = read
 
     def collect(self) -> Iterator[Metric]:
         """Each family once."""
-        status, counters = self._seen.status(), self._seen.counters()
-        facts = {"id": status.id, "name": status.name, "backend": status.backend, "package": status.package}
-        yield InfoMetricFamily("enarx_keep", "The Keep.", value=facts)
-        state = GaugeMetricFamily("enarx_keep_state", "1 for the state that the Keep is in.", labels=["state"])
-        for name in _STATES:
-            state.add_metric([name], float(name == status.state))
-        yield state
-        yield GaugeMetricFamily("enarx_keep_connections_open", "Accepted connections now.", value=counters["open"])
-        yield CounterMetricFamily("enarx_keep_connections", "Connections accepted.", value=counters["accepted"])
-        moved = CounterMetricFamily("enarx_keep_bytes", "Bytes moved, as they cross the host.", labels=["direction"])
-        moved.add_metric(["in"], counters["bytes_in"])
-        moved.add_metric(["out"], counters["bytes_out"])
-        yield moved
-        shaken = CounterMetricFamily(
-            "enarx_keep_tls_handshakes", "TLS handshakes with clients, as the Keep counts them.", labels=["result"]
+        readings = list(self._read())
+        info = InfoMetricFamily("enarx_keep", "The Keep.", labels=self._labels)
+        state = GaugeMetricFamily(
+            "enarx_keep_state", "1 for the state that the Keep is in.", labels=[*self._labels, "state"]
         )
-        shaken.add_metric(["done"], counters["handshakes_done"])
-        shaken.add_metric(["failed"], counters["handshakes_failed"])
-        yield shaken
-        not_after = _seconds(status.certificate_not_after)
-        if not_after is not None:
-            yield GaugeMetricFamily(
-                "enarx_keep_certificate_not_after_seconds", "When the certificate ends, since 1970.", value=not_after
-            )
-        yield from _process(self._seen.pid())
+        ends = GaugeMetricFamily(
+            "enarx_keep_certificate_not_after_seconds",
+            "When the certificate ends, since 1970.",
+            labels=self._labels,
+        )
+        for labels, status, _ in readings:
+            facts = {"id": status.id, "name": status.name, "backend": status.backend, "package": status.package}
+            info.add_metric(labels, facts)
+            for name in _STATES:
+                state.add_metric([*labels, name], float(name == status.state))
+            if (not_after := _seconds(status.certificate_not_after)) is not None:
+                ends.add_metric(labels, not_after)
+        yield from (info, state, *self._measured(readings))
+        if ends.samples:
+            yield ends
+
+    def _measured(self, readings: Sequence[Reading]) -> Iterator[Metric]:
+        for family in _FAMILIES:
+            labels = [*self._labels, *([family.label] if family.label else [])]
+            metric = family.kind(family.name, family.help, labels=labels)
+            for reading in readings:
+                for value_of, field in family.fields:
+                    value = getattr(reading.usage, field)
+                    if value >= 0:
+                        metric.add_metric([*reading.labels, *([value_of] if value_of else [])], value)
+            if metric.samples:
+                yield metric
 
 
-def _process(pid: int) -> Iterator[Metric]:
-    """What the Keep's process uses, as long as there is one."""
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-        # The command's name, which may hold anything, is in parentheses before the fields (proc_pid_stat(5)).
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        ticks = int(fields[11]) + int(fields[12])
-        memory = pages * os.sysconf("SC_PAGE_SIZE")
-        yield GaugeMetricFamily("enarx_keep_resident_memory_bytes", "Resident memory of the Keep.", value=memory)
-        spent = ticks / os.sysconf("SC_CLK_TCK")
-        yield CounterMetricFamily("enarx_keep_cpu_seconds", "Processor time that the Keep has taken.", value=spent)
+class _Family(NamedTuple):
+    """A metric and the fields of `Usage` that it shows, each under a value of `label` where it has one."""
+
+    kind: type[CounterMetricFamily | GaugeMetricFamily]
+    name: str
+    help: str
+    fields: tuple[tuple[str, str], ...]
+    label: str = ""
+
+
+_FAMILIES = (
+    _Family(GaugeMetricFamily, "enarx_keep_connections_open", "Accepted connections now.", (("", "connections_open"),)),
+    _Family(CounterMetricFamily, "enarx_keep_connections", "Connections accepted.", (("", "connections"),)),
+    _Family(
+        CounterMetricFamily,
+        "enarx_keep_bytes",
+        "Bytes moved, as they cross the host.",
+        (("in", "bytes_in"), ("out", "bytes_out")),
+        "direction",
+    ),
+    _Family(
+        CounterMetricFamily,
+        "enarx_keep_tls_handshakes",
+        "TLS handshakes with clients, as the Keep counts them.",
+        (("done", "handshakes_done"), ("failed", "handshakes_failed")),
+        "result",
+    ),
+    _Family(GaugeMetricFamily, "enarx_keep_resident_memory_bytes", "Resident memory of the Keep.", (("", "memory"),)),
+    _Family(
+        CounterMetricFamily,
+        "enarx_keep_cpu_seconds",
+        "Processor time that the Keep has taken.",
+        (("", "cpu_seconds"),),
+    ),
+)
+
+
+def text(labels: tuple[str, ...], read: Callable[[], Iterable[Reading]]) -> bytes:
+    """The metrics now, in Prometheus' text format."""
+    registry = CollectorRegistry()
+    registry.register(Keeps(labels, read))
+    return generate_latest(registry)

@@ -5,6 +5,7 @@
     {"do": "install", "chain": [...], "root": ..., "not_before": t, "not_after": t} -> {}
     {"do": "renew"}                                                -> {}    when the new certificate is in use
     {"do": "stop", "grace": seconds}                               -> {}    when the Keep has ended
+    {"do": "usage"}                                                -> models.Usage
     {"do": "counters"}                                             -> {"accepted": ..., "open": ..., ...}
 
 An answer that is `{"error": text, "hint": text}` is a KeepError at the caller, and with `"refused": true` a

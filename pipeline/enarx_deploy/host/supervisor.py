@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from enarx_deploy.errors import EnarxDeployError, KeepError, VerificationRefused
-from enarx_deploy.host import requests, state
+from enarx_deploy.host import requests, state, usage
 from enarx_deploy.host.renewal import Renewal, Validity
 from enarx_deploy.host.session import DEFAULT_GRACE, Outcome, Session, Stdio
 from enarx_deploy.models import ALIVE, KeepStatus, Package
@@ -100,10 +100,10 @@ class _Supervisor:
         """Raises UsageError, KeepError."""
         if not self._spec.metrics:
             return
-        from enarx_deploy.host.metrics import Endpoint, Seen
+        from enarx_deploy.host.metrics import Endpoint, pages_of
 
-        seen = Seen(lambda: self._status, session.counters, lambda: session.keep_pid)
-        self.note("starting", metrics=Endpoint(self._spec.metrics, seen).address)
+        pages = pages_of(lambda: self._status, lambda: usage.measure(session.counters(), session.keep_pid))
+        self.note("starting", metrics=Endpoint(self._spec.metrics, pages).address)
 
     def _say_what_is_lacking(self) -> None:
         for line in self._the_session().lacking:
@@ -211,6 +211,10 @@ class _Supervisor:
                 self._stop(float(request["grace"]))
                 self._ended.wait()
                 return {}
+            case "usage":
+                session = self._the_session()
+                measured: requests.Request = msgspec.to_builtins(usage.measure(session.counters(), session.keep_pid))
+                return measured
             case "counters":
                 return dict(self._the_session().counters())
             case other:
@@ -236,7 +240,12 @@ class _Supervisor:
         with self._certifying:
             self._the_session().install(chain, root)
             self._root = root
-            self.note("running", certificate_not_after=not_after, endpoints=self._the_session().endpoints)
+            self.note(
+                "running",
+                certificate_not_before=str(request["not_before"]),
+                certificate_not_after=not_after,
+                endpoints=self._the_session().endpoints,
+            )
             self._say_what_is_lacking()
         if self._issuer().renews:
             self._renewal.installed(validity)
@@ -255,7 +264,9 @@ class _Supervisor:
                     f"the issuer {issuer.name!r} does not renew", hint="deploy anew: `enarx-deploy up --force`"
                 )
             renewed = certification.certify(self._the_session(), issuer, self._project(), self._root)
-        self._change(certificate_not_after=renewed.not_after, renewal_failure="")
+        self._change(
+            certificate_not_before=renewed.not_before, certificate_not_after=renewed.not_after, renewal_failure=""
+        )
         self._say(f"the certificate was renewed, and is valid until {renewed.not_after}")
         return Validity.read(renewed.not_before, renewed.not_after)
 

@@ -157,10 +157,11 @@ def run(
         created="",
     )
     if project.settings.metrics:
-        from enarx_deploy.host.metrics import Endpoint, Seen
+        from enarx_deploy.host.metrics import Endpoint, pages_of
+        from enarx_deploy.host.usage import measure
 
-        seen = Seen(lambda: status, session.counters, lambda: session.keep_pid)
-        note(f"metrics on {Endpoint(project.settings.metrics, seen).address}")
+        pages = pages_of(lambda: status, lambda: measure(session.counters(), session.keep_pid))
+        note(f"metrics on {Endpoint(project.settings.metrics, pages).address}")
     made(session)
     try:
         session.start()

@@ -1,0 +1,55 @@
+"""The Keeps and what they use, at one moment: what `top`, `metrics` and `console` show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, NamedTuple
+
+from enarx_deploy.cli.find_keep import Found, all_keeps
+from enarx_deploy.errors import EnarxDeployError
+from enarx_deploy.models import Usage
+
+if TYPE_CHECKING:
+    from enarx_deploy.cli.context import Context
+    from enarx_deploy.models import KeepStatus
+
+_AT_ONCE = 8
+UNKNOWN = Usage()
+
+
+class Observed(NamedTuple):
+    """A Keep, and what it uses; `UNKNOWN` where its target cannot tell, or it has ended."""
+
+    found: Found
+    usage: Usage
+
+    @property
+    def status(self) -> KeepStatus:
+        return self.found.status
+
+
+def observe(context: Context, *, ended: bool = False) -> list[Observed]:
+    """Every Keep that is alive, and the last of each name; with `ended` all that are known. Oldest first."""
+    keeps = all_keeps(context)
+    last = {(keep.status.target, keep.status.name): keep for keep in keeps}
+    shown = [keep for keep in keeps if ended or keep.alive or last[keep.status.target, keep.status.name] is keep]
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        return list(map(Observed, shown, pool.map(lambda keep: _usage(context, keep), shown)))
+
+
+def _usage(context: Context, keep: Found) -> Usage:
+    from enarx_deploy.protocols import Measures
+
+    if not keep.alive or not isinstance(keep.target, Measures):
+        return UNKNOWN
+    try:
+        with context.plugins.boundary():
+            return keep.target.usage(keep.status.id)
+    except EnarxDeployError:  # it ended meanwhile, or does not answer: its state says which
+        return UNKNOWN
+
+
+def most_recent(keeps: Sequence[Observed]) -> list[Observed]:
+    """The newest first, those that are alive before those that have ended."""
+    return sorted(keeps, key=lambda keep: (keep.found.alive, keep.status.created), reverse=True)
