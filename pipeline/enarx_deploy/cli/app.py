@@ -51,6 +51,7 @@ COMMANDS = {
     "user": "Log in at a Drawbridge, and register a user's name there.",
     "repo": "Make and show repositories of a Drawbridge.",
     "drawbridge": "Run a registry of packages, in Drawbridge's protocol.",
+    "image": "Make and check the image that Keeps in virtual machines boot.",
     "plugins": "List the plugins, what they bring, and why one failed to load.",
     "doctor": "Look for what is missing here, and say what to do about it.",
     "platform": "Show what this machine offers for each backend.",

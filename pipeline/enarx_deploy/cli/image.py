@@ -1,0 +1,239 @@
+"""`enarx-deploy image`: the image that a Keep in a virtual machine boots, made, shown, measured, verified."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from enarx_deploy.cli.context import Context, common_options
+from enarx_deploy.errors import EnarxDeployError, UsageError, VerificationRefused
+
+if TYPE_CHECKING:
+    from enarx_image.image import Image, Record
+    from enarx_image.pins import Pins
+
+_LARGEST = 12
+
+_image_argument = click.argument("image", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
+_lock_option = click.option(
+    "--lock", "lock_file", metavar="FILE", type=click.Path(path_type=Path), help="Pins of your own, by `image lock`."
+)
+_mirror_option = click.option("--mirror", metavar="URL", default="", help="Fetch from this archive of Debian.")
+
+
+@click.group()
+@common_options()
+def command(_context: Context) -> None:
+    """Make and check the image that Keeps in virtual machines boot: a kernel, an initramfs, and a command line.
+
+    Every input is pinned by its digest, so that whoever builds it gets the same bytes, and knows what a Keep has to
+    measure to. No root is needed. [DIR] is an image; without it, the one that `image build` made for this version.
+
+    \b
+    enarx-deploy image build
+    enarx-deploy image measure --package sha256:...
+    enarx-deploy image verify --rebuild
+    """
+
+
+@command.command()
+@click.option("--output", metavar="DIR", type=click.Path(path_type=Path), help="Put it here. Default: the cache.")
+@click.option("--debs", metavar="DIR", type=click.Path(path_type=Path), help="Take the packages from here alone.")
+@_mirror_option
+@_lock_option
+@click.option("--force", is_flag=True, help="Make it anew where it is there.")
+@common_options()
+def build(
+    context: Context, output: Path | None, debs: Path | None, mirror: str, lock_file: Path | None, force: bool
+) -> None:
+    """Make the image, if it is not there.
+
+    Packages of Debian are fetched by this machine's apt, from the archive that it is set to, and kept in the cache;
+    each is taken only if it has the digest that is pinned. They are not installed.
+    """
+    from enarx_image import build as building
+
+    with _faults():
+        pins = _pins(lock_file)
+        folder = output.absolute() if output else building.place(_cache(), pins)
+        image = None if force else _there(folder, building.inputs_digest(pins))
+        if image is None:
+            packages = building.obtain(pins, _cache(), debs, mirror, context.note)
+            image = building.build(folder, pins, packages, context.note)
+    context.emit(lambda: f"{image.digest} {image.folder}", _summary(image))
+
+
+@command.command()
+@_image_argument
+@click.option("--all", "whole", is_flag=True, help="Show every file, not only the largest.")
+@common_options()
+def show(context: Context, image: Path | None, whole: bool) -> None:
+    """Show what an image is made of: its parts, packages, and files by size."""
+    found = _found(image)
+    context.emit(lambda: _shown(found, whole), {"image": _summary(found), "record": found.record})
+
+
+@command.command()
+@_image_argument
+@click.option("--package", metavar="sha256:HEX", default="", help="Also what a Keep with this package measures to.")
+@common_options()
+def measure(context: Context, image: Path | None, package: str) -> None:
+    """Say what an image measures to: the digest of each part as it is on disk, and of all of them.
+
+    With --package, also the measurement of a Keep of the backend kvm, which software makes and no hardware vouches for.
+    """
+    from enarx_image import measurement
+
+    found = _found(image)
+    record = {**_digests(found.record), "image": found.digest}
+    if package:
+        try:
+            record["kvm"] = measurement.kvm(found.digest, package)
+        except ValueError as error:
+            raise UsageError(f"--package: {error}", hint="`enarx-deploy package` prints it") from error
+    context.emit("\n".join(f"{name:<8} {digest}" for name, digest in record.items()), record)
+
+
+@command.command()
+@_image_argument
+@click.option("--digest", metavar="sha256:HEX", default="", help="It must be this image.")
+@click.option("--rebuild", is_flag=True, help="Make it again from its pins, and compare each file.")
+@click.option("--debs", metavar="DIR", type=click.Path(path_type=Path), help="Take the packages from here alone.")
+@_mirror_option
+@common_options()
+def verify(context: Context, image: Path | None, digest: str, rebuild: bool, debs: Path | None, mirror: str) -> None:
+    """Check an image against its record, a digest, or by making it again; refuses with 3, and says what differs.
+
+    The record lies beside the image, so that it finds damage and no fraud; --digest and --rebuild find that too.
+    """
+    found = _found(image)
+    if digest and digest != found.digest:
+        raise VerificationRefused(
+            f"{found.folder} is the image {found.digest}, not {digest}", hint="build it anew, or fetch it anew"
+        )
+    if rebuild:
+        _compare(context, found, debs, mirror)
+    by = ", and made from its inputs" if rebuild else ""
+    context.emit(f"{found.digest} is whole{by}", {**_summary(found), "rebuilt": rebuild})
+
+
+@command.command()
+@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
+@_mirror_option
+@_lock_option
+@common_options()
+def lock(context: Context, file: Path, mirror: str, lock_file: Path | None) -> None:
+    """Write to FILE the pins of what the archive has now, for `image build --lock FILE`.
+
+    What apt accepts is pinned: read what changed before you trust images of it.
+    """
+    from enarx_deploy.paths import write_atomically
+    from enarx_image import archive, lock
+
+    with _faults():
+        old = _pins(lock_file)
+        source = archive.Archive(_cache("apt"), old.suite, mirror)
+        new = lock.renew(old, source, _cache("debs"), context.note)
+    write_atomically(file.absolute(), lock.written(new), mode=0o644)
+    context.emit(f"{file}: {len(new.packages)} packages of {new.suite}", new)
+
+
+def _cache(*parts: str) -> Path:
+    from enarx_deploy.paths import cache_dir
+
+    return cache_dir("image", *parts)
+
+
+def _pins(file: Path | None) -> Pins:
+    from enarx_image import pins
+
+    return pins.load(file) if file else pins.load()
+
+
+def _found(folder: Path | None) -> Image:
+    """The image that is named, or this version's; its parts are checked."""
+    from enarx_image import build, image
+
+    with _faults():
+        return image.check(folder) if folder else build.find(_cache(), _pins(None))
+
+
+def _there(folder: Path, inputs: str) -> Image | None:
+    """The image in a folder, if it is whole and was made from these inputs."""
+    from enarx_image import image
+    from enarx_image.errors import ImageError
+
+    try:
+        found = image.check(folder)
+    except ImageError:
+        return None
+    return found if found.record.inputs == inputs else None
+
+
+def _compare(context: Context, found: Image, debs: Path | None, mirror: str) -> None:
+    """Make an image again from the pins in its record. Raises VerificationRefused with what differs."""
+    import tempfile
+
+    from enarx_image import build, image
+
+    pins = found.record.pins
+    with _faults(), tempfile.TemporaryDirectory(dir=_cache()) as temporary:
+        packages = build.obtain(pins, _cache(), debs, mirror, context.note)
+        again = build.build(Path(temporary, "image"), pins, packages, context.note)
+        image.require_same(found, again)
+
+
+def _digests(record: Record) -> dict[str, str]:
+    return {name: getattr(record, name).sha256 for name in ("kernel", "initrd", "cmdline")}
+
+
+def _summary(image: Image) -> dict[str, Any]:
+    return {
+        "digest": image.digest,
+        "folder": str(image.folder),
+        "kernel_version": image.record.kernel_version,
+        "cmdline": image.cmdline,
+    }
+
+
+def _shown(image: Image, whole: bool) -> str:
+    from enarx_deploy.cli.progress import size
+    from enarx_deploy.cli.table import table
+
+    record = image.record
+    parts = [(name, size(getattr(record, name).size), digest) for name, digest in _digests(record).items()]
+    files = sorted(record.files, key=lambda file: -file.size)
+    rows = [(file.path, size(file.size), file.origin) for file in (files if whole else files[:_LARGEST])]
+    rest = files[len(rows) :]
+    if rest:
+        rows.append((f"{len(rest)} more", size(sum(file.size for file in rest)), ""))
+    return "\n".join(
+        [
+            f"{image.digest} {image.folder}",
+            f"Linux {record.kernel_version}, Debian {record.pins.suite}",
+            f"command line: {image.cmdline}",
+            "",
+            table(("PART", "SIZE", "DIGEST"), parts),
+            "",
+            table(("FILE, BEFORE COMPRESSION", "SIZE", "FROM"), rows),
+        ]
+    )
+
+
+@contextmanager
+def _faults() -> Iterator[None]:
+    """Errors of the image's room as those that a user is meant to see."""
+    from enarx_image.errors import BadPins, ImageError, WrongImage
+
+    try:
+        yield
+    except WrongImage as error:
+        raise VerificationRefused(str(error), hint=error.hint) from error
+    except BadPins as error:
+        raise UsageError(str(error), hint=error.hint) from error
+    except ImageError as error:
+        raise EnarxDeployError(str(error), hint=error.hint) from error

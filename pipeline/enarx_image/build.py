@@ -1,0 +1,113 @@
+"""From pinned inputs to an image: the same inputs make the same bytes, anywhere and at any time."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import stat
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from enarx_image import archive, cpio, image, measurement, tree
+from enarx_image.contents import FILE, contents
+from enarx_image.errors import MissingImage
+from enarx_image.pins import Pins
+from enarx_image.unpacked import Unpacked
+
+Progress = Callable[[str], None]
+
+
+def inputs_digest(pins: Pins) -> str:
+    """The digest of all that an image is made from, so that one that is there need not be made again."""
+    digest = hashlib.sha256(msgspec.json.encode(pins, order="deterministic"))
+    for name in contents().installed:
+        digest.update(bytes.fromhex(tree.digest_of(tree.installed(name))))
+    own = Path(__file__).parent
+    builder = {path.name: path.read_bytes() for path in own.glob("*.py")} | {FILE.name: FILE.read_bytes()}
+    digest.update(bytes.fromhex(tree.digest_of(builder)))
+    return f"sha256:{digest.hexdigest()}"
+
+
+def place(cache: Path, pins: Pins) -> Path:
+    """Where the image of these inputs is kept, made or not."""
+    return cache / "images" / inputs_digest(pins).removeprefix("sha256:")
+
+
+def find(cache: Path, pins: Pins) -> image.Image:
+    """The image of these inputs, its parts checked. Raises MissingImage, WrongImage."""
+    folder = place(cache, pins)
+    if not folder.is_dir():
+        raise MissingImage("there is no image for this version yet", hint="make it: `enarx-deploy image build`")
+    return image.check(folder)
+
+
+def build(folder: Path, pins: Pins, debs: dict[str, bytes], progress: Progress) -> image.Image:
+    """Make an image in `folder`, which appears whole or not at all. `debs` were checked. Raises ImageError."""
+    for pin in pins.installed:
+        tree.check_installed(pin)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".image.") as temporary:
+        made = Path(temporary, "image")
+        made.mkdir()
+        _make(made, Path(temporary), pins, debs, progress)
+        if folder.exists():
+            shutil.rmtree(folder)
+        made.rename(folder)
+    return image.read(folder)
+
+
+def _make(made: Path, temporary: Path, pins: Pins, debs: dict[str, bytes], progress: Progress) -> None:
+    unpacked = Unpacked(temporary / "root")
+    unpacked.root.mkdir()
+    for package in pins.packages:
+        progress(f"unpack {package.name} {package.version}")
+        unpacked.add(package, debs[package.name])
+    progress("lay out the root file system")
+    found = tree.entries(unpacked)
+    progress("compress it")
+    kernel = unpacked.find("boot/vmlinuz-*")
+    parts = {
+        image.KERNEL: unpacked.read(kernel),
+        image.INITRD: unpacked.compress(cpio.archive(found)),
+        image.CMDLINE: contents().cmdline.strip().encode("ascii"),
+    }
+    for name, content in parts.items():
+        _write(made / name, content)
+    _write(made / image.RECORD, _record(pins, parts, kernel.partition("vmlinuz-")[2], found))
+
+
+def _record(pins: Pins, parts: dict[str, bytes], kernel_version: str, found: list[cpio.Entry]) -> bytes:
+    described = {name: image.Part(measurement.sha256(content), len(content)) for name, content in parts.items()}
+    files = (
+        image.File(entry.path, len(entry.content), measurement.sha256(entry.content), entry.origin)
+        for entry in sorted(found)
+        if stat.S_ISREG(entry.mode)
+    )
+    record = image.Record(
+        digest=measurement.image_digest(**{name: part.sha256 for name, part in described.items()}),
+        kernel_version=kernel_version,
+        inputs=inputs_digest(pins),
+        pins=pins,
+        files=tuple(files),
+        kernel=described[image.KERNEL],
+        initrd=described[image.INITRD],
+        cmdline=described[image.CMDLINE],
+    )
+    return msgspec.json.format(msgspec.json.encode(record, order="deterministic"), indent=1) + b"\n"
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+    path.chmod(0o644)
+
+
+def obtain(pins: Pins, cache: Path, given: Path | None, mirror: str, progress: Progress) -> dict[str, bytes]:
+    """The packages, from `given` or else the cache and the archive. Raises MissingInput, WrongInput."""
+    kept = cache / "debs"
+    kept.mkdir(mode=0o700, exist_ok=True)
+    progress("look for the pinned packages")
+    source = archive.Archive(cache / "apt", pins.suite, mirror)
+    return archive.obtain(pins.packages, kept, source, given)

@@ -1,0 +1,128 @@
+"""An image in a directory: `kernel`, `initrd`, `cmdline`, what they are made of (`image.json`), and an SBOM.
+
+`image.json` is a record and no proof: whoever trusts an image compares its digest with one from elsewhere.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+
+from enarx_image import measurement
+from enarx_image.errors import MissingImage, WrongImage
+from enarx_image.pins import Pins
+
+RECORD = "image.json"
+KERNEL, INITRD, CMDLINE, SBOM = "kernel", "initrd", "cmdline", "sbom.cdx.json"
+_LIMIT = 1 << 28
+_TOLD = 5
+_Digest = Annotated[str, msgspec.Meta(pattern=r"\Asha256:[0-9a-f]{64}\Z")]
+
+
+class Part(msgspec.Struct, frozen=True):
+    """A file of the image; `size` in bytes."""
+
+    sha256: _Digest
+    size: int
+
+
+class File(msgspec.Struct, frozen=True):
+    """A file in the initramfs, before compression, and what it was taken from."""
+
+    path: str
+    size: int
+    sha256: _Digest
+    origin: str
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """What an image is: its parts, and what they were made from."""
+
+    format: Literal["wasm-tee/image/v1"] = "wasm-tee/image/v1"
+    architecture: Literal["x86_64"] = "x86_64"
+    digest: _Digest
+    kernel: Part
+    initrd: Part
+    cmdline: Part
+    kernel_version: str
+    inputs: _Digest
+    pins: Pins
+    files: tuple[File, ...]
+
+
+class Image(msgspec.Struct, frozen=True):
+    """An image and where it is. `cmdline` is the text that the kernel must be given, and nothing else."""
+
+    folder: Path
+    record: Record
+    cmdline: str
+
+    @property
+    def kernel(self) -> Path:
+        """The kernel, as a boot loader takes it."""
+        return self.folder / KERNEL
+
+    @property
+    def initrd(self) -> Path:
+        """The initramfs, compressed."""
+        return self.folder / INITRD
+
+    @property
+    def digest(self) -> str:
+        """See `measurement.image_digest`."""
+        return self.record.digest
+
+
+def read(folder: Path) -> Image:
+    """An image, by its record alone. Raises MissingImage, WrongImage."""
+    try:
+        record = msgspec.json.decode((folder / RECORD).read_bytes(), type=Record)
+        cmdline = (folder / CMDLINE).read_text("ascii")
+    except OSError as error:
+        raise MissingImage(f"{folder} holds no image: {error.strerror}", hint="`enarx-deploy image build`") from error
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise WrongImage(f"{folder / RECORD}: {error}", parts=(RECORD,), hint="build the image anew") from error
+    return Image(folder, record, cmdline)
+
+
+def check(folder: Path) -> Image:
+    """An image whose parts were read and have the digests of its record. Raises MissingImage, WrongImage."""
+    image = read(folder)
+    found = {name: _digest(folder / name) for name in (KERNEL, INITRD, CMDLINE)}
+    expected = {name: getattr(image.record, name).sha256 for name in found}
+    differing = tuple(name for name in found if found[name] != expected[name])
+    if differing:
+        told = "; ".join(f"{name} is {found[name]}, and {expected[name]} was recorded" for name in differing)
+        raise WrongImage(f"{folder}: {told}", parts=differing, hint="build the image anew, or fetch it anew")
+    if measurement.image_digest(**expected) != image.digest:
+        raise WrongImage(f"{folder}: the record's digest is not that of its parts", parts=(RECORD,))
+    return image
+
+
+def require_same(image: Image, again: Image) -> None:
+    """That an image is the one which was made again from its inputs. Raises WrongImage with what differs."""
+    old, new = image.record, again.record
+    parts = tuple(name for name in (KERNEL, INITRD, CMDLINE) if getattr(old, name) != getattr(new, name))
+    if not parts:
+        return
+    before, after = ({file.path: file.sha256 for file in record.files} for record in (old, new))
+    files = sorted(path for path in before.keys() | after.keys() if before.get(path) != after.get(path))
+    told = f" (in it: {', '.join(files[:_TOLD])}{' and more' if len(files) > _TOLD else ''})" if files else ""
+    raise WrongImage(
+        f"{image.folder} differs from what its inputs make in: {', '.join(parts)}{told}",
+        parts=(*parts, *files),
+        hint="was it made by another version of this program? Then it cannot be compared here",
+    )
+
+
+def _digest(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            content = file.read(_LIMIT + 1)
+    except OSError as error:
+        raise WrongImage(f"{path}: {error.strerror}", parts=(path.name,), hint="build the image anew") from error
+    if len(content) > _LIMIT:
+        raise WrongImage(f"{path}: larger than {_LIMIT} bytes", parts=(path.name,))
+    return measurement.sha256(content)

@@ -1,0 +1,232 @@
+"""`main()`: be the first process of a Keep that is a virtual machine. Started by the kernel, from the Keep's image.
+
+1. Mount the kernel's own file systems, and load the modules that the image lists, in that order.
+2. Wait for the ports that the host gave: the sallyport's, and perhaps one for complaints.
+3. Close what has served: no more modules, no other kernel, no file system that can be written.
+4. Start the Keep as a process of its own without rights, and wait for its end; then switch the machine off.
+
+The root file system is the image, which is measured. There is no other program in it, and no shell.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+import resource
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+PORT = "org.enarx.sallyport.0"
+"""The virtio-serial port that carries the sallyport."""
+LOG_PORT = "org.enarx.log.0"
+"""The virtio-serial port for complaints, if the host wants them: what a Keep that is a process writes to stderr."""
+KEEP_USER = 65534
+MODULES = Path("/usr/lib/modules")
+"""Kernel modules, and a file `order` that lists their names in the order in which they are loaded."""
+
+_STDERR = 2
+_PORT_SECONDS = 10.0
+_PORTS = Path("/sys/class/virtio-ports")
+_DEVICES = ("misc/sev-guest", "misc/tdx_guest")
+_TSM = Path("/sys/kernel/config/tsm/report")
+
+_MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REMOUNT = 1, 2, 4, 8, 32
+_PLAIN = _MS_NOSUID | _MS_NODEV | _MS_NOEXEC
+_FIRST_MOUNTS = (("proc", "/proc", _PLAIN), ("sysfs", "/sys", _PLAIN))
+_CLOSING = {
+    "kernel/modules_disabled": "1",
+    "kernel/kexec_load_disabled": "1",
+    "kernel/kptr_restrict": "2",
+    "kernel/dmesg_restrict": "1",
+    "kernel/unprivileged_bpf_disabled": "1",
+    "kernel/io_uring_disabled": "2",
+    "kernel/perf_event_paranoid": "3",
+    "kernel/sysrq": "0",
+    "kernel/yama/ptrace_scope": "3",
+    "user/max_user_namespaces": "0",
+}
+"""Settings of the kernel, each of which only a new start takes back or that nobody is left to change."""
+
+_CAP_DAC_OVERRIDE, _CAP_LAST = 1, 63
+_CAPABILITY_VERSION_3 = 0x20080522
+_PR_CAPBSET_DROP, _PR_SET_SECUREBITS, _PR_SET_NO_NEW_PRIVS = 24, 28, 38
+_SECUREBITS = 0b1110_1111
+"""No rights by being root, none kept across a change of user, none raised, and all of that locked (capabilities(7))."""
+_SYS_FINIT_MODULE = 313
+_RB_POWER_OFF = 0x4321FEDC
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class MachineFault(Exception):
+    """The machine cannot be made ready for a Keep."""
+
+
+def main() -> NoReturn:
+    """Be the first process; ends by switching the machine off, whatever happens."""
+    began = time.monotonic()
+    try:
+        _fill_standard_descriptors()
+        port = _make_ready()
+        _say(_run(port, began))
+    except Exception as fault:  # noqa: BLE001 - there is nobody above to take it
+        _say(f"the machine cannot run a Keep: {type(fault).__name__}: {fault}")
+    finally:
+        os.sync()
+        _libc.reboot(_RB_POWER_OFF)
+    os._exit(1)  # which the kernel takes for a fault of its own, and starts anew
+
+
+def _make_ready() -> int:
+    """Steps 1 to 3; answers the descriptor of the sallyport's port."""
+    for kind, place, flags in _FIRST_MOUNTS:
+        _mount(kind, place, flags)
+    lacking = [name for name in (MODULES / "order").read_text().split() if not _load(name)]
+    if Path("/sys/kernel/config").is_dir():
+        _mount("configfs", "/sys/kernel/config", _PLAIN)
+    port = _open_port(PORT)
+    _make_devices()
+    _close_machine()
+    _say(f"ready; without {', '.join(lacking) or 'nothing'}")
+    return port
+
+
+def _fill_standard_descriptors() -> None:
+    """Without a console the kernel opens none of them, and what is opened next must not take the place of stderr."""
+    while (null := os.open("/dev/null", os.O_RDWR)) <= _STDERR:
+        pass
+    os.close(null)
+
+
+def _mount(kind: str, place: str, flags: int) -> None:
+    _require(_libc.mount(kind.encode(), place.encode(), kind.encode(), flags, None), f"mount {kind} on {place}")
+
+
+def _load(name: str) -> bool:
+    """Load a module; answers False where this machine does not have what it is for."""
+    descriptor = os.open(MODULES / f"{name}.ko", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        if _libc.syscall(_SYS_FINIT_MODULE, descriptor, b"", 0) and ctypes.get_errno() != errno.EEXIST:
+            if ctypes.get_errno() == errno.ENODEV:
+                return False
+            _require(-1, f"load the module {name}")
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def _open_port(name: str) -> int:
+    """Wait for the port, whose name the host tells some time after the start. The log's is taken on the way."""
+    until = time.monotonic() + _PORT_SECONDS
+    while True:
+        ports = dict(_ports())
+        if name in ports:
+            break
+        if time.monotonic() > until:
+            raise MachineFault(f"the host gave no virtio-serial port {name}, only {sorted(ports) or 'none'}")
+        time.sleep(0.005)
+    if LOG_PORT in ports:
+        log = _open_device("log", ports[LOG_PORT])
+        os.dup2(log, _STDERR)
+        os.close(log)
+    return _open_device("sallyport", ports[name])
+
+
+def _ports() -> Iterator[tuple[str, int]]:
+    """The ports that are there: name and device number."""
+    for place in _PORTS.glob("*"):
+        with contextlib.suppress(OSError):
+            yield (place / "name").read_text().strip(), _number(place)
+
+
+def _number(place: Path) -> int:
+    major, _, minor = (place / "dev").read_text().strip().partition(":")
+    return os.makedev(int(major), int(minor))
+
+
+def _open_device(name: str, number: int) -> int:
+    _make_node(name, number)
+    return os.open(f"/dev/{name}", os.O_RDWR | os.O_CLOEXEC)
+
+
+def _make_node(name: str, number: int) -> None:
+    os.mknod(f"/dev/{name}", 0o600 | 0o020000, number)  # S_IFCHR
+
+
+def _make_devices() -> None:
+    """The devices that evidence comes from, where this machine has them; the Keep may open them."""
+    for place in map(Path("/sys/class").joinpath, _DEVICES):
+        if place.exists():
+            _make_node(place.name, _number(place))
+            os.chown(f"/dev/{place.name}", KEEP_USER, KEEP_USER)
+
+
+def _close_machine() -> None:
+    for name, value in _CLOSING.items():
+        Path("/proc/sys", name).write_text(value)
+    for place, flags in (("/proc", _PLAIN), ("/sys", _PLAIN), ("/", _MS_NOSUID)):
+        _require(
+            _libc.mount(None, place.encode(), None, flags | _MS_REMOUNT | _MS_RDONLY, None), f"make {place} read-only"
+        )
+
+
+def _run(port: int, began: float) -> str:
+    """Start the Keep and wait for its end; answers how it ended."""
+    keep = os.fork()
+    if not keep:
+        _be_the_keep(port, began)
+    os.close(port)
+    while True:  # whatever else ends was left to the first process
+        ended, status = os.wait()
+        if ended == keep:
+            return f"the Keep ended with status {os.waitstatus_to_exitcode(status)}"
+
+
+def _be_the_keep(port: int, began: float) -> NoReturn:
+    try:
+        _drop_rights()
+        _live(port, began)
+        os._exit(0)
+    except BaseException as fault:  # noqa: BLE001 - never back into what the first process does
+        _say(f"the Keep failed: {type(fault).__name__}: {fault}")
+        os._exit(1)
+
+
+def _live(port: int, began: float) -> None:
+    from enarx_keep import life
+    from enarx_keep.attester import hardware
+
+    _say(f"Keep {hardware.VIRTUAL_MACHINE.otherwise} {life.__name__} after {time.monotonic() - began:.2f} s")
+    os.write(port, b"Keep\n")
+
+
+def _drop_rights() -> None:
+    """Be a user without rights, for good. Attributes of configfs-tsm belong to root: where it is, they may be used."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_MEMLOCK, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    kept = 1 << _CAP_DAC_OVERRIDE if _TSM.is_dir() else 0
+    for capability in range(_CAP_LAST + 1):
+        if _libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0) and ctypes.get_errno() != errno.EINVAL:
+            _require(-1, f"drop capability {capability}")
+    os.setgroups([])
+    os.setresgid(KEEP_USER, KEEP_USER, KEEP_USER)
+    _require(_libc.prctl(_PR_SET_SECUREBITS, _SECUREBITS, 0, 0, 0), "lock the secure bits")
+    os.setresuid(KEEP_USER, KEEP_USER, KEEP_USER)
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    sets = (ctypes.c_uint32 * 6)(kept, kept, 0, 0, 0, 0)  # effective, permitted, inheritable; then the upper halves
+    _require(_libc.capset(header, sets), "give up capabilities")
+    _require(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), "give up new rights")
+
+
+def _require(result: int, what: str) -> None:
+    if result:
+        raise MachineFault(f"cannot {what}: {os.strerror(ctypes.get_errno())}")
+
+
+def _say(line: str) -> None:
+    with contextlib.suppress(OSError):
+        os.write(_STDERR, f"keep: {line}\n".encode())
