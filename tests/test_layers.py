@@ -78,6 +78,7 @@ STOREYS = (
         "wasm_report",
         "wasm_sections",
         "wasm_opt",
+        "tool_bytes",
         "lint",
         "watch",
         "drawbridge_client",

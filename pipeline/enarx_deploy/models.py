@@ -29,7 +29,8 @@ class Import(Record, frozen=True):
 class Module(Record, frozen=True):
     """What `compile` made: a validated core wasm module.
 
-    `toolchain` is the provider's name and `version` what its tool says of itself. `inputs` maps each source file,
+    `toolchain` is the provider's name and `version` what its tool says of itself; `toolchain_sha256` is the digest of
+    the tool's own bytes (`tool_bytes`), empty where it has none. `inputs` maps each source file,
     relative to the project, to its digest: when none changed, the stage is skipped.
     """
 
@@ -41,6 +42,7 @@ class Module(Record, frozen=True):
     toolchain: str
     version: str
     inputs: dict[str, str] = {}
+    toolchain_sha256: str = ""
 
 
 class PackageFile(Record, frozen=True):

@@ -30,10 +30,15 @@ Progress = Callable[[str], None]
 
 
 class Tool(msgspec.Struct, frozen=True):
-    """A tool that was found: the words that start it, and what it says of its version."""
+    """A tool that was found: the words that start it, and what it says of its version.
+
+    `files` are what else it makes modules with: programs and libraries, or folders of them, by their absolute paths.
+    With the program they are what Enarx.lock has a digest of.
+    """
 
     command: tuple[str, ...]
     version: str
+    files: tuple[str, ...] = ()
 
 
 class MissingTool(msgspec.Struct, frozen=True):

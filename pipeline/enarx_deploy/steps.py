@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from enarx_deploy import __version__, choice, records, tools, wasm_opt
+from enarx_deploy import __version__, choice, records, tool_bytes, tools, wasm_opt
 from enarx_deploy.description.source import find_source
 from enarx_deploy.errors import PackageError
 from enarx_deploy.models import (
@@ -118,11 +118,15 @@ def _compile_inputs(work: Work) -> dict[str, Any]:
     if work.toolchain is None:
         return {"build": build}
     tool = tools.find(work.toolchain, work.project)
+    used = wasm_opt.used(work.project)
+    if not isinstance(tool, MissingTool):
+        used.append(tool)
     return {
         "build": build,
         "toolchain": work.toolchain.name,
         "tool": "" if isinstance(tool, MissingTool) else tool.version,
-        "optimizer": wasm_opt.version(work.project),
+        "optimizer": [one.version for one in wasm_opt.used(work.project)],
+        "tool_bytes": tool_bytes.digest(*used),
         "sources": source_digests(work.project, work.toolchain),
     }
 

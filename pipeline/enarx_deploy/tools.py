@@ -155,9 +155,21 @@ def said(
     are unchanged. It is asked outside of any project, whose files could have it fetch or run another.
     """
     key = _key(words, depends_on)
+    return remembered(key, lambda: _asked(words, environment), lasting)
+
+
+def remembered(key: str, ask: Callable[[], str], lasting: Callable[[str], bool] = lambda _answer: True) -> str:
+    """The answer that is kept under a key, else the one that `ask` gives, which is kept if it is a `lasting` one."""
     answers = _answers()
     if key in answers:
         return answers[key]
+    answer = ask()
+    if lasting(answer):
+        _keep(answers | {key: answer})
+    return answer
+
+
+def _asked(words: Sequence[str], environment: Mapping[str, str] | None) -> str:
     asked_in = {**os.environ, **(environment or {})}
     try:
         ended = subprocess.run(
@@ -165,27 +177,24 @@ def said(
         )
     except (OSError, subprocess.SubprocessError, UnicodeError):
         return ""
-    answer = ended.stdout.strip()[:_LONGEST_ANSWER] if ended.returncode == 0 else ""
-    if lasting(answer):
-        _keep(answers | {key: answer})
-    return answer
+    return ended.stdout.strip()[:_LONGEST_ANSWER] if ended.returncode == 0 else ""
 
 
 def _key(words: Sequence[str], depends_on: Sequence[Path]) -> str:
     program = shutil.which(words[0]) or words[0]
-    states = [_state(Path(program)), *map(_state, depends_on)]
+    states = [state(Path(program)), *map(state, depends_on)]
     facts = [words, states, os.environ.get("PATH", "")]
     return hashlib.sha256(msgspec.json.encode(facts)).hexdigest()
 
 
-def _state(path: Path) -> tuple[str, int, int, int]:
+def state(path: Path) -> tuple[str, int, int, int, int]:
     """What changes when a file is replaced or written to; a link counts by what it leads to."""
     looked_at(path)
     try:
         status = path.stat()
     except OSError:
-        return str(path), 0, 0, 0
-    return os.path.realpath(path), status.st_ino, status.st_size, status.st_mtime_ns
+        return str(path), 0, 0, 0, 0
+    return os.path.realpath(path), status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _answers() -> dict[str, str]:

@@ -35,12 +35,12 @@ def find(project: Project) -> Tool | MissingTool:
     return tools.npm_package("wasm-opt", _REQUIREMENT)
 
 
-def version(project: Project) -> str:
-    """What the optimised module depends on: the version of the tool, or "" where nothing is to be optimised."""
+def used(project: Project) -> list[Tool]:
+    """What the optimised module depends on: the tool, or none where nothing is to be optimised."""
     if project.manifest.build.optimize == "none":
-        return ""
+        return []
     found = find(project)
-    return found.version if isinstance(found, Tool) else ""
+    return [found] if isinstance(found, Tool) else []
 
 
 def optimize(data: bytes, project: Project) -> bytes:

@@ -82,7 +82,8 @@ def _find(project: Project | None) -> Tool | MissingTool:
     shim = next((shim for shim in shims if (shim / _CONFIGURATION).is_file()), None)
     if asc and shim:
         root = project.root if project else Path.cwd()
-        return Tool(command=(asc.path, *_for_wasi(shim, root)), version=f"asc {asc.version}")
+        words = (asc.path, *_for_wasi(shim, root))
+        return Tool(command=words, version=f"asc {asc.version}", files=(str(shim / _CONFIGURATION),))
     return tools.npm_package("AssemblyScript with its WASI shim", *_REQUIREMENTS)
 
 

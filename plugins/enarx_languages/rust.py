@@ -95,9 +95,21 @@ def _find(pins: Sequence[Path]) -> Tool | MissingTool:
             libraries = ask("--print", "target-libdir", "--target", target)
             if libraries and any(Path(libraries).glob("libstd-*.rlib")):
                 version = " ".join(ask("--version").split()[:2])
-                return Tool(command=(cargo, "build", "--target", target), version=f"{version}, {target}{pinned}")
+                return Tool(
+                    command=(cargo, "build", "--target", target),
+                    version=f"{version}, {target}{pinned}",
+                    files=(*_compiler(Path(ask("--print", "sysroot"))), libraries),
+                )
     install = _WITH_RUSTUP if shutil.which("rustup") else _WITHOUT
     return MissingTool(name=f"a Rust compiler with the target {_TARGETS[0]}", install=install)
+
+
+def _compiler(sysroot: Path) -> list[str]:
+    """rustc and the library that does its work, which Debian has elsewhere."""
+    libraries = [
+        path for pattern in ("lib", "lib/*-linux-gnu") for path in sysroot.glob(f"{pattern}/librustc_driver-*.so")
+    ]
+    return [str(path) for path in (sysroot / "bin/rustc", *sorted(libraries))]
 
 
 def _rustup_home() -> Path:

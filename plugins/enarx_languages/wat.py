@@ -37,8 +37,10 @@ class Wat:
         return f"{text.name} is here" if text.is_file() else None
 
     def find(self) -> Tool | MissingTool:
-        engine = tools.in_distribution("wasmtime")
-        return Tool(command=(), version=f"wasmtime {engine.version}" if engine else "wasmtime")
+        engine = tools.in_distribution("wasmtime", "wasmtime/__init__.py")
+        if engine is None:
+            return Tool(command=(), version="wasmtime")
+        return Tool(command=(), version=f"wasmtime {engine.version}", files=(str(engine.path),))
 
     def inputs(self, project: Project) -> Sequence[Path]:
         return [_text(project)]

@@ -6,6 +6,8 @@ import tomllib
 
 import pytest
 
+from enarx_deploy.enarx_lock import kind_of_machine
+
 COMMANDS = ("compile", "package", "attest", "deploy", "up")
 
 
@@ -63,6 +65,39 @@ def test_each_value_that_differs_is_named(project, enarx_deploy, change, command
     lock.write_text(lock.read_text().replace(*change))
     ended = enarx_deploy(command, "--locked")
     assert (ended.returncode, message in ended.stderr) == (1, True), ended.stderr
+
+
+@pytest.fixture
+def program(enarx_deploy, tmp_path):
+    """The program of the toolchain `shelf`."""
+    path = tmp_path / "shelve"
+    path.write_bytes(b"one")
+    enarx_deploy.environment["SHELF_PROGRAM"] = str(path)
+    return path
+
+
+def test_another_program_of_the_same_version_is_refused(shelf, program, enarx_deploy):
+    assert enarx_deploy("lock").returncode == 0
+    assert enarx_deploy("compile", "--locked").returncode == 0
+    program.write_bytes(b"two")
+    ended = enarx_deploy("compile", "--locked")
+    assert (ended.returncode, f"tools.{kind_of_machine()} is sha256:" in ended.stderr) == (1, True), ended.stderr
+    assert enarx_deploy("lock").returncode == 0
+    assert enarx_deploy("compile", "--locked").returncode == 0
+
+
+def test_a_lock_of_another_kind_of_machine_says_so_and_one_of_before_is_read(shelf, program, enarx_deploy):
+    assert enarx_deploy("lock").returncode == 0
+    path = enarx_deploy.directory / "Enarx.lock"
+    here = path.read_text()
+    path.write_text(here.replace(f"{kind_of_machine()} =", "plan9-mips ="))
+    ended = enarx_deploy("up", "--locked")
+    assert (ended.returncode, "was made on plan9-mips, and says nothing of the tools of" in ended.stderr) == (1, True)
+    assert enarx_deploy("lock").returncode == 0
+    assert set(tomllib.loads(path.read_text())["tools"]) == {"plan9-mips", kind_of_machine()}
+    assert enarx_deploy("compile", "--locked").returncode == 0
+    path.write_text(here[: here.index("[tools]")] + here[here.index("[reference_values") :])
+    assert enarx_deploy("compile", "--locked").returncode == 0
 
 
 @pytest.mark.parametrize(

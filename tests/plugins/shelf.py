@@ -67,7 +67,8 @@ class Language:
         return "a .shelf file is here" if self.inputs(project) else None
 
     def find(self) -> Tool:
-        return Tool(command=(), version=os.environ.get("SHELF_TOOL", "shelf 1"))
+        program = os.environ.get("SHELF_PROGRAM")
+        return Tool(command=(program,) if program else (), version=os.environ.get("SHELF_TOOL", "shelf 1"))
 
     def inputs(self, project: Project) -> Sequence[Path]:
         return sorted(project.root.glob("*.shelf"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from enarx_deploy import paths, records, staging, tools
+from enarx_deploy import paths, records, staging, tool_bytes, tools
 from enarx_deploy.errors import BuildError, UsageError
 from enarx_deploy.hookspecs import hookimpl
 from enarx_deploy.models import Module
@@ -125,6 +125,7 @@ def _checked(project: Project, toolchain: Toolchain, tool: Tool, data: bytes, in
         entry=facts.entry,
         imports=list(facts.imports),
         toolchain=toolchain.name,
-        version=" and ".join(filter(None, [tool.version, wasm_opt.version(project)])),
+        version=" and ".join(one.version for one in (tool, *wasm_opt.used(project))),
         inputs=inputs,
+        toolchain_sha256=tool_bytes.digest(tool, *wasm_opt.used(project)),
     )
