@@ -101,6 +101,7 @@ STOREYS = (
     {"choice"},
     {"attest_first", "fetching"},
     {"steps"},
+    {"plan"},
     {"runner"},
     {"rebuild"},
     {"host"},

@@ -6,13 +6,13 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from enarx_deploy.errors import EnarxDeployError, KeepError, UsageError
-from enarx_deploy.protocols import ArtifactRegistry, HasOwnTable
+from enarx_deploy.models import Probe, ProbeCheck
+from enarx_deploy.protocols import ArtifactRegistry, Elsewhere, HasOwnTable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from enarx_deploy.manifest import OwnTable
-    from enarx_deploy.models import Probe
     from enarx_deploy.plugin_manager import PluginManager
     from enarx_deploy.project import Project
     from enarx_deploy.protocols import Backend, Issuer, KeepProcess, Registry, Target, Toolchain
@@ -42,17 +42,17 @@ def toolchain(project: Project, plugins: PluginManager) -> tuple[Toolchain | Non
 
 
 def backend(project: Project, plugins: PluginManager) -> tuple[Backend, str]:
-    """The backend asked for, else the strongest that this machine has; never one weaker than `minimum`.
+    """The backend asked for, else the strongest that the machine has where it will run; never one below `minimum`.
 
-    Raises KeepError where the machine cannot do it, UsageError where a name is unknown or too weak.
+    Raises KeepError where that machine cannot do it, UsageError where a name is unknown or too weak.
     """
     asked = project.settings.backend
     if asked:
         chosen, reason = plugins.get("backend", asked), "as asked for"
         _require_strength(chosen, reason, project, plugins)
-        _require_available(chosen.probe())
+        _require_available(_probed(project, plugins)(chosen))
     else:
-        chosen, reason = _strongest(plugins)
+        chosen, reason = _strongest(plugins, _probed(project, plugins))
         _require_strength(chosen, reason, project, plugins)
     return chosen, f"backend {chosen.name}: {reason}{'' if chosen.hardware else '; no hardware protects this Keep'}"
 
@@ -127,10 +127,26 @@ def artifact_registry(reference: str, plugins: PluginManager) -> ArtifactRegistr
     return found
 
 
-def _strongest(plugins: PluginManager) -> tuple[Backend, str]:
+def _probed(project: Project, plugins: PluginManager) -> Callable[[Backend], Probe]:
+    """How a backend is looked at: on this machine, or on those that the target starts Keeps on."""
+    place = target(project, plugins)
+    if not isinstance(place, Elsewhere):
+        return _here
+    there = {probe.backend: probe for probe in place.probes(project)}
+    unknown = ProbeCheck(name="backend", ok=False, detail=f"target {place.name!r} says nothing of it")
+    return lambda backend: there.get(
+        backend.name, Probe(backend=backend.name, available=False, hardware=backend.hardware, checks=[unknown])
+    )
+
+
+def _here(backend: Backend) -> Probe:
+    return backend.probe()
+
+
+def _strongest(plugins: PluginManager, probed: Callable[[Backend], Probe] = _here) -> tuple[Backend, str]:
     lacking: list[str] = []
     for candidate in sorted(plugins.all("backend"), key=lambda backend: -backend.strength):
-        probe = candidate.probe()
+        probe = probed(candidate)
         if probe.available:
             passed_over = f" ({'; '.join(lacking)})" if lacking else ""
             return candidate, f"the strongest that this machine has{passed_over}"

@@ -164,6 +164,7 @@ class KeepStatus(Record, frozen=True):
     `cause` is what ended it, and `reason` the same in words; `limits` are the limits of `[resources]` that it met.
     `metrics` is where its host process serves metrics (HOST:PORT), if it does.
     `renewal_failure` says why the last attempt to renew its certificate failed; empty where it did not.
+    `host` is the machine that it runs on, where the target has others than this one.
     `version` is the number of the `Version` that it runs, 0 where its target counts none; `restarts` is how often it
     was started again after it had ended.
     """
@@ -185,6 +186,7 @@ class KeepStatus(Record, frozen=True):
     certificate_not_after: str = ""
     metrics: str = ""
     renewal_failure: str = ""
+    host: str = ""
     version: int = 0
     restarts: int = 0
 

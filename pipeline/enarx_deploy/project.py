@@ -37,6 +37,7 @@ class Settings:
     keep_name: str = ""  # the Keep's name
     metrics: str = ""  # HOST:PORT where the host process serves metrics
     force: bool = False  # run every stage, even where its inputs are unchanged
+    wait_lock: float | None = None  # seconds to wait for another run in the project; None for the default
     locked: bool = False  # refuse whatever differs from Enarx.lock
     source: PackageSource | None = None  # from where the Keep fetches its package, which this machine does not see
 

@@ -314,6 +314,14 @@ class HasOwnTable(Protocol):
 
 
 @runtime_checkable
+class Elsewhere(Protocol):
+    """What a `Target` has too whose Keeps run on other machines: which backend is taken depends on what those offer."""
+
+    def probes(self, project: Project) -> Sequence[Probe]:
+        """What the place that the project is deployed to offers for each backend. Raises KeepError, UsageError."""
+
+
+@runtime_checkable
 class Replicas(Protocol):
     """What a `Target` has too where several Keeps can serve one deployment behind one endpoint."""
 

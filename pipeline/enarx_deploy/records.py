@@ -2,6 +2,7 @@
 
     .enarx/records/<64 hex digits>.json    a record, canonical JSON
     .enarx/<stage>.json                    slot -> {inputs, record}
+    .enarx/deployed.json                   the same for `enarx_deploy.plan`, which needs no inputs
 
 A slot separates what one stage makes side by side: reference values per backend, deployments per `[deploy.NAME]`.
 
@@ -16,13 +17,14 @@ import hashlib
 import hmac
 import secrets
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
 from enarx_deploy import paths
 from enarx_deploy.models import Record, StageName
 
+Index = StageName | Literal["deployed"]
 R = TypeVar("R", bound=Record)
 _KEY_BYTES = 32
 
@@ -69,7 +71,7 @@ def read(work_dir: Path, digest: str, record_type: type[R]) -> R | None:
         return None
 
 
-def entry(work_dir: Path, stage: StageName, slot: str) -> Entry | None:
+def entry(work_dir: Path, stage: Index, slot: str) -> Entry | None:
     """What is current in a stage's slot, or None."""
     return _index(work_dir, stage).get(slot)
 
@@ -80,20 +82,20 @@ def current(work_dir: Path, stage: StageName, slot: str, inputs: str, record_typ
     return read(work_dir, found.record, record_type) if found is not None and found.inputs == inputs else None
 
 
-def set_entry(work_dir: Path, stage: StageName, slot: str, value: Entry) -> None:
+def set_entry(work_dir: Path, stage: Index, slot: str, value: Entry) -> None:
     """Make `value` current in a stage's slot."""
     index = _index(work_dir, stage) | {slot: value}
     paths.write_atomically(_index_path(work_dir, stage), msgspec.json.format(_canonical(index), indent=2) + b"\n")
 
 
-def _index(work_dir: Path, stage: StageName) -> dict[str, Entry]:
+def _index(work_dir: Path, stage: Index) -> dict[str, Entry]:
     try:
         return msgspec.json.decode(_index_path(work_dir, stage).read_bytes(), type=dict[str, Entry])
     except (FileNotFoundError, msgspec.DecodeError):
         return {}
 
 
-def _index_path(work_dir: Path, stage: StageName) -> Path:
+def _index_path(work_dir: Path, stage: Index) -> Path:
     return work_dir / f"{stage}.json"
 
 

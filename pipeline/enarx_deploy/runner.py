@@ -11,15 +11,16 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from enarx_deploy import enarx_lock, paths, records
+from enarx_deploy import enarx_lock, paths, plan, records
 from enarx_deploy.errors import EnarxDeployError, PluginError, UsageError
-from enarx_deploy.lock import locked
+from enarx_deploy.lock import DEFAULT_WAIT, locked
 from enarx_deploy.models import ALIVE, STAGES, Deployment, Package, Record, StageName
 from enarx_deploy.protocols import Versions
-from enarx_deploy.steps import DEPLOY, PROVISION_TLS, STEPS, Step, Work, inputs_digest
+from enarx_deploy.steps import ATTEST, DEPLOY, PROVISION_TLS, STEPS, Step, Work, inputs_digest
 
 if TYPE_CHECKING:
     from enarx_deploy.plugin_manager import PluginManager
@@ -66,11 +67,13 @@ def run(
     until: StageName = "provision_tls",
     package: Package | None = None,
     make: bool = True,
+    look: Callable[[Work], None] | None = None,
 ) -> list[StageRun]:
     """Run the stages up to and including `until`. Raises EnarxDeployError; records made before that are kept.
 
     With `package`, which was fetched, the stages that would make one are left out. Without `make` nothing is run:
-    raises Changed where something would have to be.
+    raises Changed where something would have to be. `look` is called when all is made that is deployed, and before
+    anything is; what it raises ends the run.
     """
     plugins.load()
     for failed in plugins.failures:
@@ -83,8 +86,14 @@ def run(
         work.made["package"] = package
         steps = steps[STAGES.index("package") + 1 :]
     paths.private_directory(project.work_dir)
-    with locked(project.work_dir, reporter.note if make else _changed):
-        return [_run_step(work, step, reporter, make=make) for step in steps]
+    wait = DEFAULT_WAIT if project.settings.wait_lock is None else project.settings.wait_lock
+    with locked(project.work_dir, reporter.note if make else _changed, wait):
+        runs = []
+        for step in steps:
+            runs.append(_run_step(work, step, reporter, make=make))
+            if step is ATTEST and look:
+                look(work)
+        return runs
 
 
 def _require_project(work: Work) -> None:
@@ -115,6 +124,8 @@ def _run_step(work: Work, step: Step, reporter: Reporter, *, make: bool) -> Stag
     if work.project.settings.locked:
         enarx_lock.check(work.project.root, record)
     work.made[step.stage] = record
+    if step is DEPLOY and not skipped:
+        plan.remember(work)
     ended = StageRun(step.stage, record, skipped, round(time.monotonic() - began, 3))
     reporter.ended(ended)
     return ended

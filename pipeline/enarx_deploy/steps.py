@@ -189,6 +189,9 @@ def _deploy_inputs(work: Work) -> dict[str, Any]:
         "target": work.target.name,
         "name": work.project.name,
         "metrics": work.project.settings.metrics,
+        "host": work.project.settings.host,
+        "replicas": work.project.settings.replicas,
+        "own_table": own.content if (own := work.project.settings.own_tables.get(work.target.name)) else {},
         **_source_inputs(work.project.settings.source),
     }
 

@@ -27,6 +27,7 @@ COMMANDS = {
     "lock": "Write down what the project comes to, for --locked.",
     "key": "Make keys that sign packages; say whose signatures are trusted.",
     "attest": "Say what the package must measure to on a backend.",
+    "plan": "Say what up would change, before it does.",
     "deploy": "Start a Keep, which then waits for its certificate.",
     "up": "All of it: compile, package, attest, deploy, provision TLS.",
     "run": "Run a module, a directory or a package in a Keep, here and now.",

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Extra = Literal["manifest", "backend", "target", "metrics", "force", "registry", "sign", "locked"]
+Extra = Literal["manifest", "backend", "target", "metrics", "force", "registry", "sign", "locked", "yes"]
 
 
 @dataclass
@@ -52,6 +52,8 @@ class Context:
     takes_target: bool = False  # whether the command has --target
     metrics: str = ""
     force: bool = False
+    wait_lock: float | None = None  # seconds
+    yes: bool = False
     locked: bool = False
     registry_host: str = ""
     trust: Path | None = None
@@ -103,7 +105,12 @@ class Context:
         from enarx_deploy.project import Settings
 
         return Settings(
-            backend=self.backend, target=self.target, metrics=self.metrics, force=self.force, locked=self.locked
+            backend=self.backend,
+            target=self.target,
+            metrics=self.metrics,
+            force=self.force,
+            wait_lock=self.wait_lock,
+            locked=self.locked,
         )
 
     def project(self) -> Project:
@@ -246,6 +253,22 @@ _EXTRA: dict[Extra, tuple[_Option, ...]] = {
             ("--force",),
             "Run every stage again, changed or not.",
             ("ENARX_DEPLOY_FORCE",),
+            {"is_flag": True},
+        ),
+        _Option(
+            "wait_lock",
+            ("--wait-lock",),
+            "Wait so long for another run in this project, then fail; 0 is not at all. Default: 600.",
+            ("ENARX_DEPLOY_WAIT_LOCK",),
+            {"metavar": "SECONDS", "type": click.FloatRange(min=0, max=1 << 31)},
+        ),
+    ),
+    "yes": (
+        _Option(
+            "yes",
+            ("-y", "--yes"),
+            "Do it without asking. Without a terminal nobody is asked.",
+            ("ENARX_DEPLOY_YES",),
             {"is_flag": True},
         ),
     ),

@@ -5,12 +5,13 @@ On a terminal one live line per stage; in a pipe plain lines; with --quiet nothi
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 import click
 
@@ -22,16 +23,23 @@ if TYPE_CHECKING:
     from enarx_deploy.cli.context import Context
     from enarx_deploy.runner import Reporter, StageRun
 
+    class Reporting(Reporter, Protocol):
+        """A reporter that lets others speak in between."""
+
+        def aside(self) -> AbstractContextManager[None]:
+            """Within it nothing is shown that moves."""
+
+
 _WIDTH = 14  # columns of a stage's name
 _UNITS = {"GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10}
 
 
 @contextmanager
-def reporter(context: Context) -> Iterator[Reporter]:
+def reporter(context: Context) -> Iterator[Reporting]:
     """What suits whoever listens. A live line is taken away at the end, whatever happens."""
     if context.quiet or (context.json and not context.verbosity):
         yield Silent()
-    elif not sys.stderr.isatty() or context.json:
+    elif not is_terminal(sys.stderr) or context.json:
         yield Plain()
     elif context.only_unchanged:
         yield Settled()
@@ -40,8 +48,16 @@ def reporter(context: Context) -> Iterator[Reporter]:
             yield shown
 
 
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether somebody sits there: a CI job has nobody, though some give it a terminal."""
+    return stream is not None and stream.isatty() and not os.environ.get("CI") and os.environ.get("TERM") != "dumb"
+
+
 class Silent:
     """Shows nothing."""
+
+    def aside(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def note(self, line: str) -> None:
         """Nothing."""
@@ -58,6 +74,9 @@ class Silent:
 
 class Plain:
     """One line for each thing that happens, for a pipe or a log."""
+
+    def aside(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def __init__(self) -> None:
         self._stage = ""
@@ -81,6 +100,9 @@ class Plain:
 
 class Settled:
     """What stays on a terminal of what `Live` shows."""
+
+    def aside(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def note(self, line: str) -> None:
         self._print(f"{'':<{_WIDTH + 2}} {line}")
@@ -120,6 +142,12 @@ class Live(Settled):
     def ended(self, run: StageRun) -> None:
         super().ended(run)
         self._update("")
+
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        self._status.stop()
+        yield
+        self._status.start()
 
     def _update(self, line: str) -> None:
         self._status.update(_literal(f"{self._stage:<{_WIDTH}} {line}"))

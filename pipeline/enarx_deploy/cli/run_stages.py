@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
@@ -9,19 +10,22 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 import click
 
 from enarx_deploy.cli import PROGRAM
-from enarx_deploy.cli.progress import reporter
-from enarx_deploy.errors import ModuleError, UsageError
+from enarx_deploy.cli.progress import is_terminal, reporter
+from enarx_deploy.errors import EnarxDeployError, ModuleError, UsageError
 
 if TYPE_CHECKING:
     from enarx_deploy.cli.context import Context
+    from enarx_deploy.cli.progress import Reporting
     from enarx_deploy.lint import Finding
     from enarx_deploy.models import Package, StageName
     from enarx_deploy.project import Project
     from enarx_deploy.reference import Reference
     from enarx_deploy.runner import Reporter, StageRun
+    from enarx_deploy.steps import Work
 
 _OF_THIS_MACHINE = ("dir", "file")
 """Schemes of what no Keep has to fetch, since it lies here."""
+Look = Callable[["Work", "Reporting"], None]
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -49,18 +53,23 @@ def run_stages(
     reference: str = "",
     attest_first: bool | None = None,
     registry_roots: Path | None = None,
+    look: Look | None = None,
 ) -> list[StageRun]:
     """Run the project's stages up to `until`, and show how it goes.
 
     With `reference` there is no project: the package that it names is fetched, and the stages after that are run. The
-    Keep fetches it where it can, unless `attest_first` says otherwise.
+    Keep fetches it where it can, unless `attest_first` says otherwise. `look` is called before anything is deployed;
+    what it raises ends the run.
     """
     from enarx_deploy.runner import run
+
+    def looked(shown: Reporting) -> Callable[[Work], None] | None:
+        return (lambda work: look(work, shown)) if look else None
 
     if reference:
         with reporter(context) as shown:
             project, package = _referred(context, reference, attest_first, registry_roots, shown)
-            return run(project, context.plugins, shown, until=until, package=package)
+            return run(project, context.plugins, shown, until=until, package=package, look=looked(shown))
     if attest_first is not None or registry_roots:
         raise UsageError(
             "--attest-first, --fetch-here and --registry-roots are for a reference",
@@ -68,7 +77,7 @@ def run_stages(
         )
     project = context.project()
     with reporter(context) as shown:
-        runs = run(project, context.plugins, shown, until=until, make=not context.only_unchanged)
+        runs = run(project, context.plugins, shown, until=until, make=not context.only_unchanged, look=looked(shown))
     context.skipped = all(one.skipped for one in runs)
     if any(one.name == "package" and not one.skipped for one in runs):
         module = runs[0].record
@@ -107,6 +116,27 @@ def _by_the_keep(context: Context, text: str, shown: Reporter) -> bool:
     if why and reference.digest and reference.scheme not in _OF_THIS_MACHINE:
         shown.note(f"this machine fetches the package, not the Keep: {why} (--fetch-here says the same)")
     return not why
+
+
+def ask_first(context: Context, until: StageName) -> Look:
+    """Say what a run up to `until` will change before it does, and ask where somebody is there to answer."""
+    nothing = ("none", "certify") if until == "deploy" else ("none",)
+
+    def look(work: Work, shown: Reporting) -> None:
+        from enarx_deploy import plan
+        from enarx_deploy.cli.show_plan import shown as as_text
+
+        found = plan.make(work)
+        if found.action in nothing:
+            return
+        asked = not context.yes and is_terminal(sys.stdin) and is_terminal(sys.stderr)
+        with shown.aside():
+            if asked or not (context.quiet or context.json):
+                click.echo(as_text(found), err=True)
+            if asked and not click.confirm("Do this?", err=True):
+                raise EnarxDeployError("nothing was deployed, as you answered", hint="--yes does it without asking")
+
+    return look
 
 
 def least_privilege(project: Project, module: Path, sources: Iterable[Path] = ()) -> list[Finding]:

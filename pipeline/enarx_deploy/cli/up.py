@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from enarx_deploy.cli.context import Context, common_options
-from enarx_deploy.cli.run_stages import attest_first_options, run_stages
+from enarx_deploy.cli.run_stages import ask_first, attest_first_options, run_stages
 
 if TYPE_CHECKING:
     from enarx_deploy.models import Deployment, Identity, ReferenceValues
@@ -19,12 +19,13 @@ _COLUMNS = 100
 
 
 @click.command()
-@common_options("manifest", "backend", "target", "metrics", "force", "registry", "sign", "locked")
+@common_options("manifest", "backend", "target", "metrics", "force", "registry", "sign", "locked", "yes")
 @attest_first_options
 @click.argument("reference", default="")
 def command(context: Context, reference: str, attest_first: bool | None, registry_roots: Path | None) -> None:
     """Compile, package, attest, deploy, and provision TLS: the project ends as a running service.
 
+    What would change is said first, as by `plan`; on a terminal you are then asked, unless --yes is given.
     What did not change is not done again. When something did, the Keep that runs is stopped before the new one
     starts, since both listen on the same port.
 
@@ -38,6 +39,7 @@ def command(context: Context, reference: str, attest_first: bool | None, registr
         reference=reference,
         attest_first=attest_first,
         registry_roots=registry_roots,
+        look=ask_first(context, "provision_tls"),
     )
     made = {run.name: run.record for run in runs}
     if reference:
