@@ -1,7 +1,7 @@
 """The sallyport's typed Python face: the host half, the guest half, and nothing else.
 
 The compiled module is private to this package. `Host` is used by the host process of a Keep, `Guest` and
-`Credentials` inside the Keep.
+`Credentials` inside the Keep, and a `Carrier` on each side where the two share no memory.
 """
 
 from __future__ import annotations
@@ -9,13 +9,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from enarx_sallyport._native import Credentials, Guest, Host, end_with_parent, prepare_jail
+from enarx_sallyport._native import Carrier, Credentials, Guest, Host, end_with_parent, prepare_jail
 
 if TYPE_CHECKING:
     import wasmtime
 
 __all__ = [
     "WASMTIME_MINOR",
+    "Carrier",
     "Credentials",
     "Guest",
     "Host",

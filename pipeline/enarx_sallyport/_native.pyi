@@ -60,6 +60,35 @@ class Host:
         `handshakes_failed` are the Keep's own word.
         """
 
+class Carrier:
+    """One end of a channel between two halves that share no memory: it keeps the blocks of both alike.
+
+    `stream_fd` is a connected stream to the other end: a socket, or a port of a virtual machine; a duplicate is used.
+    """
+
+    @staticmethod
+    def beside_host(block_fd: int, doorbell_fd: int, stream_fd: int) -> Carrier:
+        """Carry for the host half of this block. Raises OSError, RuntimeError."""
+    @staticmethod
+    def beside_guest(stream_fd: int) -> Carrier:
+        """Wait for the other end to say what block it is, and make one like it. Raises OSError, RuntimeError."""
+    @property
+    def block_fd(self) -> int:
+        """The block, for the guest half."""
+    @property
+    def doorbell_fd(self) -> int:
+        """The eventfd by which the guest half wakes this end."""
+    @property
+    def fault(self) -> str | None:
+        """How the other end broke the protocol, if it did."""
+    def wait(self) -> str | None:
+        """Wait until nothing more will come. Answers how the other end broke the protocol, if it did."""
+    def finish(self, limit: float) -> bool:
+        """The half of this end has ended: have the other end take what it published last, in at most `limit` seconds.
+
+        Answers whether it has.
+        """
+
 class Credentials:
     """The key and certificate that a Keep shows in handshakes. It may be used while the workload runs."""
 

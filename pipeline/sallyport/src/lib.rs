@@ -1,6 +1,7 @@
 //! The gate between a Keep and its host.
 //!
 //! - [`layout`], [`memory`], [`shared`], [`block`]: the shared memory
+//! - [`carrier`]: the block where no memory can be shared, by frames over a stream
 //! - [`claim`], [`ring`]: what may be believed of what the other half writes there
 //! - [`patience`]: how long a half looks for news before it sleeps
 //! - [`host`]: the host half, which moves bytes between descriptors and rings
@@ -16,6 +17,7 @@
 //! (signal handlers), and two calls of `python`; all else is denied it.
 
 pub mod block;
+pub mod carrier;
 pub mod claim;
 pub mod deadline;
 pub mod engine;

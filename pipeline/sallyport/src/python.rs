@@ -1,4 +1,4 @@
-//! The face towards Python: three classes, `Host`, `Guest` and `Credentials`. `enarx_sallyport` documents them.
+//! The face towards Python: four classes, `Host`, `Guest`, `Credentials` and `Carrier`. `enarx_sallyport` documents them.
 
 use std::os::fd::RawFd;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use crate::guest::port::Port;
 use crate::guest::{ClientAuth, ConnectTls, FileKind, ListenTls, Trust};
 use crate::report::Report;
 use crate::shared;
-use crate::{deadline, engine, guest, host, jail};
+use crate::{carrier, deadline, engine, guest, host, jail};
 
 impl From<BlockError> for PyErr {
     fn from(error: BlockError) -> Self {
@@ -132,6 +132,51 @@ impl Host {
         dict.set_item("handshakes_done", done)?;
         dict.set_item("handshakes_failed", failed)?;
         Ok(dict)
+    }
+}
+
+/// Any thread may call any method: what waits, waits without a lock.
+#[pyclass(frozen)]
+struct Carrier(carrier::Carrier);
+
+#[pymethods]
+impl Carrier {
+    #[staticmethod]
+    fn beside_host(block_fd: RawFd, doorbell_fd: RawFd, stream_fd: RawFd) -> PyResult<Self> {
+        let block = shared::duplicate(block_fd).map_err(system)?;
+        let doorbell = shared::duplicate(doorbell_fd).map_err(system)?;
+        let stream = shared::duplicate(stream_fd).map_err(system)?;
+        Ok(Self(carrier::Carrier::beside_host(block, doorbell, stream)?))
+    }
+
+    #[staticmethod]
+    fn beside_guest(py: Python<'_>, stream_fd: RawFd) -> PyResult<Self> {
+        let stream = shared::duplicate(stream_fd).map_err(system)?;
+        Ok(Self(py.detach(|| carrier::Carrier::beside_guest(stream))?))
+    }
+
+    #[getter]
+    fn block_fd(&self) -> RawFd {
+        self.0.block_fd()
+    }
+
+    #[getter]
+    fn doorbell_fd(&self) -> RawFd {
+        self.0.doorbell_fd()
+    }
+
+    #[getter]
+    fn fault(&self) -> Option<String> {
+        self.0.fault()
+    }
+
+    fn wait(&self, py: Python<'_>) -> Option<String> {
+        py.detach(|| self.0.wait())
+    }
+
+    fn finish(&self, py: Python<'_>, limit: f64) -> PyResult<bool> {
+        let limit = seconds(limit)?;
+        Ok(py.detach(|| self.0.finish(limit)))
     }
 }
 
@@ -516,6 +561,7 @@ fn prepare_jail() {
 fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<Host>()?;
     module.add_class::<Guest>()?;
+    module.add_class::<Carrier>()?;
     module.add_class::<Credentials>()?;
     module.add_function(wrap_pyfunction!(end_with_parent, module)?)?;
     module.add_function(wrap_pyfunction!(prepare_jail, module)?)?;
