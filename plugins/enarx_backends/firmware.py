@@ -55,6 +55,14 @@ def find(kind: Kind) -> Path:
     )
 
 
+def digest(path: Path) -> str:
+    """The digest of a firmware that is there, as `sha256:HEX`. Raises KeepError."""
+    found = _digest(path)
+    if not found:
+        raise KeepError(f"{path} cannot be read", hint="is it there, and may you read it?")
+    return f"sha256:{found}"
+
+
 def _digest(path: Path) -> str:
     """SHA-256 of a file in hexadecimal; "" where it cannot be read."""
     try:

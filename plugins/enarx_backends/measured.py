@@ -1,0 +1,106 @@
+"""What Keeps on hardware must measure to: the image, the firmware before it and the package, as reference values.
+
+| backend | at launch | what a policy lists |
+|---|---|---|
+| snp | firmware, hashes of the image's parts, first state of the CPU | launch digests; HOST_DATA is the package |
+| tdx | firmware | MRTDs; RTMR1 and RTMR2 of a launch that was seen; MRCONFIGID is the package |
+
+None has been compared with a machine that has the hardware.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from enarx_backends import firmware
+from enarx_deploy.errors import KeepError
+from enarx_deploy.models import Package, ReferenceValues
+from enarx_measurement import Image as Launched
+from enarx_measurement import MeasurementFault, Shape, launch_digests, mrtds, shapes
+
+if TYPE_CHECKING:
+    from enarx_image.image import Image
+
+SNP_CPU = "EPYC-v4"
+"""A model of QEMU's that every processor with SEV-SNP can be: one launch digest for all of them."""
+VCPUS = 1
+SNP_FEATURES = (0x1, 0x21)
+"""SEV_FEATURES as hosts' kernels set them: SNP alone, and with debug swapping, which some switch on."""
+SNP_SHAPES = tuple(shapes([VCPUS], [SNP_CPU], SNP_FEATURES))
+
+EVENT_LOG = "/sys/firmware/acpi/tables/data/CCEL"
+_OF_RTMR2 = 3  # as the log counts registers; MRTD has 0
+
+
+class Registers(NamedTuple):
+    """RTMR1 and RTMR2 in hexadecimal, as the event log of a launch of this image gave them."""
+
+    rtmr1: str
+    rtmr2: str
+
+
+def snp(package: Package, image: Image, bios: Path) -> ReferenceValues:
+    """What an SNP guest with this image and package must measure to. Raises KeepError."""
+    launched = Launched(bios, image.kernel, image.initrd, image.cmdline)
+    try:
+        digests = launch_digests(launched, SNP_SHAPES)
+    except MeasurementFault as fault:
+        raise KeepError(str(fault), hint=fault.hint) from fault
+    section = {"measurements": sorted(set(digests.values()))}
+    shown = {_shown(shape): digest for shape, digest in digests.items()}
+    return _values("snp", package, image, bios, section, shown)
+
+
+def tdx(package: Package, image: Image, bios: Path, seen: Registers) -> ReferenceValues:
+    """What a trust domain with this image and package must measure to. Raises KeepError."""
+    try:
+        accepted = mrtds(bios.read_bytes())
+    except MeasurementFault as fault:
+        raise KeepError(f"{bios}: {fault}", hint=fault.hint) from fault
+    section: dict[str, Any] = {"mrtds": list(accepted), "rtmr1": [seen.rtmr1], "rtmr2": [seen.rtmr2]}
+    shown = dict(zip(("MRTD", "MRTD of older kernels"), accepted, strict=True))
+    return _values("tdx", package, image, bios, section, shown | {"RTMR1": seen.rtmr1, "RTMR2": seen.rtmr2})
+
+
+def _values(
+    backend: str, package: Package, image: Image, bios: Path, section: dict[str, Any], shown: dict[str, str]
+) -> ReferenceValues:
+    parts = {name: getattr(image.record, name).sha256 for name in ("kernel", "initrd", "cmdline")}
+    return ReferenceValues(
+        backend=backend,
+        hardware=True,
+        package=package.digest,
+        measurements={"image": image.digest, **parts, "firmware": firmware.digest(bios), **shown},
+        policy={backend: section | {"measured_package": True, "packages": [package.digest]}},
+    )
+
+
+def _shown(shape: Shape) -> str:
+    return f"launch digest, {shape}"
+
+
+def registers(log: bytes, initrd: bytes) -> Registers:
+    """RTMR1 and RTMR2 of the event log of a launch (CCEL), in which this initramfs was measured.
+
+    Raises KeepError for a log that cannot be read, or is of another initramfs: what Linux's loader measures of it, its
+    SHA-384, is the part that is certain.
+    """
+    import hashlib
+
+    from enarx_attestation import MalformedEvidence
+    from enarx_attestation.ccel import read_log, replay
+
+    try:
+        events = read_log(log)
+    except MalformedEvidence as error:
+        raise KeepError(
+            f"the event log cannot be read: {error}", hint=f"take it from {EVENT_LOG} of the guest"
+        ) from error
+    digest = hashlib.sha384(initrd).digest()
+    if not any(event.digest == digest and event.register == _OF_RTMR2 for event in events):
+        raise KeepError(
+            "the event log is of another initramfs than this image's", hint="launch this image, and take its log"
+        )
+    _, rtmr1, rtmr2, _ = replay(events)
+    return Registers(rtmr1.hex(), rtmr2.hex())
