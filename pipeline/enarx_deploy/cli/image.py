@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from enarx_deploy.cli import image_sign
 from enarx_deploy.cli.context import Context, common_options
 from enarx_deploy.errors import EnarxDeployError, UsageError, VerificationRefused
 
@@ -38,6 +39,9 @@ def command(_context: Context) -> None:
     enarx-deploy image measure --package sha256:...
     enarx-deploy image verify --rebuild
     """
+
+
+command.add_command(image_sign.command)
 
 
 @command.command()
