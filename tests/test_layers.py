@@ -106,6 +106,7 @@ STOREYS = (
     {"rebuild"},
     {"host"},
     {"testing"},
+    {"console"},
     {"cli"},
     {"__main__"},
 )

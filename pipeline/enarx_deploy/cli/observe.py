@@ -29,11 +29,11 @@ class Observed(NamedTuple):
         return self.found.status
 
 
-def observe(context: Context, *, ended: bool = False) -> list[Observed]:
-    """Every Keep that is alive, and the last of each name; with `ended` all that are known. Oldest first."""
+def observe(context: Context) -> list[Observed]:
+    """Every Keep that is alive, and the last of each name. Oldest first."""
     keeps = all_keeps(context)
     last = {(keep.status.target, keep.status.name): keep for keep in keeps}
-    shown = [keep for keep in keeps if ended or keep.alive or last[keep.status.target, keep.status.name] is keep]
+    shown = [keep for keep in keeps if keep.alive or last[keep.status.target, keep.status.name] is keep]
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         return list(map(Observed, shown, pool.map(lambda keep: _usage(context, keep), shown)))
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 import msgspec
 
+from enarx_deploy.cli.accepted_backends import accepted_backends
 from enarx_deploy.cli.collateral_store import store_option
 from enarx_deploy.cli.context import Context, common_options
 from enarx_deploy.errors import EnarxDeployError, UsageError, VerificationRefused
@@ -151,7 +152,7 @@ def _trust(
     if package is not None and any_workload:
         raise UsageError("--package and --any-workload exclude each other", hint="leave one of them out")
     own = paths.state_dir("steward")
-    accepted, accepted_by = _accepted(own if root is None else None, accept)
+    accepted, accepted_by = accepted_backends(own if root is None else None, accept)
     root_path = root or own / "root.pem"
     trusts_nobody = root is None and not root_path.exists()
     package_from = "--package" if package else "the Keep's record on this machine"
@@ -164,22 +165,6 @@ def _trust(
         package_from=package_from,
         any_workload=any_workload,
     )
-
-
-def _accepted(own_steward: Path | None, accept: tuple[str, ...]) -> tuple[frozenset[str], str]:
-    """Which backends will do, and who says so."""
-    from enarx_steward import policy
-    from enarx_steward.errors import ConfigurationError
-
-    if accept or own_steward is None:
-        return frozenset(accept), "--accept"
-    path = own_steward / "steward.toml"
-    if not path.exists():
-        return frozenset(), "this machine has no Steward of yours, and"
-    try:
-        return frozenset(policy.load(path).grants), str(path)
-    except ConfigurationError as error:
-        raise UsageError(str(error), hint="say with --accept BACKEND what you accept") from error
 
 
 def _read_root(path: Path) -> str:

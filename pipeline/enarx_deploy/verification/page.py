@@ -40,12 +40,17 @@ def render(report: Report, at: datetime) -> bytes:
     body = SubElement(page, "body")
     main = SubElement(body, "main")
     _verdict(main, report, at)
+    sections(main, report)
+    return b"<!DOCTYPE html>\n" + tostring(page, encoding="unicode", method="html").encode() + b"\n"
+
+
+def sections(main: Element, report: Report) -> None:
+    """All of a report but its verdict, below an element of this page or of another one with its style."""
     _answers(main, report)
     _chain(main, report)
     _failures(main, report)
     _checks(main, report)
     _facts(main, report)
-    return b"<!DOCTYPE html>\n" + tostring(page, encoding="unicode", method="html").encode() + b"\n"
 
 
 def _head(head: Element, report: Report) -> None:
@@ -60,12 +65,17 @@ def _head(head: Element, report: Report) -> None:
 
 def _verdict(main: Element, report: Report, at: datetime) -> None:
     header = SubElement(main, "header", {"class": "verdict passed" if report.ok else "verdict failed"})
-    count = len(report.failed)
-    said = "Every check passed" if report.ok else f"Refused: {count} check{'' if count == 1 else 's'} failed"
-    _text(header, "p", said, "said")
+    outcome(header, report)
     _text(header, "h1", report.endpoint)
     word = "a Steward, whose root is pinned" if report.trust == "steward" else "the vendor of the hardware alone"
     _text(header, "p", f"Looked at {moment(at)}, on the word of {word}.", "when")
+
+
+def outcome(header: Element, report: Report) -> None:
+    """Whether it passed, in one line."""
+    count = len(report.failed)
+    said = "Every check passed" if report.ok else f"Refused: {count} check{'' if count == 1 else 's'} failed"
+    _text(header, "p", said, "said")
 
 
 def _answers(main: Element, report: Report) -> None:
