@@ -67,7 +67,7 @@ def test_the_three_answers_are_honest_about_a_nil_keep(service, trust):
     for word in ("nil", "without hardware protection", "operator", "root", str(service.root)):
         assert word in report.from_whom
     assert re.search(r"2[0-3] h [0-9]+ min from now", report.for_how_long)
-    for word in ("secp256r1", "TLSv1.3", "TLS_AES_256_GCM_SHA384", "Nobody renews"):
+    for word in ("secp256r1", "TLSv1.3", "TLS_AES_256_GCM_SHA384", "Whether the certificate is renewed"):
         assert word in report.for_how_long
     for word in (f"127.0.0.1:{port}", "says that it runs", PACKAGE, "sees all that it does"):
         assert word in report.where

@@ -45,8 +45,8 @@ def for_how_long(leaf: Leaf, peer: Peer, at: datetime) -> str:
     return (
         f"until {moment(leaf.not_after)}, {_left(leaf.not_after - at)} from now (since {moment(leaf.not_before)}). "
         f"The key is {leaf.key_name}{_STRENGTH.get(leaf.key_name, '')}, the channel {peer.version} with {peer.cipher}: "
-        "what was recorded stays closed if that key becomes known later. Nobody renews the certificate: a new one "
-        "comes with a new Keep (`enarx-deploy up`)."
+        "what was recorded stays closed if that key becomes known later. Whether the certificate is renewed is up to "
+        "the Keep's host, which asks for a new one from half of its life on, for a new key."
     )
 
 

@@ -7,7 +7,7 @@ from typing import Final
 STYLE: Final = """
 :root {
   --paper: #f6f7f9; --card: #ffffff; --ink: #1b2330; --soft: #5b6675; --line: #d9dee6;
-  --good: #1a7f4b; --good-tint: #e7f5ed; --bad: #b3261e; --bad-tint: #fcebea; --none: #5a6574; --warn: #8a5a00;
+  --good: #136b3d; --good-tint: #e7f5ed; --bad: #b3261e; --bad-tint: #fcebea; --none: #5a6574; --warn: #8a5a00;
   --warn-tint: #fdf3dd;
 }
 @media (prefers-color-scheme: dark) {
