@@ -183,10 +183,10 @@ def _report(
     ok = all(check.ok for check in checks) and leaf.claims is not None
     if trust.hardware is not None:
         ok = ok and verdict is not None and verdict.ok
-    if not ok and [check.id for check in checks if not check.ok] == ["claims.present"]:
-        said = answers.by_name_alone(leaf, peer, at, endpoint)
-    elif not ok:
+    if not ok:
         said = _nothing(checks)
+        if leaf.says_nothing_of_a_keep and [check.id for check in checks if not check.ok] == ["claims.present"]:
+            said = (f"{said[0]}. {answers.by_name_alone(leaf)}", *said[1:])
     elif verdict is None:
         assert leaf.claims is not None  # noqa: S101 — for the reader of types
         said = (

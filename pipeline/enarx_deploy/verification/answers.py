@@ -64,18 +64,12 @@ def where(found: KeepClaims, peer: Peer, endpoint: str) -> str:
     )
 
 
-def by_name_alone(leaf: Leaf, peer: Peer, at: datetime, endpoint: str) -> tuple[str, str, str]:
-    """What a good certificate comes to that says nothing of a Keep, such as one of a web authority (ACME)."""
-    who = (
-        f"from whoever is on the network, on the word of {leaf.issuer} that who holds the key controls the name. From "
-        "the operator of the machine: NOT as far as anything here shows, since nobody looked at evidence of a Keep"
+def by_name_alone(leaf: Leaf) -> str:
+    """What a certificate comes to that is good and says nothing of a Keep, such as one of a web authority (ACME)."""
+    return (
+        f"The certificate is a good one of {leaf.issuer}, whose word it is that who holds the key controls the name. "
+        "Nobody looked at evidence of a Keep, so that it may be any program on any machine"
     )
-    until = f"until {moment(leaf.not_after)}, {_left(leaf.not_after - at)} from now (since {moment(leaf.not_before)})"
-    place = (
-        f"TLS ends in a program under that name that answers for {endpoint} ({peer.address}). Whether it runs in a "
-        "Keep, and which program it is, nothing shows"
-    )
-    return who, until, place
 
 
 def from_whom_by_hardware(found: Platform) -> str:

@@ -57,6 +57,11 @@ class Leaf:
         """The kind of the key, such as `ECDSA secp256r1`."""
         return f"ECDSA {self.key.curve.name}" if isinstance(self.key, ec.EllipticCurvePublicKey) else "not ECDSA"
 
+    @property
+    def says_nothing_of_a_keep(self) -> bool:
+        """Whether it has no claims at all, as certificates that no Steward issued; bad ones are another matter."""
+        return self._unrecognised(claims_extension.OID) is None
+
     def is_valid(self, at: datetime) -> Answer:
         """Whether `at` is within its life."""
         return self.not_before <= at < self.not_after, f"from {moment(self.not_before)} to {moment(self.not_after)}"
