@@ -5,6 +5,7 @@ known answers that tests compare it with are those of others' programs (docs/mea
 """
 
 from .errors import MeasurementFault
+from .event_log import Registers, registers
 from .keys import create_sev, create_sgx, load_sev, load_sgx, sev_digest, sgx_digest
 from .snp_launch import Image, Shape, launch_digests, shapes
 from .snp_policy import guest_policy
@@ -15,6 +16,7 @@ __all__ = [
     "ID_KEY_SIGNATURE_SIZE",
     "Image",
     "MeasurementFault",
+    "Registers",
     "Shape",
     "create_sev",
     "create_sgx",
@@ -25,6 +27,7 @@ __all__ = [
     "load_sev",
     "load_sgx",
     "mrtds",
+    "registers",
     "sev_digest",
     "sgx_digest",
     "shapes",

@@ -11,13 +11,13 @@ None has been compared with a machine that has the hardware.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from enarx_backends import firmware
 from enarx_deploy.errors import KeepError
 from enarx_deploy.models import Package, ReferenceValues
 from enarx_measurement import Image as Launched
-from enarx_measurement import MeasurementFault, Shape, launch_digests, mrtds, shapes
+from enarx_measurement import MeasurementFault, Registers, Shape, launch_digests, mrtds, shapes
 
 if TYPE_CHECKING:
     from enarx_image.image import Image
@@ -28,16 +28,6 @@ VCPUS = 1
 SNP_FEATURES = (0x1, 0x21)
 """SEV_FEATURES as hosts' kernels set them: SNP alone, and with debug swapping, which some switch on."""
 SNP_SHAPES = tuple(shapes([VCPUS], [SNP_CPU], SNP_FEATURES))
-
-EVENT_LOG = "/sys/firmware/acpi/tables/data/CCEL"
-_OF_RTMR2 = 3  # as the log counts registers; MRTD has 0
-
-
-class Registers(NamedTuple):
-    """RTMR1 and RTMR2 in hexadecimal, as the event log of a launch of this image gave them."""
-
-    rtmr1: str
-    rtmr2: str
 
 
 def snp(package: Package, image: Image, bios: Path) -> ReferenceValues:
@@ -78,29 +68,3 @@ def _values(
 
 def _shown(shape: Shape) -> str:
     return f"launch digest, {shape}"
-
-
-def registers(log: bytes, initrd: bytes) -> Registers:
-    """RTMR1 and RTMR2 of the event log of a launch (CCEL), in which this initramfs was measured.
-
-    Raises KeepError for a log that cannot be read, or is of another initramfs: what Linux's loader measures of it, its
-    SHA-384, is the part that is certain.
-    """
-    import hashlib
-
-    from enarx_attestation import MalformedEvidence
-    from enarx_attestation.ccel import read_log, replay
-
-    try:
-        events = read_log(log)
-    except MalformedEvidence as error:
-        raise KeepError(
-            f"the event log cannot be read: {error}", hint=f"take it from {EVENT_LOG} of the guest"
-        ) from error
-    digest = hashlib.sha384(initrd).digest()
-    if not any(event.digest == digest and event.register == _OF_RTMR2 for event in events):
-        raise KeepError(
-            "the event log is of another initramfs than this image's", hint="launch this image, and take its log"
-        )
-    _, rtmr1, rtmr2, _ = replay(events)
-    return Registers(rtmr1.hex(), rtmr2.hex())

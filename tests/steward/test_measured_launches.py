@@ -20,13 +20,12 @@ from enarx_attestation import report_data
 from enarx_attestation.intel_collateral import read_collateral
 from enarx_attestation.snp import read_collateral as read_amd
 from enarx_backends import measured
-from enarx_deploy.errors import KeepError
 from enarx_deploy.models import Package, ReferenceValues
 from enarx_image import measurement
 from enarx_image.image import Image, Part, Record
 from enarx_image.pins import Pins
 from enarx_measurement import Image as Launched
-from enarx_measurement import Shape, launch_digests, mrtds
+from enarx_measurement import MeasurementFault, Shape, launch_digests, mrtds, registers
 from enarx_steward import policy as policies
 from enarx_steward.acceptance import accept
 from enarx_steward.appraisal import Appraiser
@@ -134,7 +133,7 @@ class Tdx:
         return said
 
     def reference_values(self, launch: Launch, folder: Path) -> ReferenceValues:
-        seen = measured.registers(self.log(launch), launch.initrd)
+        seen = registers(self.log(launch), launch.initrd)
         return measured.tdx(launch.described(), launch.image(folder), self.bios, seen)
 
     def measured(self, launch: Launch, _folder: Path) -> str:
@@ -256,7 +255,7 @@ def test_reference_values_show_each_part_by_its_digest(machine, tmp_path):
 
 def test_an_event_log_of_another_image_gives_no_reference_values(intel, tmp_path):
     tdx = Tdx(intel, tmp_path / "unused")
-    with pytest.raises(KeepError, match="another initramfs"):
-        measured.registers(tdx.log(CHANGES["initramfs"]), Launch().initrd)
-    with pytest.raises(KeepError, match="cannot be read"):
-        measured.registers(b"not a log", Launch().initrd)
+    with pytest.raises(MeasurementFault, match="another initramfs"):
+        registers(tdx.log(CHANGES["initramfs"]), Launch().initrd)
+    with pytest.raises(MeasurementFault, match="cannot be read"):
+        registers(b"not a log", Launch().initrd)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from enarx_deploy.cli import image_sign
+from enarx_deploy.cli import image_event_log, image_sign
 from enarx_deploy.cli.context import Context, common_options
 from enarx_deploy.errors import EnarxDeployError, UsageError, VerificationRefused
 
@@ -41,6 +41,7 @@ def command(_context: Context) -> None:
     """
 
 
+command.add_command(image_event_log.command)
 command.add_command(image_sign.command)
 
 
