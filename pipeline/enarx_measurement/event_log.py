@@ -1,8 +1,7 @@
 """RTMR1 and RTMR2 of a TDX domain, from the event log of a launch that was seen (CCEL).
 
-What Linux's loader measures depends on how QEMU patched the kernel before it (UEFI specification, section 38.4.1), so
 What Linux's loader measures depends on how QEMU patched the kernel (UEFI specification, section 38.4.1), so that it is
-not computed here. A log counts for an image if the initramfs in it is the image's: the SHA-384 of that is what
+not computed here. A log counts for an image if the initramfs in it is the image's: of that the SHA-384 is certain.
 """
 
 from __future__ import annotations
