@@ -49,12 +49,15 @@ ROOMS = {
     "enarx_issuers": ("enarx_deploy", "enarx_attestation", "enarx_steward"),
     "enarx_sigstore": ("enarx_deploy", "enarx_signing"),
     "enarx_acme": ("enarx_deploy", "enarx_issuers"),  # the latter for the check of a chain that every issuer makes
+    # Its images are sent as the OCI registry sends packages, and its pods are given the root that the issuer pinned.
+    "enarx_kubernetes": ("enarx_deploy", "enarx_registries", "enarx_issuers"),
 }
 
 # What every plugin may import of the core, and what some may beside that.
 FOR_PLUGINS = {"hookspecs", "protocols", "models", "errors", "paths", "project", "machine", "manifest", "tools"}
 FOR_SOME = {
     "enarx_targets": {"host", "package_tree", "package_attachments"},  # the local target starts the core's host process
+    "enarx_kubernetes": {"host"},  # how the log of a host process is read
     "enarx_sigstore": {"package_tree", "package_attachments"},  # it signs packages that are there
     "enarx_registries": {
         "package_tree",
@@ -99,7 +102,7 @@ STOREYS = (
     {"stages", "verification"},
     {"plugin_manager"},
     {"choice"},
-    {"attest_first", "fetching"},
+    {"attest_first", "fetching", "rendering"},
     {"steps"},
     {"plan"},
     {"runner"},
@@ -177,6 +180,7 @@ def test_every_room_is_known():
         "enarx_acme",
         "enarx_backends",
         "enarx_issuers",
+        "enarx_kubernetes",
         "enarx_languages",
         "enarx_registries",
         "enarx_sigstore",

@@ -31,6 +31,7 @@ class Settings:
     backend: str = ""  # a backend's name or alias
     minimum: str = ""  # the weakest backend that may be chosen
     target: str = ""  # a target's name
+    cluster: str = ""  # the cluster that a target of that kind starts Keeps in: a context of the kubeconfig
     host: str = ""  # the machine that a remote target starts Keeps on
     replicas: int = 1  # Keeps that serve behind one endpoint
     own_tables: Mapping[str, OwnTable] = field(default_factory=dict)  # [deploy.NAME.TARGET], by TARGET

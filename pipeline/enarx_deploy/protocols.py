@@ -29,6 +29,10 @@ Progress = Callable[[str], None]
 """Called with one line of what is going on; shown as a progress line on a terminal."""
 
 
+def silent(line: str) -> None:
+    """A `Progress` for whom nobody listens."""
+
+
 class Tool(msgspec.Struct, frozen=True):
     """A tool that was found: the words that start it, and what it says of its version.
 
@@ -360,6 +364,46 @@ class Measures(Protocol):
 
 
 @runtime_checkable
+class ReportsProgress(Protocol):
+    """What a `Target` is too whose `start` takes long: it takes one argument more, and tells there how it goes."""
+
+    reports_progress: Literal[True]
+
+    def start(
+        self,
+        project: Project,
+        package: Package,
+        values: ReferenceValues,
+        backend: Backend,
+        progress: Progress = silent,
+    ) -> Deployment:
+        """As that of `Target`."""
+
+
+@runtime_checkable
+class CanRender(Protocol):
+    """What a `Target` has too where others can start its Keeps from files: `deploy --render`."""
+
+    def render(
+        self,
+        project: Project,
+        package: Package,
+        values: ReferenceValues,
+        backend: Backend,
+        progress: Progress = silent,
+    ) -> Mapping[str, bytes]:
+        """Those files by name: the same project makes the same ones. Nothing is started. Raises UsageError."""
+
+
+@runtime_checkable
+class CertifiesItself(Protocol):
+    """What a `Target` has too where Keeps come and go, and get their certificates, without this program."""
+
+    def certified(self, deployment: Deployment) -> Issued:
+        """What a Keep of this deployment got, by the word of its host process. Raises KeepError."""
+
+
+@runtime_checkable
 class Registry(Protocol):
     """A place where packages are published and fetched. A reference begins with one of `schemes`.
 
@@ -392,10 +436,6 @@ class Attachment(msgspec.Struct, frozen=True):
     kind: AttachmentKind
     media_type: str
     content: bytes
-
-
-def silent(line: str) -> None:
-    """A `Progress` for whom nobody listens."""
 
 
 @runtime_checkable

@@ -19,7 +19,7 @@ from enarx_deploy import enarx_lock, paths, plan, records
 from enarx_deploy.errors import EnarxDeployError, PluginError, UsageError
 from enarx_deploy.lock import DEFAULT_WAIT, locked
 from enarx_deploy.models import ALIVE, STAGES, Deployment, Package, Record, StageName
-from enarx_deploy.protocols import Versions
+from enarx_deploy.protocols import CertifiesItself, Versions
 from enarx_deploy.steps import ATTEST, DEPLOY, PROVISION_TLS, STEPS, Step, Work, inputs_digest
 
 if TYPE_CHECKING:
@@ -177,6 +177,8 @@ def _stop_replaced(work: Work, reporter: Reporter) -> None:
 
 def _stop_unserved(work: Work, reporter: Reporter) -> None:
     """Stop a Keep that could not be given its certificate: it would hold its port and never serve."""
+    if isinstance(work.target, CertifiesItself):
+        return
     deployment: Deployment = work.made["deploy"]
     reporter.note(f"stopping Keep {deployment.id}, which got no certificate; its logs are kept")
     with contextlib.suppress(EnarxDeployError):  # what made the stage fail is the error that the user must see

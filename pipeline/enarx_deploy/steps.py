@@ -192,6 +192,7 @@ def _deploy_inputs(work: Work) -> dict[str, Any]:
         "host": work.project.settings.host,
         "replicas": work.project.settings.replicas,
         "own_table": own.content if (own := work.project.settings.own_tables.get(work.target.name)) else {},
+        "cluster": work.project.settings.cluster,
         **_source_inputs(work.project.settings.source),
     }
 

@@ -58,7 +58,7 @@ class Oci:
         for attachment in attachments:
             if len(attachment.content) > ATTACHMENT_LIMIT:
                 raise PackageError(f"the {attachment.kind} is over {ATTACHMENT_LIMIT:,} bytes", hint="attach less")
-        with _opened(named) as repository:
+        with opened(named) as repository:
             Publication(repository, named, package, created, progress).run(attachments)
         return str(named.pinned(package.digest))
 
@@ -66,7 +66,7 @@ class Oci:
         named = _parse(reference)
         if named.digest and (kept := package_tree.kept(into, named.digest)):
             return kept
-        with _opened(named) as repository:
+        with opened(named) as repository:
             manifest, _ = _manifest(repository, named)
             if manifest.kind == oci_forms.YANKED:
                 reason = _printable(manifest.annotations.get(oci_forms.REASON, ""))
@@ -80,31 +80,31 @@ class Oci:
 
     def resolve(self, reference: str) -> Published:
         named = _parse(reference)
-        with _opened(named) as repository:
+        with opened(named) as repository:
             return _published(repository, named)
 
     def attachments(self, reference: str) -> list[Attachment]:
         named = _parse(reference)
-        with _opened(named) as repository:
+        with opened(named) as repository:
             _, descriptor = _manifest(repository, named)
             found = _attachments(repository, descriptor)
             return [attachment for attachment, _ in zip(found, range(ATTACHMENTS_LIMIT), strict=False)]
 
     def signing_payload(self, reference: str) -> bytes:
         named = _parse(reference)
-        with _opened(named) as repository:
+        with opened(named) as repository:
             _, descriptor = _manifest(repository, named)
             return oci_cosign.payload(f"{named.host}/{named.path}", descriptor.digest)
 
     def add_signature(self, reference: str, payload: bytes, signature: bytes) -> None:
         named = _parse(reference)
-        with _opened(named) as repository:
+        with opened(named) as repository:
             _, descriptor = _manifest(repository, named)
             oci_cosign.add(repository, descriptor.digest, payload, signature)
 
     def tags(self, reference: str) -> list[str]:
         named = _parse(reference)
-        with _opened(named) as repository:
+        with opened(named) as repository:
             return _versions(repository)
 
     def search(self, place: str, words: Sequence[str]) -> Iterator[Published]:
@@ -117,7 +117,7 @@ class Oci:
         named = _parse(reference)
         if not named.tag:
             raise UsageError(f"{reference} does not say which tag", hint=f"write {named.place}:TAG")
-        with _opened(named) as repository:
+        with opened(named) as repository:
             manifest, descriptor = repository.manifest(tag_of(named))
             if manifest.kind == oci_forms.YANKED:
                 return
@@ -141,7 +141,8 @@ def _parse(text: str) -> Reference:
 
 
 @contextlib.contextmanager
-def _opened(named: Reference) -> Iterator[Repository]:
+def opened(named: Reference) -> Iterator[Repository]:
+    """A repository, over a connection of its own."""
     from enarx_registries import oci_http
     from enarx_registries.oci_repository import Repository
 
@@ -254,7 +255,7 @@ def _versions(repository: Repository) -> list[str]:
 def _repositories(named: Reference) -> Iterator[str]:
     """The repository of this name, and those below it."""
     found = False
-    with _opened(named) as repository:
+    with opened(named) as repository:
         if named.path:
             with contextlib.suppress(NotPublished):
                 found = bool(repository.tags())
@@ -269,7 +270,7 @@ def _repositories(named: Reference) -> Iterator[str]:
 
 
 def _in_repository(named: Reference) -> Iterator[Published]:
-    with _opened(named) as repository:
+    with opened(named) as repository:
         for tag in _versions(repository):
             with contextlib.suppress(NotPublished, PackageError):  # what others put there is no package of ours
                 yield _published(repository, Reference(named.scheme, named.host, named.path, tag, ""))

@@ -200,6 +200,11 @@ def image(layers: list[Descriptor], diff_ids: list[str], created: int) -> tuple[
     return made, _manifest(Manifest(made.descriptor, layers, annotations=annotations))
 
 
+def image_manifest(config: Blob, layers: list[Descriptor]) -> Blob:
+    """The manifest of an image with this configuration and these layers."""
+    return _manifest(Manifest(config.descriptor, layers))
+
+
 def list_of_signatures(layers: list[Descriptor]) -> tuple[Blob, Blob]:
     """The configuration and the manifest under which cosign looks for signatures: an image, as it takes it."""
     config = {

@@ -17,7 +17,7 @@ from enarx_deploy.protocols import Attachment, Progress
 from enarx_deploy.reference import Reference
 from enarx_registries import oci_forms, oci_tar
 from enarx_registries.oci_forms import Blob, Descriptor
-from enarx_registries.transfer import chunks_of, told
+from enarx_registries.transfer import chunks_of, from_offset, told
 
 if TYPE_CHECKING:
     from enarx_registries.oci_repository import Content, Repository
@@ -107,7 +107,7 @@ class Publication:
             digest.update(chunk)
             size += len(chunk)
         tar = Descriptor(media_type, f"sha256:{digest.hexdigest()}", size, annotations={oci_forms.TITLE: "tree.tar"})
-        self._send(tar, what, lambda offset: _from(oci_tar.write(members, executable=executable), offset))
+        self._send(tar, what, lambda offset: from_offset(oci_tar.write(members, executable=executable), offset))
         return tar
 
     def _send(self, blob: Descriptor, what: str, content: Content) -> None:
@@ -153,11 +153,3 @@ class Publication:
 
     def _path(self, file: PackageFile) -> Path:
         return Path(self._package.root) / file.path
-
-
-def _from(chunks: Iterator[bytes], offset: int) -> Iterator[bytes]:
-    """What is left of chunks from an offset on."""
-    for chunk in chunks:
-        if offset < len(chunk):
-            yield chunk[offset:]
-        offset = max(offset - len(chunk), 0)

@@ -32,3 +32,11 @@ def told(chunks: Iterable[bytes], what: str, size: int, progress: Progress) -> I
             last = time.monotonic()
             whole = f" of {size / _MEBIBYTE:.0f}" if size else ""
             progress(f"{what}: {passed / _MEBIBYTE:.0f}{whole} MiB")
+
+
+def from_offset(chunks: Iterable[bytes], offset: int) -> Iterator[bytes]:
+    """What is left of chunks from an offset on."""
+    for chunk in chunks:
+        if offset < len(chunk):
+            yield chunk[offset:]
+        offset = max(offset - len(chunk), 0)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Extra = Literal["manifest", "backend", "target", "metrics", "force", "registry", "sign", "locked", "yes"]
+Extra = Literal["manifest", "backend", "target", "cluster", "metrics", "force", "registry", "sign", "locked", "yes"]
 
 
 @dataclass
@@ -50,6 +50,7 @@ class Context:
     backend: str = ""
     target: str = ""
     takes_target: bool = False  # whether the command has --target
+    cluster: str = ""  # a context of the kubeconfig
     metrics: str = ""
     force: bool = False
     wait_lock: float | None = None  # seconds
@@ -107,6 +108,7 @@ class Context:
         return Settings(
             backend=self.backend,
             target=self.target,
+            cluster=self.cluster,
             metrics=self.metrics,
             force=self.force,
             wait_lock=self.wait_lock,
@@ -235,6 +237,15 @@ _EXTRA: dict[Extra, tuple[_Option, ...]] = {
             ("--target",),
             "The environment of the project ([deploy.NAME]), or a target such as local.",
             ("ENARX_DEPLOY_TARGET",),
+            {"metavar": "NAME"},
+        ),
+    ),
+    "cluster": (
+        _Option(
+            "cluster",
+            ("--context",),
+            "The cluster, for targets that are one: a context of the kubeconfig.",
+            ("ENARX_DEPLOY_CONTEXT",),
             {"metavar": "NAME"},
         ),
     ),

@@ -20,7 +20,7 @@ CHANGES = 4
 
 
 @click.command()
-@common_options("manifest", "backend", "target", "metrics", "force", "registry", "sign", "locked")
+@common_options("manifest", "backend", "target", "cluster", "metrics", "force", "registry", "sign", "locked")
 @attest_first_options
 @click.option(
     "--detailed-exitcode",

@@ -19,7 +19,7 @@ _COLUMNS = 100
 
 
 @click.command()
-@common_options("manifest", "backend", "target", "metrics", "force", "registry", "sign", "locked", "yes")
+@common_options("manifest", "backend", "target", "cluster", "metrics", "force", "registry", "sign", "locked", "yes")
 @attest_first_options
 @click.argument("reference", default="")
 def command(context: Context, reference: str, attest_first: bool | None, registry_roots: Path | None) -> None:

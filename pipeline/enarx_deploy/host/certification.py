@@ -16,12 +16,13 @@ if TYPE_CHECKING:
 
 
 class Certified(NamedTuple):
-    """What was issued, and by whom: the issuer's URL, and when the certificate is valid (RFC 3339)."""
+    """What was issued, and by whom: the issuer's URL, when the certificate is valid (RFC 3339), the chain (DER)."""
 
     url: str
     root: bytes
     not_before: str
     not_after: str
+    chain: tuple[bytes, ...] = ()
 
 
 def certify(session: Session, issuer: Issuer, project: Project, root: bytes = b"") -> Certified:
@@ -45,4 +46,5 @@ def certify(session: Session, issuer: Issuer, project: Project, root: bytes = b"
         root=shown,
         not_before=leaf.not_valid_before_utc.isoformat().replace("+00:00", "Z"),
         not_after=leaf.not_valid_after_utc.isoformat().replace("+00:00", "Z"),
+        chain=tuple(issued.chain),
     )

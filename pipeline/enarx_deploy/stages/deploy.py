@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from enarx_deploy.errors import UsageError
 from enarx_deploy.hookspecs import hookimpl
+from enarx_deploy.protocols import ReportsProgress
 
 if TYPE_CHECKING:
     from enarx_deploy.models import Deployment, Package, ReferenceValues
@@ -31,4 +32,6 @@ def deploy(
     progress(f"looking at target {target.name}")
     target.check(project, package, backend)
     progress(f"starting a {backend.name} Keep on target {target.name}")
+    if isinstance(target, ReportsProgress):
+        return target.start(project, package, reference_values, backend, progress)
     return target.start(project, package, reference_values, backend)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from enarx_deploy import records
-from enarx_deploy.errors import KeepError
+from enarx_deploy.errors import KeepError, StewardError
 from enarx_deploy.hookspecs import hookimpl
 from enarx_deploy.models import EndpointIdentity, Identity
-from enarx_deploy.protocols import Issued, IssuerLocation
+from enarx_deploy.protocols import CertifiesItself, Issued, IssuerLocation
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
@@ -30,12 +30,16 @@ def provision_tls(
     """Let the Keep serve: with a certificate where it speaks TLS, at once where it does not.
 
     1. The issuer gives a fresh challenge. 2. The Keep answers with its request and evidence. 3. The issuer appraises
-    and issues. 4. The Keep takes the certificate. Raises StewardError, VerificationRefused, KeepError.
+    and issues. 4. The Keep takes the certificate. Where Keeps do that by themselves, what one of them got is recorded.
+    Raises StewardError, VerificationRefused, KeepError.
     """
     if not needs_certificate(project):
         target.install_certificate(deployment, _NOWHERE, _NOTHING)
         return _identity(deployment, "", _NOWHERE, _NOTHING)
     location = issuer.locate(project)
+    if isinstance(target, CertifiesItself):
+        progress("looking at the certificate that the Keep got")
+        return _identity(deployment, issuer.name, location, _under_root(target.certified(deployment), location))
     progress(f"asking {issuer.name} for a challenge{f' at {location.url}' if location.url else ''}")
     challenge = issuer.challenge(location)
     progress("waiting for the Keep's evidence")
@@ -54,6 +58,16 @@ def provision_tls(
     if project.settings.source is not None:
         deployment = as_it_serves(deployment, target)
     return _identity(deployment, issuer.name, location, issued)
+
+
+def _under_root(issued: Issued, location: IssuerLocation) -> Issued:
+    """The same, if it ends in the issuer's root. Raises StewardError."""
+    if not issued.chain or _pem(_certificates(issued)[-1]) != location.root_pem:
+        raise StewardError(
+            f"the Keep has a certificate under another root than that of {location.url}",
+            hint=f"pinned here: {location.root_pem_path}; find out which of the two is right",
+        )
+    return issued
 
 
 def as_it_serves(deployment: Deployment, target: Target) -> Deployment:

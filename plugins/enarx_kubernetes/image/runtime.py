@@ -1,0 +1,112 @@
+"""The layer with this program and what it depends on, as they are installed here, without caches, tests or scripts."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import re
+from collections.abc import Iterator
+from importlib.metadata import Distribution, PackageNotFoundError
+from pathlib import Path
+
+from enarx_deploy.errors import UsageError
+from enarx_kubernetes.image.layer import Entry, File
+
+PLACE = "/opt/enarx-deploy"
+"""Where the layer's packages are, for PYTHONPATH."""
+
+ROOMS = (
+    "enarx_deploy",
+    "enarx_sallyport",
+    "enarx_keep",
+    "enarx_attestation",
+    "enarx_collateral",
+    "enarx_toml",
+    "enarx_service",
+    "enarx_drawbridge",
+    "enarx_signing",
+    "enarx_steward",
+    "enarx_backends",
+    "enarx_issuers",
+)
+"""What of this program runs in a cluster: host process, Keep, and Steward. Compilers and registries do not."""
+
+_DISTRIBUTION = "enarx-deploy"
+_EXTRAS = ("psycopg", "psycopg-binary", "python-pkcs11")  # a Steward's database and token, where they are installed
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_LEFT_OUT = re.compile(
+    r"(^|/)(__pycache__|tests?)/|\.(pyc|pyi|pyx|pxd)$|^\.\./|(^|/)(RECORD|INSTALLER|direct_url\.json)$"
+)
+_NOT_NEEDED = {"tomlkit", "watchfiles", "pygments", "markdown-it-py", "mdurl", "rich"}  # terminals and editors
+
+SERVING = f"{PLACE}/serving.py"
+STEWARD_STATE = f"{PLACE}/steward_state.py"
+"""What pods run beside the program itself."""
+
+
+def entries() -> dict[str, Entry]:
+    """The layer's entries. Raises UsageError where something that is needed is not installed."""
+    made: dict[str, Entry] = {}
+    for room in ROOMS:
+        made |= {f"{PLACE}/{room}/{path}": File(file) for path, file in _package(room)}
+    made |= {f"{PLACE}/{path}": File(content) for path, content in _own_metadata()}
+    for distribution in _closure():
+        made |= {f"{PLACE}/{path}": File(file) for path, file in _files(distribution)}
+    made |= {place: File(Path(__file__).with_name(Path(place).name)) for place in (SERVING, STEWARD_STATE)}
+    return made
+
+
+def _package(name: str) -> Iterator[tuple[str, Path]]:
+    spec = importlib.util.find_spec(name)
+    if spec is None or not spec.submodule_search_locations:
+        raise UsageError(f"{name} is not installed whole", hint="install enarx-deploy again")
+    root = Path(next(iter(spec.submodule_search_locations)))
+    for file in sorted(root.rglob("*")):
+        path = str(file.relative_to(root))
+        if file.is_file() and not _LEFT_OUT.search(path):
+            yield path, file
+
+
+def _own_metadata() -> Iterator[tuple[str, bytes]]:
+    """What lets the program find its plugins, for the rooms that are in the layer."""
+    distribution = importlib.metadata.distribution(_DISTRIBUTION)
+    place = f"enarx_deploy-{distribution.version}.dist-info"
+    yield (
+        f"{place}/METADATA",
+        f"Metadata-Version: 2.1\nName: {_DISTRIBUTION}\nVersion: {distribution.version}\n".encode(),
+    )
+    points = [one for one in distribution.entry_points if one.group == "enarx_deploy"]
+    kept = sorted(f"{one.name} = {one.value}" for one in points if one.value.partition(".")[0] in ROOMS)
+    yield f"{place}/entry_points.txt", "\n".join(["[enarx_deploy]", *kept, ""]).encode()
+
+
+def _closure() -> list[Distribution]:
+    """What is depended on, directly or not. What a marker leaves out is not installed, and so not there."""
+    found: dict[str, Distribution] = {}
+    waiting = [*_required(importlib.metadata.distribution(_DISTRIBUTION)), *_EXTRAS]
+    while waiting:
+        name = waiting.pop()
+        if name in found or name in _NOT_NEEDED:
+            continue
+        try:
+            found[name] = importlib.metadata.distribution(name)
+        except PackageNotFoundError:
+            continue
+        waiting += _required(found[name])
+    return [found[name] for name in sorted(found)]
+
+
+def _required(distribution: Distribution) -> list[str]:
+    names = []
+    for requirement in distribution.requires or ():
+        name = _NAME.match(requirement)
+        if name and "extra ==" not in requirement:
+            names.append(re.sub(r"[-_.]+", "-", name[0]).lower())
+    return names
+
+
+def _files(distribution: Distribution) -> Iterator[tuple[str, Path]]:
+    for file in sorted(distribution.files or (), key=str):
+        path = Path(str(distribution.locate_file(file)))
+        if not _LEFT_OUT.search(str(file)) and path.is_file():
+            yield str(file), path

@@ -1,0 +1,146 @@
+"""A project in a real cluster: an API server, its controllers, and a node that runs the pods.
+
+The tests are steps of one deployment's life, in this order.
+"""
+
+from __future__ import annotations
+
+import pytest
+from tests.kubernetes.conftest import MISSING_HANDLER, Cluster, Shop, eventually
+from tests.kubernetes.engine import CONTEXT
+
+pytestmark = pytest.mark.timeout(1200)  # where Kubernetes is still being built
+
+
+def test_which_cluster_has_to_be_said(shop: Shop):
+    ended = shop("up")
+    assert ended.returncode == 2
+    assert "which cluster is not said" in ended.stderr
+    assert "add --context NAME" in ended.stderr
+    assert CONTEXT in ended.stderr
+    wrong = shop("up", "--context", "prod")
+    assert "no context 'prod' in the kubeconfig" in wrong.stderr
+
+
+def test_up_ends_with_a_pod_that_serves_under_the_stewards_root(shop: Shop, cluster: Cluster):
+    ended = shop("up", "--context", CONTEXT)
+    assert ended.returncode == 0, ended.stderr + cluster.engine.last_words()
+    assert "1 of 1 replicas serve" in ended.stderr
+    (pod,) = cluster.pods("shop")
+    assert shop.greeting(pod) == b"hello\n"
+    (keep,) = shop.json("keeps")
+    assert (keep["id"], keep["name"], keep["state"]) == (pod["metadata"]["name"], "shop", "running")
+    assert keep["endpoints"] == [{"name": "echo", "host": "shop.default.svc", "port": 8443, "prot": "tls"}]
+
+
+def test_the_pod_is_as_bare_as_its_manifest_says(cluster: Cluster):
+    (pod,) = cluster.pods("shop")
+    assert pod["spec"]["securityContext"]["runAsUser"] == 65532
+    assert [volume["name"] for volume in pod["spec"]["volumes"]] == ["work", "tmp", "configuration"]
+    status = cluster.engine.ask("/api/v1/namespaces/default/secrets").json()
+    mounted = {one["metadata"]["name"] for one in status["items"]}
+    assert not mounted & {volume.get("secret", {}).get("secretName") for volume in pod["spec"]["volumes"]}
+
+
+def test_up_again_changes_nothing_in_the_cluster(shop: Shop, cluster: Cluster):
+    before = cluster.deployment("shop")["metadata"]
+    again = shop.up("--force")
+    after = cluster.deployment("shop")["metadata"]
+    assert after["generation"] == before["generation"]
+    assert again["deployment"]["id"] == cluster.pods("shop")[0]["metadata"]["name"]
+
+
+def test_logs_have_the_host_process_among_them(shop: Shop):
+    whole = shop("logs", "shop")
+    assert "enarx-deploy: certificate {" in whole.stdout
+    told = shop("logs", "shop", "--stream", "stdout")
+    assert told.returncode == 2
+    assert "does not tell standard output from standard error" in told.stderr
+
+
+def test_scale_ends_when_so_many_serve(shop: Shop, cluster: Cluster):
+    keeps = shop.json("scale", "shop", "2")
+    assert len(keeps) == 2
+    assert [shop.greeting(pod) for pod in cluster.pods("shop")] == [b"hello\n"] * 2
+    assert len(shop.json("scale", "shop", "1")) == 1
+
+
+def test_a_version_that_does_not_start_is_taken_back_and_explained(shop: Shop, cluster: Cluster):
+    runtime_class = {"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "handler": MISSING_HANDLER}
+    runtime_class["metadata"] = {"name": MISSING_HANDLER}  # type: ignore[assignment]
+    cluster.engine.ask("/apis/node.k8s.io/v1/runtimeclasses", "POST", runtime_class)
+    (serving,) = cluster.pods("shop")
+    ended = shop("up", "--context", CONTEXT, "--set", f"deploy.default.kubernetes.runtime_class={MISSING_HANDLER}")
+    assert ended.returncode == 1
+    assert f"the node's containerd knows no runtime '{MISSING_HANDLER}'" in ended.stderr
+    assert "the version before serves on" in ended.stderr
+    assert "install it on every node" in ended.stderr
+    assert shop.greeting(serving) == b"hello\n"
+    eventually(lambda: len(cluster.pods("shop")) == 1, "the pod that could not start goes")
+
+
+def test_a_runtime_class_that_the_cluster_does_not_have_is_told_before_anything_is_applied(
+    shop: Shop, cluster: Cluster
+):
+    before = cluster.deployment("shop")["metadata"]["resourceVersion"]
+    ended = shop("up", "--context", CONTEXT, "--set", "deploy.default.kubernetes.runtime_class=kata-qemu-snp")
+    assert ended.returncode == 1
+    assert "the cluster has no RuntimeClass 'kata-qemu-snp'" in ended.stderr
+    assert cluster.deployment("shop")["metadata"]["resourceVersion"] == before
+
+
+def test_a_quota_that_is_used_up_is_explained(shop: Shop, cluster: Cluster):
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "small"}}
+    quota["spec"] = {"hard": {"pods": "1"}}  # type: ignore[assignment]
+    quotas = "/api/v1/namespaces/default/resourcequotas"
+    cluster.engine.ask(quotas, "POST", quota)
+    eventually(lambda: cluster.get(f"{quotas}/small").get("status", {}).get("used"), "the quota is counted")
+    try:
+        ended = shop("up", "--context", CONTEXT, "--set", "deploy.default.kubernetes.cpu=11m")
+        assert ended.returncode == 1
+        assert "the namespace's quota small is used up" in ended.stderr
+    finally:
+        cluster.engine.ask(f"{quotas}/small", "DELETE")
+    assert shop.greeting(cluster.pods("shop")[0]) == b"hello\n"
+
+
+def test_a_new_package_is_a_version_that_can_be_taken_back(shop: Shop, cluster: Cluster):
+    first = shop.json("history", "shop")[-1]
+    changed = shop.up("--set", "env.GREETING=again")
+    assert changed["deployment"]["package"] != first["package"]
+    versions = shop.json("history", "shop")
+    assert (versions[-1]["state"], versions[-1]["package"]) == ("serving", changed["deployment"]["package"])
+    back = shop.json("rollback", "shop")
+    assert back["package"] == first["package"]
+    assert back["number"] > versions[-1]["number"]
+    (pod,) = cluster.pods("shop")
+    assert pod["metadata"]["annotations"]["enarx-deploy.dev/package"] == first["package"]
+    assert shop.greeting(pod) == b"hello\n"
+
+
+def test_what_somebody_else_manages_is_not_taken_from_them(shop: Shop, cluster: Cluster):
+    path = "/apis/apps/v1/namespaces/default/deployments/shop?fieldManager=somebody-else"
+    patch = {"spec": {"revisionHistoryLimit": 3}}
+    cluster.engine.ask(path, "PATCH", patch)
+    ended = shop("up", "--context", CONTEXT, "--set", "deploy.default.kubernetes.revisions=7")
+    assert ended.returncode == 1
+    assert "somebody-else" in ended.stderr
+    assert "--force-conflicts" in ended.stderr
+
+
+def test_stop_ends_the_deployment_and_all_that_belongs_to_it(shop: Shop, cluster: Cluster):
+    ended = shop("stop", "shop", "--grace", "0")
+    assert ended.returncode == 0, ended.stderr
+    assert shop.json("keeps") == []
+    eventually(lambda: not cluster.pods("shop"), "the pods go")
+    for kind in ("configmaps", "services"):
+        found = cluster.get(f"/api/v1/namespaces/default/{kind}?labelSelector=app.kubernetes.io/instance%3Dshop")
+        assert found["items"] == []
+
+
+def test_render_asks_no_cluster_and_writes_what_kubectl_takes(shop: Shop, cluster: Cluster):
+    ended = shop("deploy", "--render", "gitops", cwd=shop.program.directory)
+    assert ended.returncode == 0, ended.stderr
+    names = sorted(path.name for path in (shop.program.directory / "gitops").iterdir())
+    assert "kustomization.yaml" in names
+    assert "deployment.yaml" in names
