@@ -70,6 +70,7 @@ _LARGEST_STATUS = 255
 _SIGNALLED = 128
 _TIMED_OUT = 124
 _LOOK_EVERY = 2.0
+_UNTOLD = "a system call of another architecture, or of a thread whose signals are blocked"
 
 _LIMITS = {
     "memory": "it stood at this limit, or near, when it ended",
@@ -516,7 +517,7 @@ class Session:
     def _death(self, status: int, fault: str) -> Outcome:
         """What ended a Keep that did not say so itself, by the status of its process."""
         if status in (-signal.SIGSYS, _SIGNALLED + signal.SIGSYS):
-            call = self._host.violation or "a system call of another architecture"
+            call = self._host.violation or _UNTOLD
             return Outcome("jail", signal.SIGSYS, f"jail violation: {call}")
         if fault:
             return Outcome("died", message=fault)

@@ -135,6 +135,12 @@ const ALLOWED: &[Attempt] = attempts! {
     "know the time as WASI asks for it" "" |_| c_long::from(rustix::time::clock_gettime(rustix::time::ClockId::Realtime).tv_sec == 0);
     "have WASI's random numbers" "" |_| if aws_lc_rs::rand::fill(&mut [0; 16]).is_ok() { 0 } else { -1 };
     "get random numbers" "" |_| unsafe { syscall(libc::SYS_getrandom, [0u8; 16].as_mut_ptr(), 16, 0) };
+    "keep its list of robust futexes, as a thread that begins" "" |_| unsafe { syscall(libc::SYS_set_robust_list, page(libc::PROT_READ), 24) };
+    "ask for restartable sequences, as a thread that begins" "" |_| {
+        // Its first thread has asked already, and is told so.
+        unsafe { syscall(libc::SYS_rseq, page(libc::PROT_READ), 32, 0, 0) };
+        0
+    };
 };
 
 fn all() -> impl Iterator<Item = &'static Attempt> {

@@ -29,14 +29,16 @@ const ALWAYS: &[c_long] = &[
     libc::SYS_getrandom,
     libc::SYS_getpid, // abort(3)
     libc::SYS_gettid,
+    // A thread of the compiler begins with these, and with its signals blocked, so that a refusal of them ends the
+    // process without a word. One that no processor was free for may begin as late as in step 2.
+    libc::SYS_rseq,
+    libc::SYS_set_robust_list,
     libc::SYS_exit,
     libc::SYS_exit_group,
 ];
 
-/// Allowed in the first step beside those: what threads of the compiler do when they start, and the way to step two.
+/// Allowed in the first step beside those: what the compiler asks for, and the way to step two.
 const CONFINED: &[c_long] = &[
-    libc::SYS_set_robust_list,
-    libc::SYS_rseq,
     libc::SYS_sched_getaffinity,
     libc::SYS_membarrier, // how new code is made known to all processors, where the architecture needs that
     libc::SYS_setitimer,  // the workload's deadlines
