@@ -56,7 +56,12 @@ ROOMS = {
 # What every plugin may import of the core, and what some may beside that.
 FOR_PLUGINS = {"hookspecs", "protocols", "models", "errors", "paths", "project", "machine", "manifest", "tools"}
 FOR_SOME = {
-    "enarx_targets": {"host", "package_tree", "package_attachments"},  # the local target starts the core's host process
+    "enarx_targets": {
+        "host",
+        "package_tree",
+        "package_attachments",
+        "package_archive",
+    },  # the local target starts the core's host process
     "enarx_kubernetes": {"host"},  # how the log of a host process is read
     "enarx_sigstore": {"package_tree", "package_attachments"},  # it signs packages that are there
     "enarx_registries": {

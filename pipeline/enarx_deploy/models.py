@@ -159,7 +159,8 @@ class Identity(Record, frozen=True):
 
 
 class KeepStatus(Record, frozen=True):
-    """What a target knows of one Keep. `crashed` is a Keep whose host process is gone without having said why.
+    """What a target knows of one Keep. `crashed` is a Keep whose host process is gone without having said why, and
+    `unknown` one on a machine that does not answer now, with what was last known of it.
 
     `cause` is what ended it, and `reason` the same in words; `limits` are the limits of `[resources]` that it met.
     `metrics` is where its host process serves metrics (HOST:PORT), if it does.
@@ -171,7 +172,7 @@ class KeepStatus(Record, frozen=True):
 
     id: str
     name: str
-    state: Literal["starting", "running", "stopping", "exited", "failed", "crashed"]
+    state: Literal["starting", "running", "stopping", "exited", "failed", "crashed", "unknown"]
     backend: str
     target: str
     package: str

@@ -32,15 +32,21 @@ _HINT = "`enarx-deploy package pack` makes one"
 
 def write(package: Package, attachments: list[Attachment], place: Path) -> None:
     """Write an archive, whole or not at all. Raises PackageError where a path is too long for it, and OSError."""
+    with staging.directory(place.absolute().parent) as new:
+        with _refusals(place), (new / place.name).open("wb") as file:
+            write_to(file, package, attachments)
+        (new / place.name).replace(place)
+
+
+def write_to(stream: IO[bytes], package: Package, attachments: list[Attachment]) -> None:
+    """The same into a stream that need not be able to seek. Raises ValueError where a path is too long, OSError."""
     stem = package.digest.removeprefix("sha256:")
     said = dict(package_attachments.encoded(one) for one in attachments)
-    with staging.directory(place.absolute().parent) as new, (new / place.name).open("wb") as file:
-        with _refusals(place), tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as archive:
-            for name in sorted(said):
-                _add_bytes(archive, f"{stem}.attachments/{name}", said[name])
-            for entry in package.files:
-                _add_file(archive, f"{stem}/{entry.path}", Path(package.root) / entry.path)
-        (new / place.name).replace(place)
+    with tarfile.open(fileobj=stream, mode="w|", format=tarfile.USTAR_FORMAT) as archive:
+        for name in sorted(said):
+            _add_bytes(archive, f"{stem}.attachments/{name}", said[name])
+        for entry in package.files:
+            _add_file(archive, f"{stem}/{entry.path}", Path(package.root) / entry.path)
 
 
 def read(file: IO[bytes], into: Path, shown: str) -> Package:

@@ -16,7 +16,7 @@ import msgspec
 from enarx_deploy import package_tree, records
 from enarx_deploy.errors import PackageError
 from enarx_deploy.models import ALIVE, Deployment, KeepStatus, Package, Record, ReferenceValues
-from enarx_deploy.protocols import Versions
+from enarx_deploy.protocols import Elsewhere, Versions
 from enarx_deploy.stages.provision_tls import needs_certificate
 from enarx_deploy.steps import DEPLOY, inputs_digest
 
@@ -121,12 +121,21 @@ def _action(work: Work, keeps: list[KeepStatus]) -> Action:
     """As the runner will decide: a record that is usable is not made again."""
     if not keeps:
         return "create"
+    if _deployed(work) is None and isinstance(work.target, Elsewhere) and not work.project.settings.force:
+        return "none" if _serves_this(work, keeps) else "replace"
     digest = inputs_digest(work, "deploy", DEPLOY.inputs(work))
     record = records.current(work.project.work_dir, "deploy", DEPLOY.slot(work), digest, Deployment)
     if work.project.settings.force or record is None or not DEPLOY.usable(work, record):
         return "replace"
     waiting = any(keep.state == "starting" for keep in keeps) and needs_certificate(work.project)
     return "certify" if waiting else "none"
+
+
+def _serves_this(work: Work, keeps: list[KeepStatus]) -> bool:
+    """Whether it is there already, though not deployed from here: a job in CI has no records of the last one."""
+    wanted = (work.made["package"].digest, work.backend.name, "running")
+    same = all((keep.package, keep.backend, keep.state) == wanted for keep in keeps)
+    return same and len(keeps) == work.project.settings.replicas
 
 
 def _changes(work: Work, known: Deployed | None, keeps: list[KeepStatus]) -> Iterator[Change]:

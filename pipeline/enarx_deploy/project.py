@@ -108,27 +108,29 @@ def load_project(
     )
 
 
-def deployed_as(project: Project, asked: Settings, directory: Path) -> Project:
+def deployed_as(project: Project, asked: Settings, directory: Path, overrides: Sequence[str] = ()) -> Project:
     """The project that a fetched package stands for, deployed as was asked for and nothing else.
 
     A package does not say where it is deployed. Where `asked.target` is an environment of the project in `directory`,
-    that one does. Raises ManifestError.
+    that one does; `overrides` are about `deploy`. Raises ManifestError.
     """
-    return replace(project, settings=replace(named_environment(directory, asked), source=project.settings.source))
+    settings = named_environment(directory, asked, overrides)
+    return replace(project, settings=replace(settings, source=project.settings.source))
 
 
-def named_environment(directory: Path, asked: Settings) -> Settings:
+def named_environment(directory: Path, asked: Settings, overrides: Sequence[str] = ()) -> Settings:
     """What was asked for, in the environment of the project in `directory` that `asked.target` names, if it names one.
 
-    Raises ManifestError.
+    Otherwise `overrides` alone say what holds. Raises ManifestError.
     """
     from enarx_deploy.manifest import load
 
     file = directory / MANIFEST_NAME
-    if not asked.target or not file.exists():
-        return asked
-    loaded = load(file, (), asked.target)
-    return _in_environment(loaded, asked) if loaded.environment == asked.target else asked
+    if asked.target and file.exists():
+        loaded = load(file, overrides, asked.target)
+        if loaded.environment == asked.target:
+            return _in_environment(loaded, asked)
+    return _in_environment(load(None, overrides, asked.target), asked)
 
 
 def _in_environment(loaded: Loaded, asked: Settings) -> Settings:

@@ -14,6 +14,7 @@ import msgspec
 if TYPE_CHECKING:
     from enarx_deploy.models import (
         Deployment,
+        Identity,
         KeepStatus,
         Package,
         PackageSource,
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
         Usage,
         Version,
     )
-    from enarx_deploy.project import Project
+    from enarx_deploy.project import Project, Settings
 
 Progress = Callable[[str], None]
 """Called with one line of what is going on; shown as a progress line on a terminal."""
@@ -323,6 +324,25 @@ class Elsewhere(Protocol):
 
     def probes(self, project: Project) -> Sequence[Probe]:
         """What the place that the project is deployed to offers for each backend. Raises KeepError, UsageError."""
+
+
+@runtime_checkable
+class Provisions(Protocol):
+    """What a `Target` has too where the other side asks the issuer itself, for the first certificate as for others."""
+
+    def provision(self, project: Project, deployment: Deployment, progress: Progress) -> Identity:
+        """Have the Keep certified and serve. In place of `request_certificate` and `install_certificate`.
+
+        Raises StewardError, VerificationRefused, KeepError.
+        """
+
+
+@runtime_checkable
+class Located(Protocol):
+    """What a `Target` has too whose Keeps are in several places, of which an environment names one."""
+
+    def within(self, root: Path, settings: Settings) -> Target:
+        """The same target for that place alone. `root` is the project's directory. Raises ManifestError, UsageError."""
 
 
 @runtime_checkable

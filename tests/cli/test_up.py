@@ -60,10 +60,10 @@ def test_json_has_exactly_the_documented_form(up):
     assert answer["deployment"]["id"] == "k001"
     assert (answer["deployment"]["backend"], answer["deployment"]["target"]) == ("shelf", "shelf")
     assert answer["steward"]["url"] == "https://shelf.invalid"
-    assert set(answer["steward"]) == {"url", "root_pem_path"}
+    assert set(answer["steward"]) == {"url", "root_pem_path", "appraised"}
     assert [stage["name"] for stage in answer["stages"]] == ALL
     assert all(set(stage) == {"name", "skipped", "seconds"} for stage in answer["stages"])
-    assert set(answer) == {"deployment", "endpoints", "steward", "stages"}
+    assert set(answer) == {"deployment", "endpoints", "steward", "identity", "stages"}
 
 
 def test_people_are_told_from_whom_for_how_long_and_where(enarx_deploy, shelf):
@@ -243,7 +243,7 @@ def test_a_project_without_tls_asks_for_no_certificate(up, enarx_deploy, calls):
     answer = up()
     assert calls() == ["build", "measure", "check", "start", "install_certificate"]
     assert answer["endpoints"] == [{"name": "web", "host": "::", "port": 4433, "prot": "tcp", "certificate_sha256": ""}]
-    assert answer["steward"] == {"url": "", "root_pem_path": ""}
+    assert answer["steward"] == {"url": "", "root_pem_path": "", "appraised": False}
     assert skipped(up()) == ALL
 
 

@@ -134,8 +134,13 @@ class Context:
     def named_target(self) -> Target:
         """The target that `--target` names, itself or as an environment. Raises ManifestError, UsageError."""
         from enarx_deploy.project import named_environment
+        from enarx_deploy.protocols import Located
 
-        return self.plugins.get("target", named_environment(self.directory, self.options).target)
+        settings = named_environment(self.directory, self.options)
+        found = self.plugins.get("target", settings.target)
+        if settings.deploy and isinstance(found, Located):
+            return found.within(self.directory.resolve(), settings)
+        return found
 
     def reference(self, text: str) -> Reference:
         """A package's reference, `--host` standing in where it names no registry. Raises UsageError."""

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 _OF_THIS_MACHINE = ("dir", "file")
 """Schemes of what no Keep has to fetch, since it lies here."""
+_OF_DEPLOYMENTS = "deploy."
+"""How the keys begin that no package has."""
 Look = Callable[["Work", "Reporting"], None]
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -171,10 +173,11 @@ def _fetched(context: Context, text: str, shown: Reporter) -> tuple[Project, Pac
     from enarx_deploy import fetching
     from enarx_deploy.project import deployed_as
 
-    if context.overrides or context.manifest_file:
+    overrides, context.overrides = context.overrides, ()
+    if context.manifest_file or not all(one.startswith(_OF_DEPLOYMENTS) for one in overrides):
         raise UsageError(
             f"{text} is a package, whose manifest is part of what its digest names",
-            hint="leave out --set and --manifest, or deploy the project that it was made of",
+            hint=f"only `--set {_OF_DEPLOYMENTS}…` can be given; or deploy the project that it was made of",
         )
     reference = context.reference(text)
     package = fetching.fetch(reference, context.plugins, shown.progress, signers=context.signers)
@@ -187,4 +190,4 @@ def _fetched(context: Context, text: str, shown: Reporter) -> tuple[Project, Pac
         context.directory, context.manifest_file = directory, manifest
         return context.project()
 
-    return deployed_as(fetching.project(reference, package, load), context.options, here), package
+    return deployed_as(fetching.project(reference, package, load), context.options, here, overrides), package

@@ -77,6 +77,7 @@ def _record(runs: list[StageRun], made: dict[Any, Any]) -> dict[str, Any]:
             "root_pem_path": identity.root_pem_path,
             "appraised": bool(identity.appraisal),
         },
+        "identity": identity,
         "stages": [{"name": run.name, "skipped": run.skipped, "seconds": run.seconds} for run in runs],
     }
 

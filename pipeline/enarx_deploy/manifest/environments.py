@@ -48,10 +48,12 @@ class OwnTable(msgspec.Struct, frozen=True):
         return self.places.error(Fault(self.path, message, hint, on_key=True))
 
 
-def overlay_file(directory: Path, name: str) -> Path | None:
+def overlay_file(directory: Path | None, name: str) -> Path | None:
     """The overlay of an environment, if it has one."""
+    if directory is None or not _NAME.fullmatch(name):
+        return None
     path = directory / f"Enarx.{name}.toml"
-    return path if _NAME.fullmatch(name) and path.is_file() else None
+    return path if path.is_file() else None
 
 
 def overlays(directory: Path) -> list[str]:
@@ -60,7 +62,7 @@ def overlays(directory: Path) -> list[str]:
     return sorted(match[1] for match in found if match)
 
 
-def chosen(asked: str | None, tables: Collection[str], directory: Path) -> str:
+def chosen(asked: str | None, tables: Collection[str], directory: Path | None) -> str:
     """The environment that `asked` names, else `default` or the only table; "" where there is none.
 
     An overlay alone makes an environment that has to be named. None stands for a command that takes no name: where

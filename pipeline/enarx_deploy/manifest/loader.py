@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,7 @@ def load(path: Path | None, overrides: Sequence[str] = (), environment: str | No
     Raises UsageError; ManifestError, whose `problems` are all that was found.
     """
     if path is None:
-        return parse(_WITHOUT_A_FILE, "", overrides)
+        return parse(_WITHOUT_A_FILE, "", overrides, environment=environment)
     loaded = parse(_read(path), str(path), overrides, environment=environment, directory=path.parent)
     return msgspec.structs.replace(loaded, path=path)
 
@@ -84,7 +84,7 @@ def parse(
 ) -> Loaded:
     """Check a manifest's bytes; `file` is its name in errors. `overrides` are the arguments of `--set`.
 
-    `directory` is where overlays are looked for; without one no environment is chosen.
+    `directory` is where overlays are looked for; `environment` is as for `load`.
     Raises UsageError; ManifestError, whose `problems` are all that was found.
     """
     table, source = _parse(text, file)
@@ -92,6 +92,7 @@ def parse(
     before = copy.deepcopy(_packaged(table)) if overrides else None
     name, sources = _with_overlay(table, source, environment, directory)
     origins, errors = _override(table, overrides)
+    name = name or environments.chosen(environment, _tables(table), directory)  # which an override may have made
     places = Places(sources, origins)
     table, own_tables = environments.take_own_tables(table)
     manifest, faults = _check(table)
@@ -123,10 +124,7 @@ def _with_overlay(
     table: dict[str, Any], source: Source, asked: str | None, directory: Path | None
 ) -> tuple[str, tuple[Source, ...]]:
     """Choose the environment and lay its overlay over `table`; its name, and what was read, the overlay first."""
-    tables = table.get("deploy", {})
-    if directory is None or not isinstance(tables, dict):
-        return "", (source,)
-    name = environments.chosen(asked, tables, directory)
+    name = environments.chosen(asked, _tables(table), directory)
     overlay = environments.overlay_file(directory, name)
     if overlay is None:
         return name, (source,)
@@ -134,6 +132,11 @@ def _with_overlay(
     Places((over,)).require(environments.overlay_faults(above, name))
     environments.lay_over(table, above)
     return name, (over, source)
+
+
+def _tables(table: dict[str, Any]) -> Collection[str]:
+    deploy = table.get("deploy")
+    return deploy if isinstance(deploy, dict) else ()
 
 
 def _parse(text: bytes, file: str) -> tuple[dict[str, Any], Source]:

@@ -10,7 +10,7 @@ from enarx_deploy import records
 from enarx_deploy.errors import KeepError, StewardError
 from enarx_deploy.hookspecs import hookimpl
 from enarx_deploy.models import EndpointIdentity, Identity
-from enarx_deploy.protocols import CertifiesItself, Issued, IssuerLocation
+from enarx_deploy.protocols import CertifiesItself, Issued, IssuerLocation, Provisions
 
 if TYPE_CHECKING:
     from cryptography.x509 import Certificate
@@ -30,9 +30,12 @@ def provision_tls(
     """Let the Keep serve: with a certificate where it speaks TLS, at once where it does not.
 
     1. The issuer gives a fresh challenge. 2. The Keep answers with its request and evidence. 3. The issuer appraises
-    and issues. 4. The Keep takes the certificate. Where Keeps do that by themselves, what one of them got is recorded.
+    and issues. 4. The Keep takes the certificate. Where Keeps do that by themselves, what one of them got is recorded;
+    another machine that starts Keeps does all four itself.
     Raises StewardError, VerificationRefused, KeepError.
     """
+    if isinstance(target, Provisions):
+        return target.provision(project, deployment, progress)
     if not needs_certificate(project):
         target.install_certificate(deployment, _NOWHERE, _NOTHING)
         return _identity(deployment, "", _NOWHERE, _NOTHING)

@@ -1,0 +1,326 @@
+"""The target `ssh`: Keeps on another machine, which has `enarx-deploy` too and is reached by OpenSSH.
+
+What is done there is done by the ordinary commands there: they start Keeps, ask the Steward, count versions, and can be
+given by hand just as well. Only the package is carried over, once, and checked there against its digest.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import secrets
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from importlib import metadata
+from pathlib import Path
+from typing import IO, Annotated, Any, Literal
+
+import msgspec
+
+from enarx_deploy import package_archive, package_attachments, paths
+from enarx_deploy.errors import EnarxDeployError, KeepError, PackageError, UsageError
+from enarx_deploy.hookspecs import hookimpl
+from enarx_deploy.models import Deployment, Endpoint, Identity, KeepStatus, Package, Probe, ReferenceValues, Version
+from enarx_deploy.project import Project, Settings
+from enarx_deploy.protocols import (
+    Backend,
+    CertificateRequest,
+    Challenge,
+    Issued,
+    IssuerLocation,
+    Progress,
+    Target,
+    silent,
+)
+from enarx_targets.ssh_client import Client, Place
+
+_PROGRAM = "enarx-deploy"
+_BEGIN = "-----BEGIN CERTIFICATE-----"
+_ARRIVED = ".cache/enarx-deploy/arrived"  # in the user's home there; one directory for each name
+_ITSELF = ("", "::", "0.0.0.0", "localhost")  # noqa: S104  # what the machine calls itself: not bound here
+_AT_ONCE = 8  # machines that are asked side by side
+_SYSTEMD = "command -v systemd-run >/dev/null && systemctl --user show-environment >/dev/null 2>&1"
+_Word = Annotated[
+    str,
+    msgspec.Meta(
+        pattern=r"^[^-\u0000-\u001f\u007f][^\u0000-\u001f\u007f]*(?!\n)$",
+        extra={"expected": "a string of one line that begins with no '-'"},
+    ),
+]
+
+
+class SshTable(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[deploy.NAME.ssh]`."""
+
+    config: Annotated[_Word | None, msgspec.Meta(description="A file for `ssh -F`, relative to the project.")] = None
+    program: Annotated[_Word, msgspec.Meta(description="The program there: a name, or a path.")] = "enarx-deploy"
+    systemd: Annotated[
+        bool, msgspec.Meta(description="Whether Keeps are started under the user's systemd there, if it runs.")
+    ] = True
+
+
+class Up(msgspec.Struct, frozen=True):
+    """What of the answer of `up` there is needed here."""
+
+    identity: Identity
+
+
+class Ssh:
+    """Keeps of other machines; those of one alone where an environment was named."""
+
+    name = "ssh"
+    own_table = SshTable
+    reports_progress: Literal[True] = True
+
+    def __init__(self, only: Place | None = None) -> None:
+        self._only = only
+
+    def within(self, project_root: Path, settings: Settings) -> Ssh:
+        """The same target, for the machine of one environment."""
+        return Ssh(_place(project_root, settings))
+
+    def probes(self, project: Project) -> Sequence[Probe]:
+        """What the machine offers for each backend, by its own word."""
+        client = Client(_place_of(project))
+        _require_program(client)
+        return client.ask(["platform"], list[Probe])
+
+    def check(self, project: Project, package: Package, backend: Backend) -> None:  # noqa: ARG002 - the protocol's
+        """The machine can be reached, and has this version. Whether ports are free it looks at itself."""
+        _require_program(Client(_place_of(project)))
+
+    def start(
+        self,
+        project: Project,
+        package: Package,
+        values: ReferenceValues,
+        backend: Backend,  # noqa: ARG002 - the protocol's
+        progress: Progress = silent,
+    ) -> Deployment:
+        """Carry the package over if it is not there, and have it deployed there."""
+        place = _place_of(project)
+        client = Client(place)
+        store = f"{_ARRIVED}/{project.name}"
+        _carry(client, package, store, progress)
+        _remember(place)
+        words = _words(project, values.package, values.backend, store)
+        force = ["--force"] if project.settings.force else []
+        made = client.ask(["deploy", *words, *force, "-v"], Deployment, tell=progress, under=_under(client, project))
+        return _reached_from_here(made, client)
+
+    def provision(self, project: Project, deployment: Deployment, progress: Progress) -> Identity:
+        """Have the machine ask the issuer for the certificate, as it will again when that is to be renewed."""
+        client = Client(_place_of(project))
+        store = f"{_ARRIVED}/{project.name}"
+        words = _words(project, deployment.package, deployment.backend, store)
+        answer = client.ask(["up", *words, "-v"], Up, tell=progress, under=_under(client, project))
+        _asked(client.place)  # so that it is known here what is there, when the machine does not answer
+        return _with_root(answer.identity, deployment.id)
+
+    def request_certificate(self, deployment: Deployment, challenge: Challenge) -> CertificateRequest | None:  # noqa: ARG002
+        raise _by_itself(deployment)
+
+    def install_certificate(self, deployment: Deployment, location: IssuerLocation, issued: Issued) -> None:  # noqa: ARG002
+        raise _by_itself(deployment)
+
+    def renew_certificate(self, keep: str) -> KeepStatus:
+        found = self._having(keep)
+        return _first(Client(found).ask(["renew", keep], list[KeepStatus]), found)
+
+    def keeps(self) -> list[KeepStatus]:
+        """Those of the machines that were deployed to from here; what was last known, where one does not answer."""
+        if self._only:
+            return _asked(self._only)
+        with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
+            return [status for found in pool.map(_asked_or_known, _remembered()) for status in found]
+
+    def logs(self, keep: str, *, follow: bool, stream: Literal["stdout", "stderr", "host", "all"]) -> Iterator[bytes]:
+        words = ["logs", keep, "--stream", stream, *(["--follow"] if follow else [])]
+        return Client(self._having(keep)).stream(words)
+
+    def stop(self, keep: str, *, grace: float) -> KeepStatus:
+        place = self._having(keep)
+        return _first(Client(place).ask(["stop", keep, "--grace", f"{grace:g}"], list[KeepStatus]), place)
+
+    def scale(self, name: str, replicas: int) -> list[KeepStatus]:
+        place = self._named(name)
+        return [_ours(one, place) for one in Client(place).ask(["scale", name, str(replicas)], list[KeepStatus])]
+
+    def history(self, name: str) -> list[Version]:
+        return Client(self._named(name)).ask(["history", name], list[Version])
+
+    def rollback(self, name: str, to: int = 0) -> Version:
+        return Client(self._named(name)).ask(["rollback", name, *(["--to", str(to)] if to else [])], Version)
+
+    def _having(self, keep: str) -> Place:
+        """The machine that has a Keep. Raises UsageError."""
+        return self._only or _one([one for one in self.keeps() if one.id == keep], f"Keep {keep!r}")
+
+    def _named(self, name: str) -> Place:
+        """The machine that has a deployment. Raises UsageError."""
+        return self._only or _one([one for one in self.keeps() if one.name == name], f"deployment {name!r}")
+
+
+def _one(found: list[KeepStatus], what: str) -> Place:
+    hosts = sorted({status.host for status in found})
+    if len(hosts) != 1:
+        where = f"on {', '.join(hosts)}" if hosts else "on no machine that was deployed to from here"
+        raise UsageError(f"{what} is {where}", hint="--target NAME names an environment, and so its machine")
+    return next(place for place in _remembered() if place.host == hosts[0])
+
+
+def _place_of(project: Project) -> Place:
+    return _place(project.root, project.settings)
+
+
+def _place(root: Path, settings: Settings) -> Place:
+    """Where an environment's Keeps are. Raises UsageError, ManifestError."""
+    if not settings.host:
+        name = settings.deploy or "NAME"
+        raise UsageError(
+            "target 'ssh' needs to know the machine, and none is built in",
+            hint=f'host = "USER@HOST" in [deploy.{name}]',
+        )
+    table = settings.own_tables.get(Ssh.name)
+    own = SshTable() if table is None else table.read_as(SshTable)
+    config = str(root / own.config) if own.config else ""
+    if config and not Path(config).is_file():
+        raise UsageError(f"{config}: no such file", hint=f"`config` in [deploy.{settings.deploy}.ssh] names it")
+    return Place(host=settings.host, config=config, program=own.program)
+
+
+def _require_program(client: Client) -> None:
+    """Both sides have one version, since one reads what the other answers. Raises KeepError."""
+    here, there = metadata.version(_PROGRAM), client.version().rpartition(" ")[2]
+    if there != here:
+        raise KeepError(
+            f"{client.place.host} has {_PROGRAM} {there}, and this is {here}",
+            hint=f"have the same on both, such as by `pipx install {_PROGRAM}=={here}`",
+        )
+
+
+def _under(client: Client, project: Project) -> list[str]:
+    """What keeps a Keep alive there when the connection ends, on machines that end a user's processes with it."""
+    if not project.own_table(Ssh.name, SshTable).systemd or not client.holds(_SYSTEMD):
+        return []
+    return ["systemd-run", "--user", "--scope", "--quiet", f"--unit=enarx-deploy-{secrets.token_hex(6)}", "--"]
+
+
+def _words(project: Project, package: str, backend: str, store: str) -> list[str]:
+    """What the commands there are told: the package, and what the environment says that holds there too."""
+    settings = project.settings
+    said: dict[str, Any] = {"name": project.name, "replicas": settings.replicas}
+    if settings.minimum:
+        said["minimum"] = settings.minimum
+    sets = [word for key, value in said.items() for word in ("--set", f"deploy.default.{key}={value}")]
+    metrics = ["--metrics", settings.metrics] if settings.metrics else []
+    return [f"dir:{store}@{package}", "--backend", backend, "--yes", *sets, *metrics]
+
+
+def _carry(client: Client, package: Package, store: str, progress: Progress) -> None:
+    """Have the package there, whole. Raises PackageError where what arrived is not what its digest names."""
+    tree = f"{store}/{package.digest.removeprefix('sha256:')}"
+    with contextlib.suppress(UsageError, PackageError):  # it is not there, or not whole
+        client.ask(["package", "verify", tree, "--digest", package.digest, "--allow-unsigned"], dict[str, Any])
+        progress("the package is there already, and whole")
+        return
+    progress(f"carrying {package.size:,} bytes over")
+
+    def send(stream: IO[bytes]) -> None:
+        package_archive.write_to(stream, package, package_attachments.beside(package))
+
+    arrived = client.ask(["package", "unpack", "/dev/stdin", "--into", store], Package, send=send)
+    if arrived.digest != package.digest:
+        raise KeepError(
+            f"{client.place.host} has unpacked {arrived.digest}, not {package.digest}", hint="is the machine sound?"
+        )
+
+
+def _reached_from_here(deployment: Deployment, client: Client) -> Deployment:
+    address = client.address()
+    return msgspec.structs.replace(
+        deployment, target=Ssh.name, endpoints=[_endpoint(one, address) for one in deployment.endpoints]
+    )
+
+
+def _endpoint(endpoint: Endpoint, address: str) -> Endpoint:
+    """Where a client of this machine reaches it."""
+    return msgspec.structs.replace(endpoint, host=address) if endpoint.host in _ITSELF else endpoint
+
+
+def _ours(status: KeepStatus, place: Place) -> KeepStatus:
+    address = Client(place).address()
+    endpoints = [_endpoint(one, address) for one in status.endpoints]
+    return msgspec.structs.replace(status, target=Ssh.name, host=place.host, endpoints=endpoints)
+
+
+def _first(answered: list[KeepStatus], place: Place) -> KeepStatus:
+    if len(answered) != 1:
+        raise KeepError(f"{place.host} answered for {len(answered)} Keeps", hint="`enarx-deploy keeps` lists them")
+    return _ours(answered[0], place)
+
+
+def _asked(place: Place) -> list[KeepStatus]:
+    found = Client(place).ask(["keeps", "--target", "local"], list[KeepStatus])
+    statuses = [_ours(status, place) for status in found]
+    paths.write_atomically(_known(place), msgspec.json.encode(statuses))
+    return statuses
+
+
+def _asked_or_known(place: Place) -> list[KeepStatus]:
+    try:
+        return _asked(place)
+    except EnarxDeployError as error:
+        return [msgspec.structs.replace(one, state="unknown", reason=str(error)) for one in _last_known(place)]
+
+
+def _last_known(place: Place) -> list[KeepStatus]:
+    try:
+        return msgspec.json.decode(_known(place).read_bytes(), type=list[KeepStatus])
+    except (FileNotFoundError, msgspec.DecodeError):
+        return []
+
+
+def _known(place: Place) -> Path:
+    """Where is kept what a machine last said of its Keeps."""
+    return paths.state_dir("ssh", "keeps") / f"{hashlib.sha256(msgspec.json.encode(place)).hexdigest()[:16]}.json"
+
+
+def _with_root(identity: Identity, keep: str) -> Identity:
+    """With the root in a file of this machine, for `verify --root`; it came from the other one, as the chain did."""
+    if not identity.endpoints:
+        return msgspec.structs.replace(identity, root_pem_path="")
+    root = identity.endpoints[0].chain_pem.rstrip().rpartition(_BEGIN)[2]
+    path = paths.state_dir("ssh", "roots") / f"{keep}.pem"
+    paths.write_atomically(path, f"{_BEGIN}{root}\n".encode())
+    return msgspec.structs.replace(identity, root_pem_path=str(path))
+
+
+def _by_itself(deployment: Deployment) -> KeepError:
+    return KeepError(
+        f"the machine of Keep {deployment.id} asks the issuer itself", hint="`enarx-deploy up` has it do so"
+    )
+
+
+def _file() -> Path:
+    return paths.state_dir("ssh") / "places.json"
+
+
+def _remembered() -> list[Place]:
+    """The machines that were deployed to from here."""
+    try:
+        return msgspec.json.decode(_file().read_bytes(), type=list[Place])
+    except FileNotFoundError:
+        return []
+    except msgspec.DecodeError as error:
+        raise UsageError(f"{_file()} is damaged: {error}", hint="remove it; the next `up` writes it anew") from error
+
+
+def _remember(place: Place) -> None:
+    known = {*_remembered(), place}
+    paths.write_atomically(_file(), msgspec.json.encode(sorted(known)))
+
+
+@hookimpl
+def register_targets() -> Iterable[Target]:
+    return [Ssh()]

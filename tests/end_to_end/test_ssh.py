@@ -1,0 +1,364 @@
+"""The target `ssh`: a real sshd here stands for another machine, with a home and an `enarx-deploy` of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import json
+import os
+import shlex
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+SSHD = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:" + os.environ["PATH"])
+pytestmark = pytest.mark.skipif(SSHD is None, reason="no sshd here: apt-get install openssh-server")
+
+SERVER = """\
+ListenAddress 127.0.0.1
+Port {port}
+HostKey {folder}/host_key
+AuthorizedKeysFile {folder}/authorized_keys
+PidFile {folder}/sshd.pid
+PasswordAuthentication no
+KbdInteractiveAuthentication no
+UsePAM no
+StrictModes no
+ForceCommand {folder}/login
+"""
+CLIENT = """\
+Host there
+  HostName 127.0.0.1
+  Port {port}
+  User {user}
+  IdentityFile {folder}/user_key
+  IdentitiesOnly yes
+  UserKnownHostsFile {folder}/known_hosts
+  GlobalKnownHostsFile none
+"""
+# What a login there comes to: a home that is not this user's, as another machine has one.
+LOGIN = """\
+#!/bin/sh
+export HOME={folder}/home PYTHONPATH={python_path} ENARX_DEPLOY_STATE_DIR={folder}/home/state
+export ENARX_DEPLOY_CACHE_DIR={cache}
+unset XDG_RUNTIME_DIR
+cd "$HOME" && exec sh -c "$SSH_ORIGINAL_COMMAND"
+"""
+PROGRAM = """\
+#!/bin/sh
+{before}
+exec {python} -m enarx_deploy "$@"
+"""
+
+
+@dataclass
+class Machine:
+    """The other machine."""
+
+    folder: Path
+    port: int
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "ssh_config"
+
+    @property
+    def arrived(self) -> Path:
+        return self.folder / "home" / ".cache" / "enarx-deploy" / "arrived"
+
+    def install(self, before: str = "") -> None:
+        """Put `enarx-deploy` where pipx does; `before` is what it does first."""
+        program = self.folder / "home" / ".local" / "bin" / "enarx-deploy"
+        program.parent.mkdir(parents=True, exist_ok=True)
+        program.write_text(PROGRAM.format(before=before, python=shlex.quote(sys.executable)))
+        program.chmod(0o755)
+
+    def run(self, *words: str) -> str:
+        """As somebody who is logged in there."""
+        script = shlex.join(["enarx-deploy", *words])
+        environment = {"SSH_ORIGINAL_COMMAND": f'PATH="$HOME/.local/bin:$PATH" {script}', "PATH": os.environ["PATH"]}
+        ended = subprocess.run([self.folder / "login"], env=environment, capture_output=True, text=True, check=True)
+        return ended.stdout
+
+
+def _key(path: Path) -> None:
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "test", "-f", path], check=True)
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory, shared_cache, eventually):
+    """sshd with its own host key, one authorized key and an unprivileged port."""
+    folder = tmp_path_factory.mktemp("there")
+    (folder / "home").mkdir()
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    values = {
+        "folder": folder,
+        "port": port,
+        "user": getpass.getuser(),
+        "python_path": shlex.quote(os.environ.get("PYTHONPATH", "")),
+        "cache": shlex.quote(str(shared_cache)),
+    }
+    _key(folder / "host_key")
+    _key(folder / "user_key")
+    _key(folder / "other_key")
+    (folder / "authorized_keys").write_text((folder / "user_key.pub").read_text())
+    (folder / "known_hosts").write_text(f"[127.0.0.1]:{port} {(folder / 'host_key.pub').read_text()}")
+    (folder / "sshd_config").write_text(SERVER.format(**values))
+    (folder / "ssh_config").write_text(CLIENT.format(**values))
+    (folder / "login").write_text(LOGIN.format(**values))
+    (folder / "login").chmod(0o755)
+    if os.geteuid() == 0:
+        Path("/run/sshd").mkdir(exist_ok=True)  # which Debian's sshd wants, and its service makes
+    server = subprocess.Popen([SSHD, "-D", "-f", folder / "sshd_config", "-E", folder / "log"])
+    made = Machine(folder, port)
+    made.install()
+    eventually(lambda: _answers(port), "sshd answers")
+    yield made
+    made.run("stop", "--all", "--grace", "0")
+    made.run("steward", "--stop")
+    server.terminate()
+    server.wait(10)
+
+
+def _answers(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
+
+
+@pytest.fixture
+def project(echo_project, machine):
+    """Make a project with an environment on the other machine; `config` is what its ssh configuration says besides."""
+
+    def make(name: str = "echo", *, config: str = "", host: str = "there", more: str = "") -> Path:
+        table = f'[deploy.prod]\ntarget = "ssh"\nhost = "{host}"\n[deploy.prod.ssh]\nconfig = "ssh_config"\n'
+        folder = echo_project(name, extra=f"{table}{more}")
+        (folder / "ssh_config").write_text(config + machine.config.read_text())
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def up(cli):
+    """Run `up --json` in a project, and read its answer."""
+
+    def run(folder: Path, *words: str) -> dict:
+        ended = cli("-C", str(folder), "up", "--target", "prod", "--json", "--yes", *words)
+        assert ended.returncode == 0, ended.stderr
+        return json.loads(ended.stdout)
+
+    return run
+
+
+def refused(cli, folder: Path, *words: str, command: str = "up") -> str:
+    ended = cli("-C", str(folder), command, "--target", "prod", *words)
+    assert ended.returncode in (1, 2), ended.stdout
+    return ended.stderr
+
+
+def test_a_service_on_another_machine(cli, project, up, machine, read_exactly):
+    folder = project("far")
+    answer = up(folder, "-v")
+    deployment, endpoint = answer["deployment"], answer["endpoints"][0]
+    assert (deployment["target"], deployment["backend"], endpoint["host"]) == ("ssh", "nil", "127.0.0.1")
+    there = json.loads(machine.run("keeps", "--json"))
+    assert [(keep["id"], keep["package"], keep["state"]) for keep in there] == [
+        (deployment["id"], deployment["package"], "running")
+    ]
+
+    # What serves there has a certificate of the Steward there, whose root has come along.
+    root = Path(answer["steward"]["root_pem_path"])
+    assert root.is_relative_to(cli.environment["ENARX_DEPLOY_STATE_DIR"])
+    verified = cli("verify", f"localhost:{endpoint['port']}", "--root", str(root), "--accept", "nil", "--json")
+    assert json.loads(verified.stdout)["ok"], verified.stderr
+    with _connected(root, endpoint["port"]) as client:
+        client.sendall(b"hello\n")
+        assert read_exactly(client, 6) == b"hello\n"
+
+    # It is seen from here, and only the second time nothing is done.
+    (keep,) = json.loads(cli("keeps", "--json").stdout)
+    assert (keep["id"], keep["target"], keep["host"], keep["state"]) == (deployment["id"], "ssh", "there", "running")
+    again = up(folder)
+    assert all(stage["skipped"] for stage in again["stages"])
+    assert cli("-C", str(folder), "plan", "--target", "prod", "--detailed-exitcode").returncode == 0
+    shutil.rmtree(folder / ".enarx")  # as in a job that checked the project out anew
+    assert cli("-C", str(folder), "plan", "--target", "prod", "--detailed-exitcode").returncode == 0
+    assert up(folder)["deployment"] == deployment
+
+    logs = cli("logs", deployment["id"], "--stream", "host")
+    assert (logs.returncode, logs.stderr) == (0, "")
+    assert machine.run("logs", deployment["id"], "--stream", "host") == logs.stdout
+    renewed = json.loads(cli("renew", deployment["id"], "--json").stdout)
+    assert renewed[0]["id"] == deployment["id"]
+
+    # Another package takes its place, and the one before is carried over no second time.
+    changed = up(folder, "--set", 'args=["x"]')
+    assert changed["deployment"]["package"] != deployment["package"]
+    carried = cli("-C", str(folder), "up", "--target", "prod", "-v", "--yes")
+    assert carried.returncode == 0, carried.stderr
+    assert "the package is there already, and whole" in carried.stderr
+
+    stopped = json.loads(cli("-C", str(folder), "stop", "far", "--target", "prod", "--grace", "0", "--json").stdout)
+    assert [one["state"] for one in stopped] == ["exited"]
+    assert not [keep for keep in json.loads(machine.run("keeps", "--json")) if keep["state"] == "running"]
+
+
+def _connected(root: Path, port: int) -> ssl.SSLSocket:
+    plain = socket.create_connection(("localhost", port), timeout=30)
+    return ssl.create_default_context(cafile=root).wrap_socket(plain, server_hostname="localhost")
+
+
+def test_what_the_machine_refuses_is_told_as_here(cli, project):
+    folder = project()
+    told = refused(cli, folder, "--set", "deploy.prod.minimum=nil", "--set", "files.echo.port=1", "--backend", "kvm")
+    assert "backend 'kvm'" in told
+    told = refused(cli, folder, "--set", "files.echo.addr=192.0.2.1")
+    assert "enarx-deploy: there: " in told
+    assert "192.0.2.1" in told
+
+
+def test_no_host_is_built_in(cli, project):
+    folder = project()
+    text = (folder / "Enarx.toml").read_text()
+    (folder / "Enarx.toml").write_text(text.replace('host = "there"\n', ""))
+    told = refused(cli, folder)
+    assert "target 'ssh' needs to know the machine, and none is built in\n  hint: host = " in told
+
+
+def test_a_host_key_that_is_not_known_is_not_believed(cli, project, machine, tmp_path):
+    empty = tmp_path / "known_hosts"
+    folder = project(config=f"Host there\n  UserKnownHostsFile {empty}\n")
+    told = refused(cli, folder)
+    assert "ssh to there: Host key verification failed." in told
+    assert "hint: compare its key's fingerprint" in told
+    assert not empty.exists()
+
+
+def test_a_host_key_that_has_changed_is_not_believed(cli, project, machine, tmp_path):
+    known = tmp_path / "known_hosts"
+    known.write_text(f"[127.0.0.1]:{machine.port} {(machine.folder / 'other_key.pub').read_text()}")
+    told = refused(cli, project(config=f"Host there\n  UserKnownHostsFile {known}\n"))
+    assert "REMOTE HOST IDENTIFICATION HAS CHANGED" in told
+    assert "hint: ask who runs it why its key is another" in told
+
+
+def test_a_key_that_is_not_authorized(cli, project, machine):
+    folder = project(config=f"Host there\n  IdentityFile {machine.folder}/other_key\n  IdentitiesOnly yes\n")
+    (folder / "ssh_config").write_text(
+        (folder / "ssh_config").read_text().replace(f"IdentityFile {machine.folder}/user_key\n", "")
+    )
+    told = refused(cli, folder)
+    assert "Permission denied (publickey)" in told
+    assert "hint: is your public key in authorized_keys there" in told
+
+
+def test_nobody_listens(cli, project):
+    told = refused(cli, project(config="Host there\n  Port 1\n"))
+    assert "Connection refused" in told
+    assert "hint: is sshd running there, on that port?" in told
+
+
+def test_the_machine_has_no_enarx_deploy(cli, project):
+    told = refused(cli, project(), "--set", "deploy.prod.ssh.program=enarx-elsewhere")
+    assert "there has no enarx-elsewhere that can be run" in told
+    assert "hint: install it there, such as by `pipx install enarx-deploy`" in told
+
+
+@pytest.mark.parametrize("word", ["host", "ssh.program", "ssh.config"])
+def test_nothing_of_an_environment_is_taken_for_an_option(cli, project, tmp_path, word):
+    folder = project()
+    told = refused(cli, folder, "--set", f"deploy.prod.{word}=-oProxyCommand=touch {tmp_path}/done")
+    assert f"`deploy.prod.{word}` must be " in told
+    assert not (tmp_path / "done").exists()
+
+
+def program(machine: Machine, before: str) -> str:
+    """Another program there, which does something before it is `enarx-deploy`."""
+    path = machine.folder / "home" / f"enarx-{len(list((machine.folder / 'home').iterdir()))}"
+    path.write_text(PROGRAM.format(before=before, python=shlex.quote(sys.executable)))
+    path.chmod(0o755)
+    return f"deploy.prod.ssh.program={path}"
+
+
+def test_another_version_there(cli, project, machine):
+    old = program(machine, '[ "$1" != --version ] || { echo enarx-deploy 0.0.9; exit; }')
+    told = refused(cli, project(), "--set", old)
+    assert "there has enarx-deploy 0.0.9, and this is " in told
+    assert "hint: have the same on both, such as by `pipx install enarx-deploy==" in told
+
+
+def test_what_does_not_answer_as_enarx_deploy_does(cli, project, machine):
+    noisy = program(machine, '[ "$1" != platform ] || { printf "\\033]0;hello\\007"; exit; }')
+    told = refused(cli, project(), "--set", noisy)
+    assert "there did not answer as enarx-deploy does" in told
+    assert "\x1b" not in told
+
+
+def test_a_package_that_was_damaged_there_is_carried_over_again(cli, project, up, machine):
+    folder = project("damaged")
+    package = up(folder)["deployment"]["package"]
+    module = machine.arrived / "damaged" / package.removeprefix("sha256:") / "main.wasm"
+    module.chmod(0o644)
+    module.write_bytes(module.read_bytes()[:-1] + b"\x01")
+    ended = cli("-C", str(folder), "up", "--target", "prod", "--force", "-v", "--yes")
+    assert ended.returncode == 0, ended.stderr
+    assert "carrying " in ended.stderr, ended.stderr
+    assert machine.run("package", "verify", str(module.parent), "--allow-unsigned").startswith(package)
+
+
+def test_what_arrives_and_is_another_package_is_not_deployed(cli, project, machine):
+    other = '{"digest": "sha256:00", "root": "", "size": 0, "files": []}'
+    swaps = program(machine, f'[ "$2" != unpack ] || {{ cat >/dev/null; echo {shlex.quote(other)}; exit; }}')
+    folder = project("swapped")
+    told = refused(cli, folder, "--set", swaps)
+    assert "there has unpacked sha256:00, not sha256:" in told
+    assert "swapped" not in machine.run("keeps", "--json")
+
+
+def test_a_connection_that_is_lost_midway(cli, project, up, machine):
+    """The server's process for it is killed while the package is unpacked; later the same command goes on."""
+    marker = machine.folder / "unpacking"
+    slow = program(machine, f'if [ "$2" = unpack ]; then touch {marker}; sleep 60; fi')
+    folder = project("lost")
+    process = cli.start("-C", str(folder), "up", "--target", "prod", "--yes", "--set", slow)
+    deadline = time.monotonic() + 60
+    while not marker.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    for child in _sessions(machine):
+        os.kill(child, signal.SIGKILL)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "the connection to there was lost" in told
+    assert "hint: what had begun there may have gone on: `enarx-deploy keeps` says" in told
+    assert up(folder)["deployment"]["target"] == "ssh"
+
+
+def _sessions(machine: Machine) -> list[int]:
+    """The processes of sshd that serve connections."""
+    server = int((machine.folder / "sshd.pid").read_text())
+    return [int(pid) for pid in Path(f"/proc/{server}/task/{server}/children").read_text().split()]
+
+
+def test_a_machine_that_does_not_answer_is_shown_with_what_was_last_known(cli, project, up):
+    folder = project("away")
+    keep = up(folder)["deployment"]["id"]
+    config = (folder / "ssh_config").read_text()
+    (folder / "ssh_config").write_text(f"Host there\n  Port 1\n{config}")
+    (known,) = [one for one in json.loads(cli("keeps", "--json").stdout) if one["id"] == keep]
+    assert known["state"] == "unknown"
+    assert "Connection refused" in known["reason"]
+    assert "Connection refused" in cli("-C", str(folder), "keeps", "--target", "prod").stderr
+    (folder / "ssh_config").write_text(config)
+    assert cli("-C", str(folder), "stop", keep, "--grace", "0").returncode == 0
