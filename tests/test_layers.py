@@ -51,6 +51,7 @@ ROOMS = {
     "enarx_acme": ("enarx_deploy", "enarx_issuers"),  # the latter for the check of a chain that every issuer makes
     # Its images are sent as the OCI registry sends packages, and its pods are given the root that the issuer pinned.
     "enarx_kubernetes": ("enarx_deploy", "enarx_registries", "enarx_issuers"),
+    "enarx_telemetry": ("enarx_deploy",),
 }
 
 # What every plugin may import of the core, and what some may beside that.
@@ -190,6 +191,7 @@ def test_every_room_is_known():
         "enarx_registries",
         "enarx_sigstore",
         "enarx_targets",
+        "enarx_telemetry",
     }
 
 

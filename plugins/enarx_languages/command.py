@@ -27,7 +27,14 @@ _REPRODUCIBLE = {
     "TZ": "UTC",
     "LC_ALL": "C.UTF-8",
 }
-_NOT_FOR_TOOLS = frozenset({"ENARX_INSECURE_AUTH_TOKEN", "ENARX_OIDC_CLIENT_SECRET"})
+_NOT_FOR_TOOLS = frozenset(
+    {
+        "ENARX_INSECURE_AUTH_TOKEN",
+        "ENARX_OIDC_CLIENT_SECRET",
+        "OTEL_EXPORTER_OTLP_HEADERS",
+        "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
+    }
+)
 """Variables of this program's own that hold secrets: what a build runs is others' code."""
 _CONFINED = (
     *("setpriv", "--pdeathsig", "KILL", "--"),
