@@ -27,7 +27,7 @@ ROOMS = {
     "enarx_drawbridge": ("enarx_attestation", "enarx_toml", "enarx_service"),
     "enarx_measurement": ("enarx_attestation",),
     "enarx_signing": (),
-    "enarx_image": (),
+    "enarx_image": ("enarx_signing",),
     "enarx_steward": ("enarx_attestation", "enarx_collateral", "enarx_toml", "enarx_service", "enarx_signing"),
     "enarx_deploy": (
         "enarx_sallyport",

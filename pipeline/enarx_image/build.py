@@ -7,11 +7,12 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 
 import msgspec
 
-from enarx_image import archive, cpio, image, measurement, tree
+from enarx_image import archive, cpio, image, measurement, sbom, tree
 from enarx_image.contents import FILE, contents
 from enarx_image.errors import MissingImage
 from enarx_image.pins import Pins
@@ -76,27 +77,29 @@ def _make(made: Path, temporary: Path, pins: Pins, debs: dict[str, bytes], progr
     }
     for name, content in parts.items():
         _write(made / name, content)
-    _write(made / image.RECORD, _record(pins, parts, kernel.partition("vmlinuz-")[2], found))
+    record = _record(pins, parts, kernel.partition("vmlinuz-")[2], found)
+    _write(made / image.SBOM, sbom.document(record))
+    _write(made / image.RECORD, msgspec.json.format(msgspec.json.encode(record, order="deterministic"), indent=1))
 
 
-def _record(pins: Pins, parts: dict[str, bytes], kernel_version: str, found: list[cpio.Entry]) -> bytes:
+def _record(pins: Pins, parts: dict[str, bytes], kernel_version: str, found: list[cpio.Entry]) -> image.Record:
     described = {name: image.Part(measurement.sha256(content), len(content)) for name, content in parts.items()}
     files = (
         image.File(entry.path, len(entry.content), measurement.sha256(entry.content), entry.origin)
         for entry in sorted(found)
         if stat.S_ISREG(entry.mode)
     )
-    record = image.Record(
+    return image.Record(
         digest=measurement.image_digest(**{name: part.sha256 for name, part in described.items()}),
         kernel_version=kernel_version,
         inputs=inputs_digest(pins),
         pins=pins,
+        distributions={name: metadata.version(name) for name in contents().installed},
         files=tuple(files),
         kernel=described[image.KERNEL],
         initrd=described[image.INITRD],
         cmdline=described[image.CMDLINE],
     )
-    return msgspec.json.format(msgspec.json.encode(record, order="deterministic"), indent=1) + b"\n"
 
 
 def _write(path: Path, content: bytes) -> None:

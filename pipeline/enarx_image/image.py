@@ -38,7 +38,7 @@ class File(msgspec.Struct, frozen=True):
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """What an image is: its parts, and what they were made from."""
+    """What an image is: its parts, and what they were made from. `distributions` are Python's, by name and version."""
 
     format: Literal["wasm-tee/image/v1"] = "wasm-tee/image/v1"
     architecture: Literal["x86_64"] = "x86_64"
@@ -49,6 +49,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     kernel_version: str
     inputs: _Digest
     pins: Pins
+    distributions: dict[str, str]
     files: tuple[File, ...]
 
 

@@ -51,14 +51,15 @@ command.add_command(image_sign.command)
 @_mirror_option
 @_lock_option
 @click.option("--force", is_flag=True, help="Make it anew where it is there.")
-@common_options()
+@common_options("sign")
 def build(
     context: Context, output: Path | None, debs: Path | None, mirror: str, lock_file: Path | None, force: bool
 ) -> None:
     """Make the image, if it is not there.
 
     Packages of Debian are fetched by this machine's apt, from the archive that it is set to, and kept in the cache;
-    each is taken only if it has the digest that is pinned. They are not installed.
+    each is taken only if it has the digest that is pinned. They are not installed. --sign KEY signs the image, for
+    `verify --trust`.
     """
     from enarx_image import build as building
 
@@ -69,6 +70,7 @@ def build(
         if image is None:
             packages = building.obtain(pins, _cache(), debs, mirror, context.note)
             image = building.build(folder, pins, packages, context.note)
+        _sign(context, image)
     context.emit(lambda: f"{image.digest} {image.folder}", _summary(image))
 
 
@@ -107,13 +109,25 @@ def measure(context: Context, image: Path | None, package: str) -> None:
 @_image_argument
 @click.option("--digest", metavar="sha256:HEX", default="", help="It must be this image.")
 @click.option("--rebuild", is_flag=True, help="Make it again from its pins, and compare each file.")
+@click.option(
+    "--trust", metavar="FILE", type=click.Path(path_type=Path), help="A key in it must have signed the image."
+)
 @click.option("--debs", metavar="DIR", type=click.Path(path_type=Path), help="Take the packages from here alone.")
 @_mirror_option
 @common_options()
-def verify(context: Context, image: Path | None, digest: str, rebuild: bool, debs: Path | None, mirror: str) -> None:
-    """Check an image against its record, a digest, or by making it again; refuses with 3, and says what differs.
+def verify(
+    context: Context,
+    image: Path | None,
+    digest: str,
+    rebuild: bool,
+    trust: Path | None,
+    debs: Path | None,
+    mirror: str,
+) -> None:
+    """Check an image against its record, a digest, a signature, or by making it again; refuses with 3.
 
-    The record lies beside the image, so that it finds damage and no fraud; --digest and --rebuild find that too.
+    What differs is named. The record lies beside the image, so that it finds damage and no fraud; --digest, --trust and
+    --rebuild find that too.
     """
     found = _found(image)
     if digest and digest != found.digest:
@@ -122,8 +136,10 @@ def verify(context: Context, image: Path | None, digest: str, rebuild: bool, deb
         )
     if rebuild:
         _compare(context, found, debs, mirror)
-    by = ", and made from its inputs" if rebuild else ""
-    context.emit(f"{found.digest} is whole{by}", {**_summary(found), "rebuilt": rebuild})
+    signers = _signers(found, trust) if trust else []
+    by = f", signed by {', '.join(signers)}" if signers else ""
+    made = ", and is what its inputs make" if rebuild else ""
+    context.emit(f"{found.digest} is whole{by}{made}", {**_summary(found), "rebuilt": rebuild, "signers": signers})
 
 
 @command.command()
@@ -177,6 +193,27 @@ def _there(folder: Path, inputs: str) -> Image | None:
     except ImageError:
         return None
     return found if found.record.inputs == inputs else None
+
+
+def _sign(context: Context, image: Image) -> None:
+    from enarx_deploy.trusted_signers import signing_faults
+    from enarx_image import signature
+
+    if context.signing_key is not None:
+        with signing_faults():
+            signature.sign(image, [context.signing_key])
+
+
+def _signers(image: Image, trust: Path) -> list[str]:
+    """Who signed an image, of those whose keys are in a file. Raises VerificationRefused."""
+    from datetime import UTC, datetime
+
+    from enarx_deploy import trusted_signers
+    from enarx_image import signature
+
+    with _faults():
+        good = signature.verify(image, trusted_signers.load(trust), datetime.now(UTC))
+    return [f"{one.name} ({one.key.id})" for one in good]
 
 
 def _compare(context: Context, found: Image, debs: Path | None, mirror: str) -> None:

@@ -1,0 +1,128 @@
+"""`enarx-deploy image` as a user sees it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import msgspec
+import pytest
+from tests.image.conftest import CACHE
+
+from enarx_image import image as images
+from enarx_image.errors import WrongImage
+
+PACKAGE = "sha256:" + "ab" * 32
+
+
+@pytest.fixture
+def copy(image, tmp_path) -> Path:
+    """An image of the test's own, to be changed."""
+    return Path(shutil.copytree(image.folder, tmp_path / "image"))
+
+
+def test_the_same_inputs_make_the_same_bytes_elsewhere_and_later(enarx_deploy, image, tmp_path):
+    before = os.umask(0o077)
+    try:
+        ended = enarx_deploy(
+            *("image", "build", "--output", str(tmp_path / "other" / "place"), "--debs", str(CACHE / "debs")),
+            env={"PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo", "LC_ALL": "C.UTF-8"},
+            timeout=280,
+        )
+    finally:
+        os.umask(before)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout == f"{image.digest} {tmp_path}/other/place\n"
+    made = {path.name: path.read_bytes() for path in (tmp_path / "other/place").iterdir()}
+    assert made == {path.name: path.read_bytes() for path in image.folder.iterdir()}
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "other/place").iterdir()} == {0o644}
+
+
+def test_an_image_that_is_there_is_not_made_again(enarx_deploy, image, copy):
+    ended = enarx_deploy("--json", "image", "build", "--output", str(copy), "--debs", "/nowhere")
+    assert json.loads(ended.stdout)["digest"] == image.digest
+
+
+def test_before_the_first_build_it_is_told_how_to_make_one(enarx_deploy):
+    ended = enarx_deploy("image", "show")
+    assert ended.returncode == 1
+    assert "there is no image for this version yet" in ended.stderr
+    assert "enarx-deploy image build" in ended.stderr
+
+
+def test_what_is_large_in_it_is_shown_first(enarx_deploy, image):
+    shown = enarx_deploy("image", "show", str(image.folder)).stdout
+    lines = shown.splitlines()
+    assert lines[0] == f"{image.digest} {image.folder}"
+    assert f"Linux {image.record.kernel_version}, Debian trixie" in lines
+    first = next(n for n, line in enumerate(lines) if line.startswith("FILE, BEFORE COMPRESSION"))
+    assert "_libwasmtime.so" in lines[first + 1]
+    assert "wasmtime 50" in lines[first + 1]
+    whole = json.loads(enarx_deploy("--json", "image", "show", str(image.folder)).stdout)
+    assert {file["path"] for file in whole["record"]["files"]} >= {"init", "usr/bin/python3.13"}
+
+
+def test_measurements_are_told_by_part_and_for_a_package(enarx_deploy, image):
+    measured = json.loads(enarx_deploy("--json", "image", "measure", str(image.folder), "--package", PACKAGE).stdout)
+    assert set(measured) == {"kernel", "initrd", "cmdline", "image", "kvm"}
+    assert measured["image"] == image.digest
+    wrong = enarx_deploy("image", "measure", str(image.folder), "--package", "sha256:12")
+    assert wrong.returncode == 2
+    assert "no SHA-256 digest" in wrong.stderr
+
+
+def test_verify_refuses_a_changed_part_and_says_which(enarx_deploy, copy):
+    with (copy / "cmdline").open("a") as file:
+        file.write(" debug")
+    ended = enarx_deploy("image", "verify", str(copy))
+    assert ended.returncode == 3
+    assert "cmdline is sha256:" in ended.stderr
+    assert "kernel" not in ended.stderr
+
+
+def test_verify_refuses_another_image_than_the_one_that_was_named(enarx_deploy, image):
+    ended = enarx_deploy("image", "verify", str(image.folder), "--digest", PACKAGE)
+    assert ended.returncode == 3
+    assert f"is the image {image.digest}, not {PACKAGE}" in ended.stderr
+
+
+def test_an_image_with_another_initramfs_is_not_what_its_inputs_make(image):
+    """What `verify --rebuild` compares; the same bytes made twice are shown above."""
+    other = msgspec.structs.replace(image.record.files[0], sha256=PACKAGE)
+    part = msgspec.structs.replace(image.record.initrd, sha256=PACKAGE)
+    record = msgspec.structs.replace(image.record, initrd=part, files=(other, *image.record.files[1:]))
+    with pytest.raises(WrongImage, match=rf"in: initrd \(in it: {other.path}\)"):
+        images.require_same(images.Image(image.folder, record, image.cmdline), image)
+
+
+def test_a_signature_is_asked_for_and_names_who_signed(enarx_deploy, copy):
+    enarx_deploy("key", "generate", "image.key", "--no-passphrase")
+    enarx_deploy("key", "generate", "other.key", "--no-passphrase")
+    for name in ("image", "other"):
+        enarx_deploy("key", "trust", f"{name}.key.pub", "--name", name, "--trust", f"{name}.toml")
+    unsigned = enarx_deploy("image", "verify", str(copy), "--trust", "image.toml")
+    assert unsigned.returncode == 3
+    assert "nobody signed" in unsigned.stderr
+    assert enarx_deploy("image", "build", "--output", str(copy), "--sign", "image.key").returncode == 0
+    good = enarx_deploy("image", "verify", str(copy), "--trust", "image.toml")
+    assert "signed by image (" in good.stdout, good.stderr
+    assert enarx_deploy("image", "verify", str(copy), "--trust", "other.toml").returncode == 3
+    (copy / "sbom.cdx.json").write_text("{}")
+    changed = enarx_deploy("image", "verify", str(copy), "--trust", "image.toml")
+    assert changed.returncode == 3
+    assert "sbom.cdx.json" in changed.stderr
+
+
+def test_the_sbom_names_packages_files_and_what_only_built_it(image):
+    document = json.loads((image.folder / "sbom.cdx.json").read_text())
+    assert document["specVersion"] == "1.6"
+    assert document["metadata"]["component"]["version"] == image.digest
+    scopes = {one["name"]: one.get("scope") for one in document["components"]}
+    assert scopes["libc6"] == "required"
+    assert scopes["zstd"] == "excluded"
+    hashes = {one["name"]: one["hashes"][0]["content"] for one in document["components"] if "hashes" in one}
+    assert all(hashes[file.path] == file.sha256.removeprefix("sha256:") for file in image.record.files)
+    purls = {one.get("purl") for one in document["components"]}
+    assert "pkg:pypi/wasmtime@50.0.1" in purls
