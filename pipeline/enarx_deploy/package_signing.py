@@ -70,6 +70,16 @@ def signature(digest: str, statements: Statements, keys: Sequence[SigningKey]) -
         return Attachment("signature", ENVELOPE_TYPE, package_signature.sign(digest, described, keys))
 
 
+def attestation(said: bytes, subject: tuple[str, str], key: SigningKey) -> tuple[str, bytes]:
+    """A statement that describes a package, said of what it is in a registry (its name there, its digest): the type of
+    its predicate, and the envelope. Raises PackageError, UsageError."""
+    name, digest = subject
+    with signing_faults():
+        found = statement.read(said)
+        about = statement.about(digest, name, found.predicate_type, found.predicate)
+        return found.predicate_type, dsse.sign(about, PAYLOAD_TYPE, [key])
+
+
 def statements(found: Iterable[Attachment]) -> Iterator[tuple[AttachmentKind, bytes]]:
     """Each statement among attachments, out of its envelope, and verified by nobody. Raises PackageError."""
     for one in found:

@@ -519,3 +519,14 @@ class SignableRegistry(ArtifactRegistry, Protocol):
 
     def add_signature(self, reference: str, payload: bytes, signature: bytes) -> None:
         """Keep a signature over `signing_payload` where those tools look for it, beside those that are there."""
+
+
+@runtime_checkable
+class AttestableRegistry(SignableRegistry, Protocol):
+    """A registry whose own tools look for attestations about what is theirs: in OCI cosign, about the manifest."""
+
+    def attestation_subject(self, reference: str) -> tuple[str, str]:
+        """What such an attestation of a published package is about: a name for people, and a digest."""
+
+    def add_attestation(self, reference: str, predicate_type: str, envelope: bytes) -> None:
+        """Keep an in-toto statement about that, in its envelope (DSSE), where those tools look for it."""

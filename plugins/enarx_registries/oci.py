@@ -102,6 +102,18 @@ class Oci:
             _, descriptor = _manifest(repository, named)
             oci_cosign.add(repository, descriptor.digest, payload, signature)
 
+    def attestation_subject(self, reference: str) -> tuple[str, str]:
+        named = _parse(reference)
+        with opened(named) as repository:
+            _, descriptor = _manifest(repository, named)
+            return f"{named.host}/{named.path}", descriptor.digest
+
+    def add_attestation(self, reference: str, predicate_type: str, envelope: bytes) -> None:
+        named = _parse(reference)
+        with opened(named) as repository:
+            _, descriptor = _manifest(repository, named)
+            oci_cosign.attest(repository, descriptor.digest, predicate_type, envelope)
+
     def tags(self, reference: str) -> list[str]:
         named = _parse(reference)
         with opened(named) as repository:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
@@ -11,6 +12,7 @@ import tarfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.conftest import Program
@@ -22,6 +24,7 @@ from enarx_deploy.protocols import Attachment
 from enarx_registries.oci import Oci
 
 SBOM = Attachment("sbom", "application/vnd.cyclonedx+json", b'{"bomFormat":"CycloneDX"}')
+PREDICATES = {"slsaprovenance1": "https://slsa.dev/provenance/v1", "cyclonedx": "https://cyclonedx.org/bom"}
 PASSPHRASE = "correct horse"
 
 
@@ -170,6 +173,13 @@ def test_cosign_checks_who_signed_the_artifact(plain_registry: Server, enarx_dep
         words = ["verify", "--insecure-ignore-tlog", "--allow-insecure-registry", named.removeprefix("oci://")]
         run(cosign, *words, "--key", enarx_deploy.directory / f"{key}.pub", HOME=str(tmp_path))
 
+    def attestation(key: str, kind: str) -> dict[str, Any]:
+        """The statement that cosign believes."""
+        words = ["verify-attestation", "--insecure-ignore-tlog", "--allow-insecure-registry", "--type", kind]
+        public = enarx_deploy.directory / f"{key}.pub"
+        told = run(cosign, *words, "--key", public, named.removeprefix("oci://"), HOME=str(tmp_path))
+        return json.loads(base64.b64decode(json.loads(told.splitlines()[0])["payload"]))
+
     for key in ("p256", "ed25519"):
         made = enarx_deploy("key", "generate", key, "--algorithm", key, *protected)
         assert made.returncode == 0, made.stderr
@@ -178,5 +188,16 @@ def test_cosign_checks_who_signed_the_artifact(plain_registry: Server, enarx_dep
     with pytest.raises(AssertionError, match="no matching signatures"):
         verify("ed25519")
     publish("ed25519")
-    verify("p256")
-    verify("ed25519")
+    for key in ("p256", "ed25519"):
+        verify(key)
+        for kind, predicate in PREDICATES.items():
+            attested = attestation(key, kind)
+            assert attested["predicateType"] == predicate
+            (subject,) = attested["subject"]
+            assert f"sha256:{subject['digest']['sha256']}" == Oci().resolve(named).details["manifest"]
+    assert attestation("p256", "slsaprovenance1")["predicate"]["buildDefinition"]["externalParameters"]
+    with pytest.raises(AssertionError, match="none of the attestations"):
+        attestation("p256", "spdx")
+    made = enarx_deploy("key", "generate", "stranger", "--algorithm", "p256", *protected)
+    with pytest.raises(AssertionError, match="no matching attestations"):
+        attestation("stranger", "cyclonedx")

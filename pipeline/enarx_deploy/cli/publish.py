@@ -13,8 +13,9 @@ from enarx_deploy.errors import UsageError
 
 if TYPE_CHECKING:
     from enarx_deploy.models import Package
-    from enarx_deploy.protocols import Attachment
+    from enarx_deploy.protocols import Attachment, SignableRegistry
     from enarx_deploy.runner import Reporter
+    from enarx_signing import SigningKey
 
 
 @click.command()
@@ -80,7 +81,19 @@ def _publish(context: Context, named: str, package: Package, attachments: list[A
             shown.progress(f"signing for the tools of {registry.name}")
             payload = registry.signing_payload(published)
             registry.add_signature(published, payload, context.signing_key.sign(payload))
+            _attest(context.signing_key, registry, published, attachments)
         return published
     if attachments:
         shown.note(f"the registry {registry.name!r} keeps no attachments: {len(attachments)} are left out")
     return registry.publish(package, named)
+
+
+def _attest(key: SigningKey, registry: SignableRegistry, published: str, attachments: list[Attachment]) -> None:
+    """Say what describes the package of what it is in its registry, for the registry's own tools."""
+    from enarx_deploy import package_signing
+    from enarx_deploy.protocols import AttestableRegistry
+
+    if isinstance(registry, AttestableRegistry):
+        subject = registry.attestation_subject(published)
+        for _, said in package_signing.statements(attachments):
+            registry.add_attestation(published, *package_signing.attestation(said, subject, key))
