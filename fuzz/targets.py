@@ -5,6 +5,8 @@ A target passes if the parser answers, or raises one of its own typed errors. Ti
 
 from __future__ import annotations
 
+import hashlib
+import tempfile
 import tomllib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -45,8 +47,8 @@ from enarx_collateral.archive import read_archive
 from enarx_collateral.directory import offers
 from enarx_collateral.item import KINDS, Entry
 from enarx_collateral.transport import retry_after
-from enarx_deploy import reference, wasm_sections
-from enarx_deploy.errors import ModuleError, PackageError, UsageError
+from enarx_deploy import enarx_lock, package_archive, package_attachments, reference, wasm_sections
+from enarx_deploy.errors import LockError, ModuleError, PackageError, RegistryError, UsageError
 from enarx_deploy.lint import needs
 from enarx_deploy.wasm_binary import DamagedModuleError
 from enarx_deploy.wasm_report import report
@@ -60,7 +62,8 @@ from enarx_keep.attester import certificate_table, tdx_guest
 from enarx_keep.channel import Reader
 from enarx_keep.errors import BadManifest, BadMessage, NoEvidence, RegistryFault
 from enarx_keep.http_client import read_head
-from enarx_registries import oci_tar
+from enarx_registries import oci_login, oci_tar
+from enarx_signing import Signers, SigningError, dsse, package_signature, statement, trust
 from enarx_steward import csr, release, renewal
 from enarx_steward import policy as steward_policy
 from enarx_steward.app import RenewalBody
@@ -125,6 +128,31 @@ def oci_archive(data: bytes) -> None:
     for _, content in oci_tar.read([data[:700], data[700:]], "it"):
         for _ in content:
             pass
+
+
+def package_archive_members(data: bytes) -> None:
+    """A file of `package pack`, up to its end or what is wrong with it."""
+    with tempfile.TemporaryDirectory() as folder:
+        package_archive.read(BytesIO(data), Path(folder), "it")
+
+
+def logins(data: bytes) -> None:
+    """A file of logins of docker, podman or oras, and each login in it."""
+    for entry in oci_login.read(data, "it").auths.values():
+        try:
+            oci_login.login(entry, "it").basic()
+        except RegistryError:
+            continue
+
+
+def attachment(data: bytes) -> object:
+    """What is kept beside a package, under the name that it has to have."""
+    return package_attachments.decoded(hashlib.sha256(data).hexdigest(), data, "it")
+
+
+def package_signature_of(data: bytes) -> object:
+    """An envelope, by nobody who is trusted."""
+    return package_signature.verify(data, f"sha256:{'ab' * 32}", Signers(), datetime(2026, 6, 1, tzinfo=UTC))
 
 
 def drawbridge_tags(data: bytes) -> None:
@@ -239,6 +267,15 @@ TARGETS: dict[str, Target] = {
     "drawbridge-directory": Target(drawbridge.read_directory, (Malformed,)),
     "drawbridge-tag": Target(drawbridge_tags, ()),
     "drawbridge-path": Target(lambda data: tree_path(data.decode("latin-1").split("/")), (Malformed,), (), 2048),
+    "attachment": Target(attachment, (PackageError,)),
+    "dsse-envelope": Target(dsse.read, (SigningError,)),
+    "enarx-lock": Target(lambda data: enarx_lock.read(data, "Enarx.lock"), (LockError,)),
+    "in-toto-statement": Target(statement.read, (SigningError,)),
+    "oci-logins": Target(logins, (RegistryError,)),
+    "oci-challenges": Target(lambda data: oci_login.challenges([data.decode("latin-1")]), ()),
+    "package-archive": Target(package_archive_members, (PackageError,), (), 8192),
+    "package-signature": Target(package_signature_of, (SigningError,)),
+    "trusted-signers": Target(trust.parse, (SigningError,)),
     "oci-archive": Target(oci_archive, (PackageError,), (), 8192),
     "package-reference": Target(lambda data: reference.parse(data.decode(errors="replace")), (UsageError,), (), 2048),
     "wasm-module": Target(lambda data: (report(data), needs(data)), (ModuleError,)),

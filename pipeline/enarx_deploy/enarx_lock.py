@@ -81,14 +81,19 @@ def load(root: Path) -> Lock | None:
     path = root / NAME
     try:
         with path.open("rb") as file:
-            data = file.read(_LIMIT + 1)
-        if len(data) > _LIMIT:
-            raise LockError(f"{path} has more than {_LIMIT:,} bytes", hint="`enarx-deploy lock` writes it anew")
-        return msgspec.toml.decode(data, type=Lock)
+            return read(file.read(_LIMIT + 1), str(path))
     except FileNotFoundError:
         return None
+
+
+def read(data: bytes, shown: str) -> Lock:
+    """The lock in a file, which messages call `shown`. Raises LockError."""
+    if len(data) > _LIMIT:
+        raise LockError(f"{shown} has more than {_LIMIT:,} bytes", hint="`enarx-deploy lock` writes it anew")
+    try:
+        return msgspec.toml.decode(data, type=Lock)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise LockError(f"{path}: {error}", hint="`enarx-deploy lock` writes it anew") from error
+        raise LockError(f"{shown}: {error}", hint="`enarx-deploy lock` writes it anew") from error
 
 
 def save(root: Path, lock: Lock) -> Path:

@@ -25,6 +25,7 @@ from enarx_deploy.protocols import ATTACHMENTS_LIMIT, Attachment
 
 _BLOCK = tarfile.BLOCKSIZE
 _CHUNK = 1 << 20
+_ATTACHED_LIMIT = 1 << 27  # bytes of all attachments, which are held in memory
 _TREE = re.compile(r"(?P<hex>[0-9a-f]{64})/(?P<path>[^/].*)")
 _ATTACHED = re.compile(r"(?P<hex>[0-9a-f]{64})\.attachments/(?P<name>[0-9a-f]{64})")
 _HINT = "`enarx-deploy package pack` makes one"
@@ -55,12 +56,13 @@ def read(file: IO[bytes], into: Path, shown: str) -> Package:
     Raises PackageError, OSError.
     """
     members = _Members(file, shown)
-    attached = {}
+    attached: dict[str, bytes] = {}
     for name in members.names():
         found = _ATTACHED.fullmatch(name)
         if found is None:
             break
-        attached[found["name"]] = b"".join(members.chunks(package_attachments.JSON_LIMIT))
+        left = _ATTACHED_LIMIT - sum(map(len, attached.values()))
+        attached[found["name"]] = b"".join(members.chunks(min(left, package_attachments.JSON_LIMIT)))
         if len(attached) > ATTACHMENTS_LIMIT:
             raise PackageError(f"{shown} holds more than {ATTACHMENTS_LIMIT} attachments", hint=_HINT)
     first = _TREE.fullmatch(members.name)

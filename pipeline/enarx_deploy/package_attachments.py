@@ -79,7 +79,7 @@ def decoded(name: str, data: bytes, shown: str) -> Attachment:
     try:
         if len(data) <= JSON_LIMIT and hashlib.sha256(data).hexdigest() == name:
             return msgspec.json.decode(data, type=Attachment)
-    except msgspec.MsgspecError:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         pass
     raise PackageError(f"{shown} is damaged", hint="remove it, and make or publish the package again")
 

@@ -100,7 +100,7 @@ def _described_version(package: Path) -> str:
         with plain_files.opened(path) as file:
             text = b"".join(plain_files.chunks(file, str(path), _LARGEST_DESCRIPTION))
         version = msgspec.json.decode(text, type=_Described).version
-    except (PackageError, msgspec.MsgspecError, UnicodeError):
+    except (PackageError, msgspec.MsgspecError, UnicodeError, RecursionError):
         return ""
     return version if _VERSION.fullmatch(version) else ""
 

@@ -173,7 +173,7 @@ async def _posted(request: Request, decoder: msgspec.json.Decoder[Posted]) -> Po
         raise HTTPException(415)
     try:
         return decoder.decode(await _body(request))
-    except (msgspec.MsgspecError, UnicodeDecodeError) as exc:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as exc:
         raise MalformedRequest(f"the body is not as it should be: {exc}") from exc
 
 

@@ -235,7 +235,7 @@ def _complaint(url: str, path: str, status: int, answer: bytes) -> StewardError 
         return _complaint_enarx(url, status)
     try:
         problem = msgspec.json.decode(answer, type=_Problem)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         problem = _Problem()
     if status == httpx.codes.FORBIDDEN and problem.checks:
         return VerificationRefused(
@@ -260,7 +260,7 @@ def _complaint_enarx(url: str, status: int) -> StewardError | VerificationRefuse
 def _decode(url: str, answer: bytes, type: type[T]) -> T:
     try:
         return msgspec.json.decode(answer, type=type)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise StewardError(
             f"the Steward at {url} answered with something else than was asked: {error}",
             hint='is it a Steward? One of Enarx 0.2 needs `[attest] protocol = "enarx"`',

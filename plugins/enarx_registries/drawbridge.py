@@ -254,7 +254,7 @@ def _all_tags(connection: Connection, named: Reference) -> list[str]:
     body, _ = connection.get(f"{named.path}/_tag")
     try:
         tags = msgspec.json.decode(body, type=list[str])
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise RegistryError(f"{named.host} does not list tags as a Drawbridge does") from error
     return [tag for tag in tags[:_TAGS_LIMIT] if references.is_version(tag)]
 

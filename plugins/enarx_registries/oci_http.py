@@ -275,7 +275,7 @@ class Connection:
             raise self._refused(response.status_code, login)
         try:
             answer = msgspec.json.decode(body, type=_Token)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise RegistryError(f"the token service of {self._named.host} gave no token") from error
         token = answer.token or answer.access_token
         if not token or not token.isascii() or not token.isprintable():
@@ -391,7 +391,7 @@ def _host_of(error: Exception) -> str:
 def _said(body: bytes) -> str:
     try:
         problems = msgspec.json.decode(body, type=_Problems).errors
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return ""
     text = "; ".join(f"{problem.code} {problem.message}" for problem in problems[:3])
     return f": {''.join(letter if letter.isprintable() else ' ' for letter in text)[:300]}" if text else ""

@@ -15,7 +15,6 @@ These files keep no scheme, save where an entry's name is a URL.
 from __future__ import annotations
 
 import base64
-import binascii
 import os
 import re
 import subprocess
@@ -60,13 +59,17 @@ class Challenge:
     parameters: dict[str, str]
 
 
-class _Entry(msgspec.Struct, frozen=True):
+class Entry(msgspec.Struct, frozen=True):
+    """What a file holds for one registry."""
+
     auth: str = ""
     identitytoken: str = ""
 
 
-class _Config(msgspec.Struct, frozen=True):
-    auths: dict[str, _Entry] = {}
+class Config(msgspec.Struct, frozen=True):
+    """A file of logins, as far as it is read."""
+
+    auths: dict[str, Entry] = {}
     cred_helpers: dict[str, str] = msgspec.field(default_factory=dict, name="credHelpers")
     creds_store: str = msgspec.field(default="", name="credsStore")
 
@@ -124,7 +127,7 @@ def _in(path: Path, keys: list[str]) -> Login | None:
             return _ask(helper, key)
         entry = config.auths.get(key)
         if entry is not None and (entry.auth or entry.identitytoken):
-            return replace(_login(entry, path), scheme=key.rpartition("://")[0])
+            return replace(login(entry, str(path)), scheme=key.rpartition("://")[0])
     return (
         _ask(config.creds_store, keys[-1] if keys[-1] == _DOCKER_HUB_KEY else _host(keys))
         if config.creds_store
@@ -136,29 +139,36 @@ def _host(keys: list[str]) -> str:
     return next(key for key in keys if "/" not in key)
 
 
-def _config(path: Path) -> _Config | None:
+def _config(path: Path) -> Config | None:
     try:
         with path.open("rb") as file:
-            data = file.read(_FILE_LIMIT + 1)
+            return read(file.read(_FILE_LIMIT + 1), str(path))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise RegistryError(f"{path}: {error.strerror}", hint="this is where logins are looked for") from error
+
+
+def read(data: bytes, shown: str) -> Config:
+    """The logins in a file, which messages call `shown`. Raises RegistryError."""
     try:
         if len(data) > _FILE_LIMIT:
             raise msgspec.ValidationError("it is too large")
-        return msgspec.json.decode(data or b"{}", type=_Config)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        return msgspec.json.decode(data or b"{}", type=Config)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise RegistryError(
-            f"{path} does not hold logins: {error}", hint="mend it, or log in again with the tool that wrote it"
+            f"{shown} does not hold logins: {error}", hint="mend it, or log in again with the tool that wrote it"
         ) from error
 
 
-def _login(entry: _Entry, path: Path) -> Login:
+def login(entry: Entry, shown: str) -> Login:
+    """The login of an entry. Raises RegistryError."""
     try:
         user, _, password = base64.b64decode(entry.auth, validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError) as error:
-        raise RegistryError(f"{path} holds a damaged login", hint="log in again with the tool that wrote it") from error
+    except ValueError as error:  # base64 or UTF-8 that is none
+        raise RegistryError(
+            f"{shown} holds a damaged login", hint="log in again with the tool that wrote it"
+        ) from error
     return Login(user, password.rstrip("\0"), entry.identitytoken)
 
 
@@ -181,7 +191,7 @@ def _ask(helper: str, server: str) -> Login | None:
         raise RegistryError(f"{program} failed: {said!a}", hint="unlock its store, or log in again")
     try:
         answer = msgspec.json.decode(ended.stdout[:_FILE_LIMIT], type=_Answer)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise RegistryError(f"{program} answered with what is no login", hint="is it a credential helper?") from error
     if answer.username == _TOKEN_USER:
         return Login(identity_token=answer.secret)

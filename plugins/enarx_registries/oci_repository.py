@@ -161,7 +161,7 @@ class Repository:
             answer = self._connection.ask("GET", url)
             try:
                 found += msgspec.json.decode(answer.body, type=_List).named(key)
-            except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
                 raise RegistryError(f"{self._shown}: the registry's list of {key} is none") from error
             url = _next(answer)
             if not url:

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import socket
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -170,6 +171,13 @@ def pipe(path: Path) -> None:
     os.mkfifo(path)
 
 
+def device(path: Path) -> None:
+    try:
+        os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(1, 5))
+    except PermissionError:
+        pytest.skip("no devices can be made here")
+
+
 def unix_socket(path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(path))
@@ -181,6 +189,11 @@ def unix_socket(path: Path) -> None:
         (link, "site/sub/odd is a symbolic link"),
         (pipe, "site/sub/odd is neither a file nor a directory"),
         (unix_socket, "site/sub/odd is neither a file nor a directory"),
+        pytest.param(
+            device,
+            "site/sub/odd is neither a file nor a directory",
+            marks=pytest.mark.skipif(os.geteuid() != 0, reason="root alone makes devices"),
+        ),
     ],
 )
 def test_what_is_no_plain_file_is_refused_by_its_path(

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import tarfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from enarx_deploy import package_tree
 from enarx_deploy.errors import PackageError
 from enarx_registries import oci_tar
 
@@ -88,6 +91,35 @@ def of_records(records: bytes) -> bytes:
 def test_what_is_more_than_plain_files_is_refused(data: bytes, message: str) -> None:
     with pytest.raises(PackageError, match=message):
         read(data)
+
+
+@pytest.mark.parametrize(
+    ("paths", "message"),
+    [
+        (["../evil"], "is not part of a package"),
+        (["assets/../evil"], "is not a name for a package"),
+        (["/etc/passwd"], "is not part of a package"),
+        (["assets//a"], "is not a name for a package"),
+        (["assets/a\\b"], "is not a name for a package"),
+        (["assets/A", "assets/a"], "in upper and lower case alone"),
+        (["assets/a", "assets/a"], "assets/a"),
+        (["assets/a", "assets/a/b"], "which is a file of the package"),
+        ([f"assets/{number}" for number in range(100_000)], "is over 10,000 files and folders"),
+        (["/".join(["assets", *["d"] * 40])], "lies deeper than 32 directories"),
+    ],
+    ids=[
+        "parent", "parent-in-assets", "absolute", "empty-name", "backslash",
+        "case-collision", "duplicate", "below-a-file", "100000-entries", "deep",
+    ],
+)  # fmt: skip
+def test_a_hostile_archive_leaves_nothing_and_is_refused_with_a_reason(
+    paths: list[str], message: str, tmp_path: Path
+) -> None:
+    members = oci_tar.write([(path, 1, lambda: [b"x"]) for path in paths])
+    module = ("main.wasm", iter([b"\0asm\1\0\0\0"]))
+    with pytest.raises(PackageError, match=message):
+        package_tree.lay_out(itertools.chain([module], oci_tar.read(members, "it")), tmp_path / "into")
+    assert list((tmp_path / "into").iterdir()) == []
 
 
 def test_an_archive_is_read_without_holding_it() -> None:

@@ -39,7 +39,7 @@ def record(body: bytes, host: str) -> dict[str, Any]:
 
     try:
         return msgspec.json.decode(body, type=dict[str, Any])
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise RegistryError(f"{host} does not answer as a Drawbridge: {error}") from error
 
 

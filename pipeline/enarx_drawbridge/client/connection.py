@@ -90,7 +90,7 @@ class Connection:
             raise NotThere(f"{self._place.host} does not say whose logins it believes", hint="give --oidc-issuer URL")
         try:
             return msgspec.json.decode(answer.body, type=Metadata)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise Unreachable(f"{self._place.host} does not answer as a registry: {error}") from error
 
     def get(self, path: str, most: int = http.MAX_ANSWER) -> tuple[bytes, Entry]:
@@ -126,7 +126,7 @@ class Connection:
             raise Refused(f"{self._place.host} cannot be searched", hint="name one repository: HOST/USER/REPOSITORY")
         try:
             found = msgspec.json.decode(answer.body, type=list[Match])
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise Unreachable(f"{self._place.host} does not answer as a registry: {error}") from error
         return [one for one in found if _MATCH.fullmatch(f"{one.repository}:{one.tag}")]
 

@@ -175,7 +175,7 @@ def _decode(data: bytes, kind: type[Read], who: str) -> Read:
 def _refused(issuer: str, answer: http.Answer) -> Refused:
     try:
         problem = msgspec.json.decode(answer.body, type=_Problem)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         problem = _Problem(f"status {answer.status}")
     said = " ".join(filter(None, (problem.error, problem.error_description)))[:200]
     return Refused(f"{issuer} refuses the login: {said if said.isprintable() else ascii(said)}")
