@@ -45,8 +45,8 @@ ROOMS = {
     "enarx_backends": ("enarx_deploy", "enarx_image", "enarx_measurement"),
     "enarx_languages": ("enarx_deploy",),
     "enarx_targets": ("enarx_deploy",),
-    "enarx_registries": ("enarx_deploy", "enarx_drawbridge"),
-    "enarx_issuers": ("enarx_deploy", "enarx_attestation", "enarx_steward"),
+    "enarx_registries": ("enarx_deploy", "enarx_drawbridge", "enarx_service"),
+    "enarx_issuers": ("enarx_deploy", "enarx_attestation", "enarx_service", "enarx_steward"),
     "enarx_sigstore": ("enarx_deploy", "enarx_signing"),
     "enarx_acme": ("enarx_deploy", "enarx_issuers"),  # the latter for the check of a chain that every issuer makes
     # Its images are sent as the OCI registry sends packages, and its pods are given the root that the issuer pinned.

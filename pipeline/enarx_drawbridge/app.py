@@ -36,7 +36,7 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from enarx_service.connections import PEER_CERTIFICATE
-from enarx_service.gates import KnownHosts, LimitedRate, OneLength
+from enarx_service.gates import KnownHosts, LimitedRate, NoWebPage, OneLength
 
 from . import content_digest, names, reading
 from .access import Access, Caller
@@ -168,6 +168,7 @@ def make_app(
         *outermost,
         Middleware(OneLength, refuse),
         Middleware(LimitedRate, refuse, limits=lambda: limits, unlimited=UNLIMITED),
+        Middleware(NoWebPage, refuse),
         *([Middleware(KnownHosts, refuse, hosts=hosts)] if hosts is not None else []),
     ]
     app = Starlette(
@@ -499,6 +500,7 @@ def refuse(path: str, status: int, headers: Mapping[str, str]) -> Response:  # n
 
 _REFUSED: Final = {
     400: "A body has one length",
+    403: "Web pages are not answered",
     421: "This registry is not known by that name",
     429: "This address asks too often",
 }

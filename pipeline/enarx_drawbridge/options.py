@@ -7,7 +7,8 @@ from typing import Literal
 
 import msgspec
 
-from enarx_service.sockets import LOOPBACK, is_loopback
+from enarx_service.sockets import LOOPBACK
+from enarx_service.transport import transport
 
 from .errors import ConfigurationError
 from .policy import FILE
@@ -36,16 +37,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def transport(self) -> Transport:
         """How it is spoken to. Raises `ConfigurationError` if the options exclude each other."""
-        if (self.tls_certificate is None) != (self.tls_key is None):
-            raise ConfigurationError("--tls-cert and --tls-key go together")
-        if self.tls_certificate is not None:
-            if self.insecure_http:
-                raise ConfigurationError("--insecure-http and --tls-cert exclude each other")
-            return "tls"
-        if is_loopback(self.host):
-            return "loopback-http"
-        if self.insecure_http:
-            return "insecure-http"
+        found = transport(self.host, self.tls_certificate, self.tls_key, insecure_http=self.insecure_http)
+        if found != "unsaid":
+            return found
         raise ConfigurationError(
             f"for other machines, on {self.host}, a registry speaks TLS",
             hint="give --tls-cert and --tls-key, or ask for --insecure-http: tokens then go in clear",

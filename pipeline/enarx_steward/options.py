@@ -8,6 +8,7 @@ from typing import Literal
 import msgspec
 
 from enarx_service.sockets import LOOPBACK, is_loopback
+from enarx_service.transport import transport
 
 from . import state
 from .errors import ConfigurationError
@@ -15,6 +16,12 @@ from .policy import StewardPolicy
 
 Transport = Literal["loopback-http", "insecure-http", "given-tls", "own-tls"]
 """Plain HTTP on this machine, or for others too; TLS with the operator's certificate, or under the own root."""
+_TRANSPORTS: dict[str, Transport] = {
+    "loopback-http": "loopback-http",
+    "insecure-http": "insecure-http",
+    "tls": "given-tls",
+    "unsaid": "own-tls",
+}
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,15 +45,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def transport(self) -> Transport:
         """How it is spoken to. Raises `ConfigurationError` if the options exclude each other."""
-        if (self.tls_certificate is None) != (self.tls_key is None):
-            raise ConfigurationError("--tls-cert and --tls-key go together")
-        if self.tls_certificate is not None:
-            if self.insecure_http:
-                raise ConfigurationError("--insecure-http and --tls-cert exclude each other")
-            return "given-tls"
-        if is_loopback(self.host):
-            return "loopback-http"
-        return "insecure-http" if self.insecure_http else "own-tls"
+        found = transport(self.host, self.tls_certificate, self.tls_key, insecure_http=self.insecure_http)
+        return _TRANSPORTS[found]
 
     @property
     def policy_path(self) -> Path:

@@ -1,6 +1,6 @@
 """The Steward's two protocols, from the client's side (docs/steward.md).
 
-Whatever answers is a stranger until its chain has been checked: answers have a size and a time, a redirect is an
+Whatever answers is a stranger until its chain has been checked: answers have a size and a least pace, a redirect is an
 error, and nothing is sent in clear to another machine.
 """
 
@@ -19,6 +19,7 @@ from enarx_attestation import der
 from enarx_attestation.der import DerError
 from enarx_deploy.errors import StewardError, VerificationRefused
 from enarx_deploy.protocols import CertificateRequest, Challenge, Issued, ReleasedSecrets, SecretsRequest
+from enarx_service import pace
 
 MAX_ANSWER: Final = 1 << 20
 """Most bytes of an answer."""
@@ -209,6 +210,7 @@ def _client(url: str, context: ssl.SSLContext) -> Iterator[httpx.Client]:
     with httpx.Client(
         verify=context, trust_env=not loopback, timeout=_TIMEOUT, follow_redirects=False, headers=_AS_IT_IS
     ) as client:
+        pace.bound(client)
         yield client
 
 

@@ -25,9 +25,9 @@ import msgspec
 
 from enarx_deploy.errors import NotPublished, RegistryError
 from enarx_deploy.reference import Reference
-from enarx_drawbridge.client import pace
 from enarx_registries import oci_login
 from enarx_registries.oci_login import Challenge, Login
+from enarx_service import pace
 
 MAX_ANSWER: Final = 4 << 20
 """Most bytes of an answer that is no blob: what registries take for a manifest."""

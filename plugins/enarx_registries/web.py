@@ -59,7 +59,7 @@ def _parse(text: str) -> tuple[str, str]:
 def _download(url: str, file: IO[bytes]) -> None:
     import httpx
 
-    from enarx_drawbridge.client import pace
+    from enarx_service import pace
 
     try:
         with httpx.Client(follow_redirects=False, timeout=_TIMEOUT, headers={"Accept-Encoding": "identity"}) as client:

@@ -42,7 +42,7 @@ def user(enarx_deploy: Program) -> Program:
 
 def log_in(user: Program, host: str, *words: str, answer: str = "") -> tuple[int, str, str]:
     """Log in, and confirm in what stands for a browser."""
-    process = user.start("user", "login", host, *words)
+    process = user.start("user", "login", f"drawbridge+http://{host}", *words)
     line = process.stderr.readline()
     if line.startswith("open "):
         httpx.get(line.split()[1] + answer).raise_for_status()
@@ -103,6 +103,13 @@ def test_a_token_that_has_ended_is_renewed(host, user):
     assert "has ended" in refused(user, "repo", "register", f"{host}/testuser/hello")
 
 
+def test_a_login_goes_in_clear_only_where_that_is_asked_for_by_name(host, user):
+    ended = user("user", "login", host)
+    assert (ended.returncode, "a login would go in clear" in ended.stderr) == (2, True)
+    assert f"drawbridge+http://{host}" in ended.stderr
+    assert not list(Path(user.environment["ENARX_DEPLOY_STATE_DIR"]).glob("logins/*"))
+
+
 def test_a_login_that_is_denied_is_refused(host, user):
     status, _, said = log_in(user, host, answer="&deny=1")
     assert status == 1
@@ -123,7 +130,7 @@ def test_a_credential_helper_keeps_the_token_and_no_file_does(host, user):
 
 
 def test_a_client_logs_in_with_its_secret_from_the_environment(host, user, provider):
-    words = ("user", "login", host, "--oidc-flow", "client", "--oidc-issuer", provider.issuer)
+    words = ("user", "login", f"drawbridge+http://{host}", "--oidc-flow", "client", "--oidc-issuer", provider.issuer)
     assert "ENARX_OIDC_CLIENT_SECRET" in user(*words).stderr
     ended = user(*words, env={"ENARX_OIDC_CLIENT_SECRET": "not-so-secret"})
     assert ended.returncode == 0, ended.stderr
@@ -132,7 +139,8 @@ def test_a_client_logs_in_with_its_secret_from_the_environment(host, user, provi
 
 
 def test_a_registry_does_not_say_to_whom_a_clients_secret_goes(host, user):
-    ended = user("user", "login", host, "--oidc-flow", "client", env={"ENARX_OIDC_CLIENT_SECRET": "not-so-secret"})
+    words = ("user", "login", f"drawbridge+http://{host}", "--oidc-flow", "client")
+    ended = user(*words, env={"ENARX_OIDC_CLIENT_SECRET": "not-so-secret"})
     assert ended.returncode == 2
     assert "needs --oidc-issuer" in ended.stderr
 
@@ -155,7 +163,7 @@ def refused_with(user: Program, host: str, token: str) -> str:
 def test_a_registry_does_not_get_a_token_for_another(start, user, provider):
     policy = f'[oidc]\nissuer = "{provider.issuer}"\naudience = "https://bank.example.org"\nclient_id = "{CLIENT}"\n'
     host = start(text=policy).url.removeprefix("http://")
-    assert "which is not it" in refused(user, "user", "login", host)
+    assert "which is not it" in refused(user, "user", "login", f"drawbridge+http://{host}")
     assert log_in(user, host, "--oidc-audience", "https://bank.example.org")[0] == 0
 
 

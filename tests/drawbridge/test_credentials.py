@@ -131,3 +131,14 @@ def test_nobody_logs_in_in_clear_to_another_machine(tmp_path):
         )
         with pytest.raises(Refused, match=r"no login goes to registry\.example in clear"):
             connection.require_way_for_a_login(connection.scheme)
+
+
+def test_a_login_is_for_the_registry_that_it_was_made_for_though_its_file_is_called_as_anothers(tmp_path):
+    logins = Logins(tmp_path)
+    login = Login(issuer="https://id.example", client_id="c", audience="a", access_token=TOKEN)
+    logins.keep("localhost:80", login)
+    assert logins.find("localhost:80").access_token == TOKEN
+    assert logins.find("localhost_80") is None
+    assert logins.forget("localhost_80") is False
+    assert logins.forget("localhost:80") is True
+    assert logins.find("localhost:80") is None

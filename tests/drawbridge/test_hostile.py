@@ -267,6 +267,13 @@ def test_a_web_page_cannot_ask_by_a_name_of_its_own(server):
     assert server.http.get(f"{server.url}/health", headers={"Host": "evil.example.org"}).status_code == 421
 
 
+@pytest.mark.parametrize("method", ["GET", "PUT", "POST", "DELETE"])
+def test_what_a_web_page_asks_is_refused(server, method):
+    address = f"{server.url}/api/v0.1.0/testuser/hello"
+    answer = server.http.request(method, address, headers={"Origin": "https://evil.example.org"})
+    assert (answer.status_code, answer.headers.get("access-control-allow-origin")) == (403, None)
+
+
 def test_an_address_that_asks_too_often_is_told_when_to_come_back(start):
     server = start(more="[limits]\nrequests_per_minute = 1\nburst = 3\n")
     answers = [server.client().get("a/b/_tag") for _ in range(4)]

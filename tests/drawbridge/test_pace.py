@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 from tests.dripping import dripping
 
-from enarx_drawbridge.client import http, pace
+from enarx_drawbridge.client import http
 from enarx_drawbridge.client.connection import Place, connected
 from enarx_drawbridge.client.errors import Unreachable
 from enarx_drawbridge.client.logins import Logins
 from enarx_drawbridge.directory_form import entry_of
+from enarx_service import pace
 
 
 @pytest.mark.parametrize("drips_from", ["head", "body", "framing"])

@@ -7,8 +7,8 @@ from tests.dripping import dripping
 
 from enarx_deploy.errors import RegistryError
 from enarx_deploy.reference import Reference
-from enarx_drawbridge.client import pace
 from enarx_registries import oci_http
+from enarx_service import pace
 
 DIGEST = f"sha256:{'0' * 64}"
 

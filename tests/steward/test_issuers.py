@@ -15,12 +15,14 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from msgspec import structs
+from tests.dripping import dripping
 
 from enarx_attestation.der_encoding import sequence
 from enarx_deploy.errors import StewardError, VerificationRefused
 from enarx_deploy.project import load_project
 from enarx_deploy.protocols import CertificateRequest, Challenge, Issuer, IssuerLocation
 from enarx_issuers import chain, pinned_roots, selfsigned, steward, wire
+from enarx_service import pace
 from enarx_steward import background, policy
 from enarx_steward.ca import Authority
 from enarx_steward.issuance import Steward
@@ -246,6 +248,13 @@ def test_a_steward_that_is_silent_is_given_up(project, monkeypatch):
     monkeypatch.setattr(wire, "_TIMEOUT", 0.3)
     with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(StewardError, match="cannot be reached"):
         wire.info(f"http://127.0.0.1:{silent.getsockname()[1]}")
+
+
+@pytest.mark.parametrize("drips_from", ["head", "body"])
+def test_a_steward_that_answers_a_byte_at_a_time_is_given_up(monkeypatch, drips_from):
+    monkeypatch.setattr(pace, "PATIENCE", 0.2)
+    with dripping(drips_from) as host, pytest.raises(StewardError, match="cannot be reached"):
+        wire.info(f"http://{host}")
 
 
 def test_a_steward_that_stands_before_another_is_refused(project):

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from enarx_deploy.cli.context import Context, common_options
-from enarx_deploy.errors import EnarxDeployError, RegistryError, UsageError
+from enarx_deploy.cli.service_options import faults_as, listener_options
+from enarx_deploy.errors import RegistryError, UsageError
 
 if TYPE_CHECKING:
     from enarx_drawbridge.options import Options, Running
@@ -37,10 +36,7 @@ machines, and for Keeps, it speaks TLS 1.3 with --tls-cert and --tls-key.
     help="Where everything is. Default: below your own state.",
 )
 @click.option("--policy", metavar="FILE", type=click.Path(path_type=Path), help="Default: drawbridge.toml in DIR.")
-@click.option("--tls-cert", metavar="FILE", type=click.Path(path_type=Path), help="Speak TLS with this certificate.")
-@click.option("--tls-key", metavar="FILE", type=click.Path(path_type=Path), help="And this key, without a password.")
-@click.option("--insecure-http", is_flag=True, help="Plain HTTP for other machines too: tokens go in clear.")
-@click.option("--metrics", metavar="HOST:PORT", help="Serve metrics for Prometheus there, in plain HTTP.")
+@listener_options("Plain HTTP for other machines too: tokens go in clear.")
 @click.option("--init", "initialise", is_flag=True, help="Make the store and a policy to begin with, and end.")
 @common_options()
 def command(
@@ -72,14 +68,14 @@ def _serve(context: Context, options: Options) -> None:
 
     if options.transport == "insecure-http":
         context.warn(f"listening on {options.host} in clear: whoever is on the way can take users' tokens")
-    with _faults_as(RegistryError):
+    with faults_as(RegistryError):
         server.serve(options, lambda running: context.emit(_shown(running), running))
 
 
 def _initialise(context: Context, directory: Path) -> None:
     from enarx_drawbridge import policy, store
 
-    with _faults_as(RegistryError):
+    with faults_as(RegistryError):
         store.prepare(directory)
         written = policy.write_template(directory / policy.FILE)
     path = directory / policy.FILE
@@ -109,7 +105,7 @@ def _options(
     from enarx_drawbridge import options
     from enarx_service import sockets
 
-    with _faults_as(UsageError):
+    with faults_as(UsageError):
         host, port = sockets.parse_listen(listen) if listen else (sockets.LOOPBACK, options.DEFAULT_PORT)
         chosen = options.Options(
             store=directory,
@@ -123,16 +119,6 @@ def _options(
         )
         _ = chosen.transport  # raises if they exclude each other
     return chosen
-
-
-@contextmanager
-def _faults_as(kind: type[EnarxDeployError]) -> Iterator[None]:
-    from enarx_service.errors import ServiceFault
-
-    try:
-        yield
-    except ServiceFault as fault:
-        raise kind(str(fault), hint=fault.hint) from fault
 
 
 def _own_store() -> Path:

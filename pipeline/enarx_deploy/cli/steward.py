@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
@@ -11,7 +10,8 @@ import click
 
 from enarx_deploy.cli import steward_accept, steward_log
 from enarx_deploy.cli.context import Context, common_options
-from enarx_deploy.errors import EnarxDeployError, StewardError, UsageError
+from enarx_deploy.cli.service_options import faults_as, listener_options
+from enarx_deploy.errors import StewardError, UsageError
 
 if TYPE_CHECKING:
     from enarx_steward.options import Options
@@ -49,10 +49,7 @@ under its own root, for the host in the policy's
 )
 @click.option("--policy", metavar="FILE", type=click.Path(path_type=Path), help="Default: steward.toml in DIR.")
 @click.option("--database", metavar="URL", help="A PostgreSQL for log and challenges. Default: issuance.db in DIR.")
-@click.option("--tls-cert", metavar="FILE", type=click.Path(path_type=Path), help="Speak TLS with this certificate.")
-@click.option("--tls-key", metavar="FILE", type=click.Path(path_type=Path), help="And this key, without a password.")
-@click.option("--insecure-http", is_flag=True, help="Plain HTTP for other machines: anybody on the way can answer.")
-@click.option("--metrics", metavar="HOST:PORT", help="Serve metrics for Prometheus there, in plain HTTP.")
+@listener_options("Plain HTTP for other machines: anybody on the way can answer.")
 @click.option("--init", "initialise", is_flag=True, help="Make key, root and a policy that accepts nil Keeps, and end.")
 @click.option("--stop", "end", is_flag=True, help="End the Steward that runs from DIR, such as the one `up` started.")
 @click.option("--reload", "anew", is_flag=True, help="Have the Steward that runs from DIR read its policy again.")
@@ -83,7 +80,7 @@ def command(
             "--init, --reload and --stop exclude each other", hint="`enarx-deploy steward --help` tells what they do"
         )
     directory = (state or _own_state()).absolute()
-    with _faults_as(StewardError):
+    with faults_as(StewardError):
         if end:
             _stop(context, directory)
         elif anew:
@@ -164,7 +161,7 @@ def _options(
     from enarx_service import sockets
     from enarx_steward import options
 
-    with _faults_as(UsageError):
+    with faults_as(UsageError):
         host, port = sockets.parse_listen(listen) if listen else (sockets.LOOPBACK, None)
         chosen = options.Options(
             state=directory,
@@ -179,16 +176,6 @@ def _options(
         )
         _ = chosen.transport  # raises if they exclude each other
     return chosen
-
-
-@contextmanager
-def _faults_as(kind: type[EnarxDeployError]) -> Iterator[None]:
-    from enarx_steward.errors import ConfigurationError
-
-    try:
-        yield
-    except ConfigurationError as fault:
-        raise kind(str(fault), hint=fault.hint) from fault
 
 
 def _own_state() -> Path:
@@ -223,7 +210,7 @@ def show(context: Context, state: Path | None) -> None:
     from enarx_steward import state as files
     from enarx_steward.issuance import utc_now
 
-    with _faults_as(StewardError):
+    with faults_as(StewardError):
         _show(context, files.load_root(_with_root(state), utc_now()))
 
 
@@ -238,7 +225,7 @@ def request(context: Context, state: Path | None) -> None:
     from enarx_steward import ceremony
     from enarx_steward.issuance import utc_now
 
-    with _faults_as(StewardError):
+    with faults_as(StewardError):
         pem = ceremony.request(_with_root(state), utc_now()).decode()
     context.emit(pem.rstrip(), {"request_pem": pem})
 
@@ -260,7 +247,7 @@ def install(context: Context, chain: Path, policy: Path | None, state: Path | No
     from enarx_steward.issuance import utc_now
 
     directory = _with_root(state)
-    with _faults_as(StewardError):
+    with faults_as(StewardError):
         accepted = policies.load(policy or directory / files.POLICY)
         _show(context, ceremony.install(directory, _chain(chain), accepted, utc_now()))
 
@@ -276,7 +263,7 @@ def roll(context: Context, state: Path | None) -> None:
     from enarx_steward import ceremony
     from enarx_steward.issuance import utc_now
 
-    with _faults_as(StewardError):
+    with faults_as(StewardError):
         _show(context, ceremony.roll(_with_root(state), utc_now()))
 
 
@@ -288,7 +275,7 @@ def finish(context: Context, state: Path | None) -> None:
     from enarx_steward import ceremony
     from enarx_steward.issuance import utc_now
 
-    with _faults_as(StewardError):
+    with faults_as(StewardError):
         _show(context, ceremony.finish(_with_root(state), utc_now()))
 
 

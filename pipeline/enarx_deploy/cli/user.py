@@ -13,6 +13,7 @@ from enarx_deploy.cli.drawbridge_names import registry_of, user_of
 from enarx_deploy.errors import RegistryError, UsageError
 
 if TYPE_CHECKING:
+    from enarx_deploy.reference import Reference
     from enarx_drawbridge.client.connection import Connection
     from enarx_drawbridge.client.logins import Login
     from enarx_drawbridge.client.oidc import Device
@@ -75,7 +76,8 @@ def login(
     flow: str,
     helper: str | None,
 ) -> None:
-    """Log in at the registry HOST, by confirming in a browser.
+    """Log in at the registry HOST, by confirming in a browser. One of this machine that has no TLS is named
+    drawbridge+http://HOST.
 
     The token is kept in a file of yours alone, or by --credential-helper: a program that is called with `insert ID`,
     and reads it, and with `show ID`, and prints it.
@@ -86,6 +88,7 @@ def login(
 
     place = registry_of(context, host)
     with drawbridge_client.connected(place.host, in_clear=place.in_clear) as connection:
+        _require_tls_or_a_name(connection, place)
         connection.require_way_for_a_login(connection.scheme)
         found = _login(connection, place.host, issuer, client_id, audience, flow)
         found = msgspec.structs.replace(found, helper=helper or "", scheme=connection.scheme)
@@ -135,6 +138,15 @@ def show(context: Context, user: str) -> None:
     with drawbridge_client.connected(place.host, in_clear=place.in_clear) as connection:
         found: dict[str, Any] = record(connection.get(place.path)[0], place.host)
     context.emit(f"subject      {found.get('subject')}", found)
+
+
+def _require_tls_or_a_name(connection: Connection, place: Reference) -> None:
+    """A login goes in clear only where its user says so, also on this machine, of which others may have the port."""
+    if connection.scheme != "https" and not place.in_clear:
+        raise UsageError(
+            f"{place.host} does not speak TLS, and a login would go in clear",
+            hint=f"`enarx-deploy user login drawbridge+http://{place.host}` asks for that by name",
+        )
 
 
 def _login(

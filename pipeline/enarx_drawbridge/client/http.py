@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from . import pace
+from enarx_service import pace
+
 from .errors import Unreachable
 
 ATTEMPTS: Final = 5

@@ -31,6 +31,7 @@ class Login(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A login. With `helper`, the helper has the token; `expires` is in seconds since 1970, 0 if it is not known.
 
     `scheme` is how the registry was spoken to when it was made: one that was made by `https` never goes in clear.
+    `host` is the registry that it is for; the names of files cannot tell all of them apart.
     """
 
     issuer: str
@@ -41,6 +42,7 @@ class Login(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     expires: int = 0
     helper: str = ""
     scheme: str = "https"
+    host: str = ""
 
     @property
     def has_ended(self) -> bool:
@@ -68,25 +70,26 @@ class Logins:
         if login.helper:
             _insert(login.helper, _id(login.issuer, host), login.access_token)
             login = msgspec.structs.replace(login, access_token="", refresh_token="")
-        _write(self._path(host), msgspec.json.encode(login))
+        _write(self._path(host), msgspec.json.encode(msgspec.structs.replace(login, host=host)))
 
     def forget(self, host: str) -> bool:
         """Forget a login; whether there was one. A helper's own store stays as it is."""
-        path = self._path(host)
-        there = path.exists()
-        path.unlink(missing_ok=True)
+        there = self._read(host) is not None
+        if there:
+            self._path(host).unlink(missing_ok=True)
         return there
 
     def _read(self, host: str) -> Login | None:
         try:
             with self._path(host).open("rb") as file:
-                return msgspec.json.decode(file.read(MAX_FILE), type=Login)
+                login = msgspec.json.decode(file.read(MAX_FILE), type=Login)
         except FileNotFoundError:
             return None
         except (OSError, msgspec.MsgspecError) as error:
             raise Refused(
                 f"{self._path(host)} cannot be read", hint=f"remove it, then `enarx-deploy user login {host}`"
             ) from error
+        return login if login.host in ("", host) else None
 
     def _path(self, host: str) -> Path:
         return self._directory / f"{re.sub(r'[^0-9A-Za-z.-]', '_', host)}.json"

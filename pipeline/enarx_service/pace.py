@@ -16,7 +16,7 @@ import httpcore
 import httpx
 
 PATIENCE: Final = 120.0
-"""Seconds: a registry may look through a whole blob before it answers."""
+"""Seconds: a registry may look through a whole blob before it answers, and a Steward ask a module for a signature."""
 LEAST_RATE: Final = 1000
 """Bytes a second."""
 
