@@ -62,6 +62,7 @@ FOR_SOME = {
         "package_tree",
         "package_attachments",
         "package_archive",
+        "pruning",
     },  # the local target starts the core's host process
     "enarx_kubernetes": {"host"},  # how the log of a host process is read
     "enarx_sigstore": {"package_tree", "package_attachments"},  # it signs packages that are there
@@ -104,6 +105,7 @@ STOREYS = (
         "records",
         "lock",
         "enarx_lock",
+        "pruning",
     },
     {"stages", "verification"},
     {"plugin_manager"},

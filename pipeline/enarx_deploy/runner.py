@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from enarx_deploy import enarx_lock, paths, plan, records
+from enarx_deploy import enarx_lock, paths, plan, pruning, records
 from enarx_deploy.errors import EnarxDeployError, PluginError, UsageError
 from enarx_deploy.lock import DEFAULT_WAIT, locked
 from enarx_deploy.models import ALIVE, STAGES, Deployment, Package, Record, StageName
@@ -93,6 +93,8 @@ def run(
             runs.append(_run_step(work, step, reporter, make=make))
             if step is ATTEST and look:
                 look(work)
+        if not all(one.skipped for one in runs):
+            pruning.project(project.work_dir)
         return runs
 
 

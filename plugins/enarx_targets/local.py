@@ -49,7 +49,10 @@ class Local:
 
     def start(self, project: Project, package: Package, values: ReferenceValues, backend: Backend) -> Deployment:
         """Start a host process, which starts the Keep."""
-        directory, spec = _lay_out(project, package, backend)
+        from enarx_deploy import pruning
+
+        with pruning.in_use():
+            directory, spec = _lay_out(project, package, backend)
         try:
             _start_host(directory)
         except KeepError:
@@ -57,6 +60,7 @@ class Local:
             if status is None or status.state == "failed":
                 shutil.rmtree(directory, ignore_errors=True)
             raise
+        pruning.state()
         status = _status(spec.id)
         return Deployment(
             id=spec.id,

@@ -1,0 +1,87 @@
+"""What earlier runs have left and nothing names any more: old records and old packages, of which a few are kept.
+
+In a project that is what no index of a stage names (`records`); in the state directory the packages that no record
+there names, so that what a Keep runs, or could be gone back to, stays. Whoever is about to name one holds `in_use`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import re
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+from enarx_deploy import paths
+
+RECORDS_KEPT = 64
+PACKAGES_KEPT = 4
+"""The latest that nothing names, for comparing and going back."""
+_NAMED = re.compile(rb"(?:sha256:|/)([0-9a-f]{64})")
+_STORED = re.compile(r"[0-9a-f]{64}")
+_LARGEST = 1 << 20  # bytes of a file in the state directory that may name packages
+_NAMES_THEM = (".json", ".jsonl", ".toml")
+_PACKAGES = "packages"
+
+
+def project(work_dir: Path) -> None:
+    """Prune the `.enarx` of a project, whose lock is held."""
+    named = _named_in(work_dir.glob("*.json"))
+    stored = [path for path in (work_dir / "records").glob("*.json") if path.stem not in named]
+    _remove(stored, RECORDS_KEPT, Path.unlink)
+    _prune_packages(work_dir / _PACKAGES, named | _named_in((work_dir / "records" / f"{one}.json") for one in named))
+
+
+def state() -> None:
+    """Prune the packages that Keeps of this machine were started with."""
+    root = paths.state_dir()
+    with _locked(fcntl.LOCK_EX):
+        files = (
+            path for path in root.rglob("*") if path.suffix in _NAMES_THEM and root / _PACKAGES not in path.parents
+        )
+        _prune_packages(root / _PACKAGES, _named_in(files))
+
+
+def in_use() -> contextlib.AbstractContextManager[None]:
+    """Held from before a package is laid into the state directory until a record there names it."""
+    return _locked(fcntl.LOCK_SH)
+
+
+@contextlib.contextmanager
+def _locked(how: int) -> Iterator[None]:
+    with (paths.state_dir() / f"{_PACKAGES}.lock").open("ab") as file:
+        fcntl.flock(file, how)
+        yield
+
+
+def _named_in(files: Iterable[Path]) -> set[str]:
+    """Every digest that stands in these files, in hex."""
+    named: set[str] = set()
+    for path in files:
+        with contextlib.suppress(FileNotFoundError):
+            if path.is_file() and path.stat().st_size <= _LARGEST:
+                named.update(found.decode() for found in _NAMED.findall(path.read_bytes()))
+    return named
+
+
+def _prune_packages(store: Path, named: set[str]) -> None:
+    stored = [path for path in store.glob("*") if _STORED.fullmatch(path.name) and path.name not in named]
+    _remove(stored, PACKAGES_KEPT, _remove_package)
+
+
+def _remove_package(tree: Path) -> None:
+    """What is said of it first: a tree without that is still a package."""
+    shutil.rmtree(tree.with_name(f"{tree.name}.attachments"), ignore_errors=True)
+    shutil.rmtree(tree, ignore_errors=True)
+
+
+def _remove(unnamed: Iterable[Path], kept: int, remove: Callable[[Path], object]) -> None:
+    """All but the latest."""
+    dated = []
+    for path in unnamed:
+        with contextlib.suppress(FileNotFoundError):
+            dated.append((path.lstat().st_mtime_ns, path))
+    for _, path in sorted(dated, reverse=True)[kept:]:
+        with contextlib.suppress(OSError):
+            remove(path)
