@@ -17,7 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from . import state, tls
+from . import hsm, state, tls
 from .errors import ConfigurationError
 from .policy import StewardPolicy
 from .root import Root, key_pem, read_path, self_signed
@@ -46,23 +46,19 @@ def install(directory: Path, chain_pem: bytes, policy: StewardPolicy, now: datet
     return below
 
 
-def roll(directory: Path, now: datetime) -> Root:
+def roll(directory: Path, now: datetime, label: str = "") -> Root:
     """Replace key and root. The old root certifies the new one, so that clients that pin either are served.
 
-    The old key is gone with it. Raises `ConfigurationError`.
+    An old key in a file is gone with it. One in a token stays there, and the new one is made beside it under `label`.
+    Raises `ConfigurationError`.
     """
     old = state.load_root(directory, now)
-    if not (directory / state.KEY).exists():
-        raise ConfigurationError(
-            f"the root's key is not in {state.KEY}, and only one in a file is replaced by this",
-            hint="a key in a token is replaced by another state directory, with a root of its own",
-        )
     if old.above:
         raise ConfigurationError(
             f"there is another root above this one already ({directory / state.CHAIN})",
             hint="once no client pins that any more, `enarx-deploy steward ca finish` ends it",
         )
-    key = ec.generate_private_key(ec.SECP256R1())
+    key, kept = _new_key(directory, label)
     certificate = self_signed(key, now)
     path = [old.certify_successor(certificate, now), old.certificate]
     chain_pem = b"".join(one.public_bytes(Encoding.PEM) for one in path)
@@ -72,10 +68,25 @@ def roll(directory: Path, now: datetime) -> Root:
         {
             state.CHAIN: (chain_pem, 0o644),
             state.ROOT: (new.pem.encode(), 0o644),
-            state.KEY: (key_pem(key), 0o600),
+            **kept,
         },
     )
     return new
+
+
+def _new_key(directory: Path, label: str) -> tuple[ec.EllipticCurvePrivateKey, dict[str, tuple[bytes, int]]]:
+    """A new key where the old one is, and the file by which it is found again: its content and its mode."""
+    configuration = directory / state.CONFIGURATION
+    if not configuration.exists():
+        if label:
+            raise ConfigurationError(f"the key is in {state.KEY}, where it has no name", hint="leave --key away")
+        key = ec.generate_private_key(ec.SECP256R1())
+        return key, {state.KEY: (key_pem(key), 0o600)}
+    if not label:
+        raise ConfigurationError("the key is in a token", hint="--key LABEL names the new one, which is made there")
+    made = hsm.read_configuration(configuration).beside(label)
+    made.make()
+    return made, {state.CONFIGURATION: (made.configuration, 0o600)}
 
 
 def finish(directory: Path, now: datetime) -> Root:

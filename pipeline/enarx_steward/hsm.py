@@ -35,6 +35,17 @@ class Configuration(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 class RootKey(TokenKey):
     """The root's key. What is wrong with its token is a fault of the Steward's own files: `ConfigurationError`."""
 
+    def beside(self, label: str) -> RootKey:
+        """The key of another name in the same token. Raises `ConfigurationError` if that is this one."""
+        if label == self._token.key:
+            raise ConfigurationError(f"{label!r} is the present key", hint="give the new one another name")
+        return RootKey(msgspec.structs.replace(self._token, key=label))
+
+    @property
+    def configuration(self) -> bytes:
+        """What `ca.toml` has to say to name it."""
+        return msgspec.toml.encode(Configuration(pkcs11=self._token))
+
     def make(self) -> None:
         with _faults():
             super().make()

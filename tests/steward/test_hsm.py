@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from enarx_steward import hsm, policy
+from enarx_steward import ceremony, hsm, policy
 from enarx_steward import state as files
 from enarx_steward.errors import ConfigurationError
 
@@ -84,6 +84,23 @@ def test_a_steward_issues_under_a_root_whose_key_is_in_the_token(configure, toke
 def launch_with(state: Path, http):
     """A Steward as a process, which finds the device by the environment."""
     return launch(state, http, environment={"SOFTHSM2_CONF": os.environ["SOFTHSM2_CONF"]})
+
+
+def test_a_root_in_the_token_is_replaced_by_one_beside_it(configure, token):
+    state = configure()
+    old = files.load_authority(state, ACCEPTED, NOW)
+    for label, why in {"": "--key LABEL", "root": "another name"}.items():
+        with pytest.raises(ConfigurationError) as caught:
+            ceremony.roll(state, NOW, label)
+        assert why in caught.value.hint
+    rolled = ceremony.roll(state, NOW, "root-2")
+    new = files.load_authority(state, ACCEPTED, NOW)
+    assert hsm.read_configuration(state / "ca.toml").public_key() == rolled.certificate.public_key()
+    assert new.root.certificate == rolled.certificate != old.root.certificate
+    assert new.root.above[-1] == old.root.certificate
+    new.root.above[0].verify_directly_issued_by(old.root.certificate)
+    new.certificate.verify_directly_issued_by(new.root.certificate)
+    assert not (state / "ca.key").exists()
 
 
 def test_the_token_is_asked_for_new_intermediates_and_for_nothing_else(configure, token):

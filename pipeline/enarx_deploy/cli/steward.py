@@ -254,17 +254,19 @@ def install(context: Context, chain: Path, policy: Path | None, state: Path | No
 
 @ca.command()
 @_state_option
+@click.option("--key", "label", default="", metavar="LABEL", help="What to call the new key, if it is in a token.")
 @common_options()
-def roll(context: Context, state: Path | None) -> None:
+def roll(context: Context, state: Path | None, label: str) -> None:
     """Replace the Steward's key and root; the old root certifies the new one.
 
-    Clients that pin the old root are served until it ends or `finish`: give them the new one meanwhile.
+    Clients that pin the old root are served until it ends or `finish`: give them the new one meanwhile. Where the key
+    is in a token, the new one is made beside it, as ca.toml then says.
     """
     from enarx_steward import ceremony
     from enarx_steward.issuance import utc_now
 
     with faults_as(StewardError):
-        _show(context, ceremony.roll(_with_root(state), utc_now()))
+        _show(context, ceremony.roll(_with_root(state), utc_now(), label))
 
 
 @ca.command()
