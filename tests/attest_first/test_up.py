@@ -7,6 +7,8 @@ import socket
 import ssl
 from pathlib import Path
 
+from enarx_deploy import attest_first
+from enarx_deploy.plugin_manager import PluginManager
 from enarx_deploy.reference import parse
 
 from .conftest import MANIFEST, MARKER
@@ -179,3 +181,16 @@ def test_what_cannot_be_fetched_by_a_keep_is_said_before_anything_starts(cli, st
     allowed = cli("up", good, "--allow-unsigned", "--set", "env.A=b")
     assert "only steward, attest, deploy can be set" in allowed.stderr
     assert json.loads(cli("keeps", "--json").stdout) == []
+
+
+def test_a_target_whose_keeps_do_not_fetch_gets_the_package_sent_along() -> None:
+    plugins = PluginManager.from_environment()
+    reference = parse(f"localhost:1/a/b:1.0.0@sha256:{'ab' * 32}")
+    assert attest_first.objection(reference, plugins, plugins.get("target", "local")) == ""
+    assert "do not fetch their package themselves" in attest_first.objection(reference, plugins, Elsewhere())
+
+
+class Elsewhere:
+    """A target of before there was `keeps_fetch`."""
+
+    name = "elsewhere"
