@@ -40,17 +40,21 @@ class _Part(NamedTuple):
 
 
 def digest(*used: Tool) -> str:
-    """The digest of these tools, or "" where nothing was started that has bytes of its own. Raises BuildError."""
-    found = {part for tool in used for path in _paths(tool) for part in _parts(path)}
-    parts = sorted(found, key=lambda part: (part.name, part.recorded, str(part.path)))
-    if not parts:
+    """The digest of these tools, or "" where nothing was started that has bytes of its own. Raises BuildError.
+
+    It is kept for as long as no file that it depends on is written to or replaced, as far as their status tells.
+    """
+    paths = [path for tool in used for path in _paths(tool)]
+    if not paths:
         return ""
-    states = [(part.name, part.recorded, tools.state(part.path) if part.path else None) for part in parts]
-    key = hashlib.sha256(msgspec.json.encode(states)).hexdigest()
-    return tools.remembered(key, lambda: _digest(parts))
+    states = [tools.state(file) for path in paths for file in _depends_on(path)]
+    key = hashlib.sha256(msgspec.json.encode(["tool_bytes", states])).hexdigest()
+    return tools.remembered(key, lambda: _digest(paths))
 
 
-def _digest(parts: Sequence[_Part]) -> str:
+def _digest(paths: Sequence[Path]) -> str:
+    found = {part for path in paths for part in _parts(path)}
+    parts = sorted(found, key=lambda part: (part.name, part.recorded, str(part.path)))
     try:
         listed = [(part.name, records.digest_of_file(part.path) if part.path else part.recorded) for part in parts]
     except OSError as error:
@@ -63,6 +67,16 @@ def _paths(tool: Tool) -> Iterator[Path]:
         path = Path(word)
         if path.is_absolute() and path.exists():
             yield path.resolve()
+
+
+def _depends_on(path: Path) -> Iterator[Path]:
+    """The files that decide on the parts of a path, found without reading any."""
+    tree = path if path.is_dir() else _npm_package(path)
+    if tree:
+        yield from (part.path for part in _tree(tree, "") if part.path)
+        return
+    yield path
+    yield from _records(path)
 
 
 def _parts(path: Path) -> Iterator[_Part]:
@@ -99,17 +113,25 @@ def _npm_package(path: Path) -> Path | None:
     return None
 
 
+def _records(path: Path) -> list[Path]:
+    """What each distribution in the site of a file has recorded of its files."""
+    site = _site(path)
+    return sorted(site.glob("*.dist-info/RECORD")) if site else []
+
+
+def _site(path: Path) -> Path | None:
+    return next((parent for parent in path.parents if parent.name in _SITES), None)
+
+
 def _distribution(path: Path) -> Iterator[_Part]:
     """What the distribution that a file was installed with has recorded of its files (PEP 376)."""
-    site = next((parent for parent in path.parents if parent.name in _SITES), None)
-    if site is None:
-        return
-    wanted = path.relative_to(site).as_posix()
-    for record in sorted(site.glob("*.dist-info/RECORD")):
-        if record.stat().st_size > _RECORD_LIMIT:
+    site = _site(path)
+    wanted = path.relative_to(site).as_posix() if site else ""
+    for record in _records(path):
+        text = record.read_text("utf-8", "replace") if record.stat().st_size <= _RECORD_LIMIT else ""
+        if wanted not in text:
             continue
-        tools.looked_at(record)
-        rows = list(csv.reader(record.read_text("utf-8", "replace").splitlines()))
+        rows = list(csv.reader(text.splitlines()))
         if any(row and row[0] == wanted for row in rows):
             yield from _recorded(rows, f"pypi:{record.parent.name.removesuffix('.dist-info')}")
 
