@@ -6,6 +6,8 @@ this machine's CPython: whoever wants another one names a base image.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import platform
 import re
@@ -15,7 +17,9 @@ import sysconfig
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from enarx_deploy import paths
 from enarx_deploy.errors import UsageError
+from enarx_kubernetes.image import bytecode
 from enarx_kubernetes.image.layer import Directory, Entry, File, Link
 
 USER = 65532
@@ -44,6 +48,7 @@ def entries(libraries_of: Iterable[Path] = ()) -> dict[str, Entry]:
         for path in _library(place):
             made[str(path)] = File(path)
             binaries += [path] if path.suffix == ".so" else []
+    made |= bytecode.beside(made)
     made |= {path: File(Path(path), executable=True) for path in sorted(_shared(binaries))}
     made |= {f"/etc/{name}": File(text.encode()) for name, text in _ETC.items()}
     made |= {"/tmp": Directory(0o1777), "/run": Directory()}  # noqa: S108 - the image's
@@ -65,20 +70,33 @@ def _shared(binaries: list[Path]) -> set[str]:
 
     What a wheel brings along for itself lies beside its own modules, and goes where they go.
     """
-    linker = _LINKERS.get(platform.machine(), "")
-    found: set[str] = set()
-    for binary in filter(_is_elf, binaries):
-        try:
-            ended = subprocess.run(
-                [linker, "--list", str(binary)], capture_output=True, text=True, timeout=60, check=False
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise UsageError(
-                f"the libraries of this machine's CPython cannot be listed: {linker or 'its linker'} does not run",
-                hint="name a base image: base in [deploy.NAME.kubernetes]",
-            ) from error
-        found |= {os.path.normpath(path) for path in _NEEDED.findall(ended.stdout)}
+    elf = [binary for binary in binaries if _is_elf(binary)]
+    found = {os.path.normpath(path) for path in _loaded(elf)}
     return {path for path in found if not path.startswith(f"{sys.prefix}/") or sys.prefix == sys.base_prefix}
+
+
+def _loaded(binaries: list[Path]) -> set[str]:
+    """All that the dynamic linker names; what it named for the same files before is taken again."""
+    seen = hashlib.sha256(repr([(str(one), one.stat().st_size, one.stat().st_mtime_ns) for one in binaries]).encode())
+    note = paths.cache_dir("kubernetes", "libraries") / f"{seen.hexdigest()}.json"
+    try:
+        return set(json.loads(note.read_bytes()))
+    except (OSError, ValueError):
+        found = {path for binary in binaries for path in _listed(binary)}
+        paths.write_atomically(note, json.dumps(sorted(found)).encode())
+        return found
+
+
+def _listed(binary: Path) -> list[str]:
+    linker = _LINKERS.get(platform.machine(), "")
+    try:
+        ended = subprocess.run([linker, "--list", str(binary)], capture_output=True, text=True, timeout=60, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise UsageError(
+            f"the libraries of this machine's CPython cannot be listed: {linker or 'its linker'} does not run",
+            hint="name a base image: base in [deploy.NAME.kubernetes]",
+        ) from error
+    return _NEEDED.findall(ended.stdout)
 
 
 def _is_elf(path: Path) -> bool:

@@ -29,16 +29,16 @@ class Image:
 
 def of_keep(package: Package, base_image: str) -> Image:
     """Runs `python -m enarx_deploy.host.pod`. Raises UsageError."""
-    return _image((*_below(base_image), Layer(_package(package))), base_image, "enarx_deploy.host.pod")
+    return _image((*_below(base_image, steward=False), Layer(_package(package))), base_image, "enarx_deploy.host.pod")
 
 
 def of_steward(base_image: str) -> Image:
     """Runs `python -m enarx_steward`. Raises UsageError."""
-    return _image(_below(base_image), base_image, "enarx_steward")
+    return _image(_below(base_image, steward=True), base_image, "enarx_steward")
 
 
-def _below(base_image: str) -> tuple[Layer, ...]:
-    program = runtime.entries()
+def _below(base_image: str, *, steward: bool) -> tuple[Layer, ...]:
+    program = runtime.entries(steward=steward)
     if base_image:
         return (Layer(program),)
     libraries = [

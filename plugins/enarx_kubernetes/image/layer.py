@@ -6,10 +6,13 @@ It is not compressed, so that it depends on no compressor's version: the same fi
 from __future__ import annotations
 
 import hashlib
+import json
 import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
+
+from enarx_deploy import paths
 
 _BLOCK = 512
 _CHUNK = 1 << 20
@@ -83,12 +86,34 @@ class Layer:
 
     def _measure(self) -> tuple[str, int]:
         if not self._measured:
-            digest, size = hashlib.sha256(), 0
-            for chunk in self.chunks():
-                digest.update(chunk)
-                size += len(chunk)
-            self._measured.append((f"sha256:{digest.hexdigest()}", size))
+            self._measured.append(self._remembered() or self._hashed())
         return self._measured[0]
+
+    def _remembered(self) -> tuple[str, int] | None:
+        """What an earlier look at the same files found: their sizes and times say that they are the same."""
+        try:
+            digest, size = json.loads(self._note().read_bytes())
+        except (OSError, ValueError):
+            return None
+        return str(digest), int(size)
+
+    def _hashed(self) -> tuple[str, int]:
+        digest, size = hashlib.sha256(), 0
+        for chunk in self.chunks():
+            digest.update(chunk)
+            size += len(chunk)
+        found = f"sha256:{digest.hexdigest()}", size
+        paths.write_atomically(self._note(), json.dumps(found).encode())
+        return found
+
+    def _note(self) -> Path:
+        seen = hashlib.sha256()
+        for path, entry in sorted(self._whole().items()):
+            seen.update(repr((path, entry)).encode())
+            if isinstance(entry, File) and isinstance(entry.content, Path):
+                status = entry.content.stat()
+                seen.update(repr((status.st_size, status.st_mtime_ns, status.st_ino)).encode())
+        return paths.cache_dir("kubernetes", "layers") / f"{seen.hexdigest()}.json"
 
     def _whole(self) -> dict[str, Entry]:
         parents = {str(parent): Directory() for path in self.entries for parent in PurePosixPath(path).parents}

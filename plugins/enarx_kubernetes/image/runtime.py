@@ -10,6 +10,7 @@ from importlib.metadata import Distribution, PackageNotFoundError
 from pathlib import Path
 
 from enarx_deploy.errors import UsageError
+from enarx_kubernetes.image import bytecode
 from enarx_kubernetes.image.layer import Entry, File
 
 PLACE = "/opt/enarx-deploy"
@@ -32,28 +33,32 @@ ROOMS = (
 """What of this program runs in a cluster: host process, Keep, and Steward. Compilers and registries do not."""
 
 _DISTRIBUTION = "enarx-deploy"
-_EXTRAS = ("psycopg", "psycopg-binary", "python-pkcs11")  # a Steward's database and token, where they are installed
+_OF_STEWARDS = ("psycopg", "psycopg-binary", "python-pkcs11")  # database and token, where they are installed
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _LEFT_OUT = re.compile(
     r"(^|/)(__pycache__|tests?)/|\.(pyc|pyi|pyx|pxd)$|^\.\./|(^|/)(RECORD|INSTALLER|direct_url\.json)$"
 )
-_NOT_NEEDED = {"tomlkit", "watchfiles", "pygments", "markdown-it-py", "mdurl", "rich"}  # terminals and editors
+_NOT_NEEDED = {"tomlkit", "watchfiles", "rich", "cyclonedx-python-lib"}  # for terminals, editors and packaging
+_NOT_OF_KEEPS = {"sqlalchemy", "starlette", "uvicorn", "pyjwt"}
 
 SERVING = f"{PLACE}/serving.py"
 STEWARD_STATE = f"{PLACE}/steward_state.py"
 """What pods run beside the program itself."""
 
 
-def entries() -> dict[str, Entry]:
-    """The layer's entries. Raises UsageError where something that is needed is not installed."""
+def entries(*, steward: bool = False) -> dict[str, Entry]:
+    """The layer's entries, for a Keep's host process or for a Steward.
+
+    Raises UsageError where something that is needed is not installed.
+    """
     made: dict[str, Entry] = {}
     for room in ROOMS:
         made |= {f"{PLACE}/{room}/{path}": File(file) for path, file in _package(room)}
     made |= {f"{PLACE}/{path}": File(content) for path, content in _own_metadata()}
-    for distribution in _closure():
+    for distribution in _closure(steward=steward):
         made |= {f"{PLACE}/{path}": File(file) for path, file in _files(distribution)}
     made |= {place: File(Path(__file__).with_name(Path(place).name)) for place in (SERVING, STEWARD_STATE)}
-    return made
+    return made | bytecode.beside(made)
 
 
 def _package(name: str) -> Iterator[tuple[str, Path]]:
@@ -80,13 +85,14 @@ def _own_metadata() -> Iterator[tuple[str, bytes]]:
     yield f"{place}/entry_points.txt", "\n".join(["[enarx_deploy]", *kept, ""]).encode()
 
 
-def _closure() -> list[Distribution]:
+def _closure(*, steward: bool) -> list[Distribution]:
     """What is depended on, directly or not. What a marker leaves out is not installed, and so not there."""
     found: dict[str, Distribution] = {}
-    waiting = [*_required(importlib.metadata.distribution(_DISTRIBUTION)), *_EXTRAS]
+    left_out = _NOT_NEEDED if steward else _NOT_NEEDED | _NOT_OF_KEEPS
+    waiting = [*_required(importlib.metadata.distribution(_DISTRIBUTION)), *(_OF_STEWARDS if steward else ())]
     while waiting:
         name = waiting.pop()
-        if name in found or name in _NOT_NEEDED:
+        if name in found or name in left_out:
             continue
         try:
             found[name] = importlib.metadata.distribution(name)
