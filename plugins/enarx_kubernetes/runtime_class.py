@@ -38,4 +38,5 @@ def for_backend(backend: str, override: str | None) -> Runtime:
         )
     if override is None and known is not None:
         return known
-    return Runtime(override or "", bool(known and known.confidential), "whoever set up the cluster")
+    same = next((one for one in RUNTIMES.values() if one.name == override), None)
+    return same or Runtime(override or "", bool(known and known.confidential), "whoever set up the cluster")

@@ -51,6 +51,7 @@ class Kubernetes:
         """The client, the context and the place for images must be there, and a Steward that pods can reach."""
         settings = project.own_table(self.name, Settings)
         _require_package(project)
+        _require_evidence(backend)
         _require_steward(project)
         _require_image(settings)
         with _cluster(project, settings) as cluster:
@@ -130,18 +131,27 @@ class Kubernetes:
 
     def logs(self, keep: str, *, follow: bool, stream: Literal["stdout", "stderr", "host", "all"]) -> Iterator[bytes]:
         """What the pod's container wrote. A cluster does not tell standard output from standard error."""
-        place, _ = _of_keep(keep)
-        with _opened(place) as cluster:
+        found = _find(keep)
+        if found is None:
+            raise UsageError(f"no Keep {keep!r}", hint="`enarx-deploy keeps` lists them")
+        with _opened(found[0]) as cluster:
             yield from logs.read(cluster, keep, follow=follow, stream=stream)
 
     def stop(self, keep: str, *, grace: float) -> KeepStatus:
-        """End one replica; with the last of them everything that was applied is removed."""
+        """End one replica; with the last of them everything that was applied is removed.
+
+        One that is ending already, such as of the version before, is left to that.
+        """
         from enarx_kubernetes import operations
 
-        place, status = _of_keep(keep)
-        with _opened(place) as cluster:
-            if operations.stop(cluster, place.object, keep, grace):
-                known.forget(place)
+        found = _find(keep)
+        if found is None:
+            return _gone(keep)
+        place, status = found
+        if status.state != "stopping":
+            with _opened(place) as cluster:
+                if operations.stop(cluster, place.object, keep, grace):
+                    known.forget(place)
         return msgspec.structs.replace(status, state="exited", cause="killed", reason="stopped")
 
     def scale(self, name: str, replicas: int) -> list[KeepStatus]:
@@ -242,6 +252,14 @@ def _require_client() -> None:
         ) from error
 
 
+def _require_evidence(backend: Backend) -> None:
+    if backend.name != "nil":
+        raise UsageError(
+            f"a Keep in a pod gives no evidence of kind {backend.name!r} yet, and would get no certificate for it",
+            hint='use --render; or take --backend nil, with runtime_class = "kata-qemu-snp" for the guest',
+        )
+
+
 def _require_steward(project: Project) -> None:
     if project.manifest.needs_certificate and not project.manifest.steward:
         raise UsageError(
@@ -302,7 +320,8 @@ def _opened(place: Known) -> Cluster:
     return cluster.open_cluster(place.context, place.namespace, Path(place.kubeconfig))
 
 
-def _of_keep(keep: str) -> tuple[Known, KeepStatus]:
+def _find(keep: str) -> tuple[Known, KeepStatus] | None:
+    """A Keep by its id, and where it is; None where no cluster has it any more."""
     from enarx_kubernetes import operations
 
     for place in known.everything():
@@ -310,7 +329,21 @@ def _of_keep(keep: str) -> tuple[Known, KeepStatus]:
             for status in operations.keeps(cluster, place.object, place.name):
                 if status.id == keep:
                     return place, status
-    raise UsageError(f"no Keep {keep!r}", hint="`enarx-deploy keeps` lists them")
+    return None
+
+
+def _gone(keep: str) -> KeepStatus:
+    """What is left to say of a pod that ended with its deployment."""
+    return KeepStatus(
+        id=keep,
+        name=keep.rsplit("-", 2)[0],
+        state="exited",
+        backend="",
+        target=Kubernetes.name,
+        package="",
+        endpoints=[],
+        created="",
+    )
 
 
 def _serving(cluster: Cluster, name: str) -> object | None:

@@ -6,11 +6,14 @@ import base64
 import gzip
 import hashlib
 import json
+import re
 import tomllib
+import typing
 from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
+import msgspec
 import pytest
 import yaml
 from hypothesis import given
@@ -125,6 +128,12 @@ def test_a_backend_without_a_runtime_class_is_refused_unless_one_is_named():
         documents(wanted(backend="oak"))
     pod = documents(wanted(backend="oak", settings=Settings(runtime_class="oak-wood")))["Deployment"]
     assert pod["spec"]["template"]["spec"]["runtimeClassName"] == "oak-wood"
+
+
+def test_a_guest_that_is_asked_for_by_its_runtime_class_carries_init_data_too():
+    made = documents(wanted(settings=Settings(runtime_class="kata-qemu-snp")))["Deployment"]["spec"]["template"]
+    assert made["spec"]["runtimeClassName"] == "kata-qemu-snp"
+    assert init_data.ANNOTATION in made["metadata"]["annotations"]
 
 
 def test_a_confidential_pod_carries_package_and_root_bound_to_its_evidence():
@@ -285,8 +294,16 @@ def test_a_steward_without_tls_is_not_rendered():
 def test_the_files_of_the_image_are_where_pods_look_for_them():
     from enarx_kubernetes.image import runtime
 
-    made = runtime.entries()
+    made = runtime.sources()
     assert {runtime.SERVING, runtime.STEWARD_STATE} <= made.keys()
     assert f"{runtime.PLACE}/enarx_deploy/host/pod.py" in made
     assert not any("__pycache__" in path or path.endswith(".pyc") for path in made)
     assert all(Path(path).is_relative_to(runtime.PLACE) for path in made)
+
+
+def test_the_how_to_has_every_key_as_the_code_describes_it():
+    page = (Path(__file__).parents[2] / "docs/how-to/deploy-on-kubernetes.md").read_text()
+    hints = typing.get_type_hints(Settings, include_extras=True)
+    for field in msgspec.structs.fields(Settings):
+        (said,) = (one.description for one in hints[field.name].__metadata__ if one.description)
+        assert re.search(rf"^\| `{field.name}` \| [^|]* \| {re.escape(said)} \|$", page, re.MULTILINE), field.name

@@ -151,19 +151,26 @@ POSTGRESQL = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: 
 
 
 class Cluster:
-    """A PostgreSQL of its own, reached by a Unix socket alone. It refuses to run as root, so another user runs it."""
+    """A PostgreSQL of its own, reached by a Unix socket alone unless there is an address where others reach it.
 
-    def __init__(self, place: Path) -> None:
+    It refuses to run as root, so another user runs it.
+    """
+
+    def __init__(self, place: Path, address: str = "") -> None:
         self.place = place
+        self._address = address
         self._as = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.geteuid() == 0 else []
         if self._as:
             shutil.chown(place, "postgres", "postgres")
         self._run("initdb", "--auth=trust", "--username=steward", "--encoding=UTF8", str(place / "data"))
+        if address:
+            with (place / "data/pg_hba.conf").open("a") as rules:
+                rules.write("host all all 0.0.0.0/0 scram-sha-256\n")
         self._process: subprocess.Popen | None = None
         self.start()
 
     def start(self) -> None:
-        words = ["-D", str(self.place / "data"), "-k", str(self.place), "-c", "listen_addresses="]
+        words = ["-D", str(self.place / "data"), "-k", str(self.place), "-c", f"listen_addresses={self._address}"]
         deadline = time.monotonic() + 120  # after a kill, it first has the disk write all of its files
         while True:
             self._process = subprocess.Popen(
@@ -226,11 +233,11 @@ class Cluster:
 
 
 @contextlib.contextmanager
-def running_cluster():
+def running_cluster(address: str = ""):
     if not POSTGRESQL or shutil.which("psql") is None:
         pytest.skip("PostgreSQL is not installed")
     with tempfile.TemporaryDirectory(prefix="pg.", ignore_cleanup_errors=True) as place:
-        running = Cluster(Path(place))
+        running = Cluster(Path(place), address)
         yield running
         running.stop()
 

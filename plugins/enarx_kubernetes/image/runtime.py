@@ -51,6 +51,12 @@ def entries(*, steward: bool = False) -> dict[str, Entry]:
 
     Raises UsageError where something that is needed is not installed.
     """
+    made = sources(steward=steward)
+    return made | bytecode.beside(made)
+
+
+def sources(*, steward: bool = False) -> dict[str, Entry]:
+    """The same without what is compiled of them."""
     made: dict[str, Entry] = {}
     for room in ROOMS:
         made |= {f"{PLACE}/{room}/{path}": File(file) for path, file in _package(room)}
@@ -58,7 +64,7 @@ def entries(*, steward: bool = False) -> dict[str, Entry]:
     for distribution in _closure(steward=steward):
         made |= {f"{PLACE}/{path}": File(file) for path, file in _files(distribution)}
     made |= {place: File(Path(__file__).with_name(Path(place).name)) for place in (SERVING, STEWARD_STATE)}
-    return made | bytecode.beside(made)
+    return made
 
 
 def _package(name: str) -> Iterator[tuple[str, Path]]:
