@@ -23,9 +23,10 @@ _FIRST_UNPRIVILEGED = 1024
 
 @dataclass(frozen=True)
 class Port:
-    """A socket that the workload listens on, by a name that Kubernetes takes (RFC 6335: 15 characters)."""
+    """A socket that the workload listens on, by a name that Kubernetes takes (RFC 6335: 15 characters), and its own."""
 
     name: str
+    socket: str
     number: int
     prot: Literal["tls", "tcp"]
 
@@ -113,8 +114,21 @@ def _ports(manifest: Manifest) -> tuple[Port, ...]:
                 f"the socket {entry.name!r} takes any free port, which a Service cannot name",
                 hint=f"give it a port: --set files.{entry.name}.port=8443",
             )
-        ports.append(Port(_port_name(entry.name, number), entry.port, entry.prot))
+        if is_loopback(entry.addr):
+            raise UsageError(
+                f"the socket {entry.name!r} listens on {entry.addr}, where nobody outside of its pod reaches it",
+                hint=f'give it another address: --set files.{entry.name}.addr="::"',
+            )
+        ports.append(Port(_port_name(entry.name, number), entry.name, entry.port, entry.prot))
     return tuple(ports)
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only processes of the same pod reach it."""
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return address == "localhost"
 
 
 def _port_name(name: str, number: int) -> str:

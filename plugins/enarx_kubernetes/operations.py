@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+import msgspec
 from lightkube.resources.apps_v1 import Deployment
 from lightkube.resources.autoscaling_v1 import HorizontalPodAutoscaler
 from lightkube.resources.core_v1 import ConfigMap, Node, Pod, Service
@@ -49,10 +50,20 @@ def endpoints(cluster: Cluster, name: str) -> list[Endpoint]:
         services = list(cluster.client.list(Service, namespace=cluster.namespace, labels=dict(labels.selector(name))))
     found = []
     for service in services:
+        told = _told(service)
         for port in (service.spec.ports if service.spec else None) or []:
             host, number = _reached(cluster, service, port)
-            found.append(Endpoint(name=port.name or name, host=host, port=number, prot="tls"))
+            socket, prot = told.get(port.name or "", (port.name or name, "tcp"))
+            found.append(Endpoint(name=socket, host=host, port=number, prot=prot))
     return found
+
+
+def _told(service: Any) -> dict[str, tuple[str, Literal["tls", "tcp"]]]:
+    """What was said of a Service's ports when it was applied, if nobody changed it since."""
+    text = (service.metadata.annotations or {}).get(labels.ENDPOINTS, "{}")
+    with contextlib.suppress(msgspec.MsgspecError):
+        return msgspec.json.decode(text, type=dict[str, tuple[str, Literal["tls", "tcp"]]])
+    return {}
 
 
 def _reached(cluster: Cluster, service: Any, port: Any) -> tuple[str, int]:

@@ -32,6 +32,9 @@ _FAILING = (
 )
 """Why a container waits, where that is a fault."""
 
+_FORWARD = ("Scheduled", "Pulled", "Created", "Started")
+"""Events after which an earlier warning tells nothing any more."""
+
 
 def of_deployment(cluster: Cluster, name: str) -> list[Pod]:
     """Its pods, oldest first."""
@@ -84,12 +87,22 @@ def complaints(pod: Pod) -> list[str]:
 
 
 def events(cluster: Cluster, name: str) -> list[str]:
-    """The warnings about one object, the newest last."""
+    """The warnings about one object since it last came a step forward, the newest last."""
     with cluster.asked("reading events"):
         found = list(cluster.client.list(Event, namespace=cluster.namespace, fields={"involvedObject.name": name}))
-    warnings = [one for one in found if one.type == "Warning" and one.reason != "Unhealthy"]
-    warnings.sort(key=lambda one: rfc3339(one.lastTimestamp or one.eventTime))
-    return [f"{one.reason}: {one.message or ''}" for one in warnings]
+    warnings: list[str] = []
+    for one in sorted(found, key=_revision):
+        if one.reason in _FORWARD:
+            warnings.clear()
+        elif one.type == "Warning" and one.reason != "Unhealthy":
+            warnings.append(f"{one.reason}: {one.message or ''}")
+    return warnings
+
+
+def _revision(event: Event) -> int:
+    """Their order: an event that is seen again is written again, and its times have seconds alone."""
+    text = (event.metadata.resourceVersion if event.metadata else "") or ""
+    return int(text) if text.isascii() and text.isdigit() else 0
 
 
 def rfc3339(moment: Any) -> str:

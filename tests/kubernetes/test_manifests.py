@@ -183,6 +183,16 @@ def test_a_socket_that_takes_any_port_is_refused():
     assert "--set files.web.port" in caught.value.hint
 
 
+def test_a_socket_that_nobody_outside_of_the_pod_reaches_is_refused():
+    with pytest.raises(UsageError, match=r"listens on 127\.0\.0\.1, where nobody outside of its pod"):
+        wanted(MANIFEST.replace("port = 443", 'port = 443\naddr = "127.0.0.1"'))
+
+
+def test_a_service_says_what_is_spoken_on_its_ports(echo):
+    annotations = echo["Service"]["metadata"]["annotations"]
+    assert json.loads(annotations["enarx-deploy.dev/endpoints"]) == {"web": ["web", "tls"]}
+
+
 def test_an_autoscaler_takes_over_the_count_of_replicas():
     made = documents(wanted(replicas=2, settings=Settings(max_replicas=6, cpu_target=50)))
     assert made["HorizontalPodAutoscaler"]["spec"]["minReplicas"] == 2

@@ -14,7 +14,7 @@ from enarx_kubernetes.manifests.metadata import metadata, pods
 def deployment(desired: Desired) -> Deployment:
     """With an autoscaler the count of replicas is the autoscaler's, and not said here."""
     made = metadata(desired)
-    made.annotations = {labels.PACKAGE: desired.package, labels.BACKEND: desired.backend, labels.KEEP: desired.name}
+    made.annotations = {labels.PACKAGE: desired.package, labels.BACKEND: desired.backend}
     return Deployment(
         metadata=made,
         spec=DeploymentSpec(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from lightkube.models.core_v1 import ServicePort, ServiceSpec
 from lightkube.resources.core_v1 import Service
 
@@ -14,8 +16,10 @@ def service(desired: Desired) -> Service | None:
     """None for a workload that listens on nothing."""
     if not desired.ports:
         return None
+    made = metadata(desired)
+    made.annotations = {labels.ENDPOINTS: json.dumps({port.name: [port.socket, port.prot] for port in desired.ports})}
     return Service(
-        metadata=metadata(desired),
+        metadata=made,
         spec=ServiceSpec(
             type=desired.settings.service,
             selector=labels.selector(desired.name),
