@@ -49,8 +49,9 @@ ROOMS = {
     "enarx_issuers": ("enarx_deploy", "enarx_attestation", "enarx_service", "enarx_steward"),
     "enarx_sigstore": ("enarx_deploy", "enarx_signing"),
     "enarx_acme": ("enarx_deploy", "enarx_issuers"),  # the latter for the check of a chain that every issuer makes
-    # Its images are sent as the OCI registry sends packages, and its pods are given the root that the issuer pinned.
-    "enarx_kubernetes": ("enarx_deploy", "enarx_registries", "enarx_issuers"),
+    # Its images are sent as the OCI registry sends packages, its pods are given the root that the issuer pinned, and a
+    # Steward's policy is read before it is rendered.
+    "enarx_kubernetes": ("enarx_deploy", "enarx_registries", "enarx_issuers", "enarx_steward"),
     "enarx_telemetry": ("enarx_deploy",),
 }
 

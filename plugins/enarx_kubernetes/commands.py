@@ -72,9 +72,10 @@ def explain(text: tuple[str, ...], as_json: bool) -> None:
 )
 @click.option(
     "--policy",
+    required=True,
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="The policy (steward.toml). Default: one that accepts nothing but what you then add.",
+    help="Its policy (steward.toml), which names it as [ca] audience.",
 )
 @click.option("--database-image", default="", metavar="IMAGE@sha256:HEX", help="Render a PostgreSQL of this image too.")
 def steward(
@@ -86,7 +87,7 @@ def steward(
     namespace: str,
     replicas: int,
     pkcs11: str,
-    policy: Path | None,
+    policy: Path,
     database_image: str,
 ) -> None:
     """Write the manifests of a Steward for a cluster: replicas over one PostgreSQL, with one root.
@@ -102,7 +103,7 @@ def steward(
         replicas=replicas,
         image=image or steward_files.pushed(repository, base, lambda line: click.echo(line, err=True)),
         pkcs11=pkcs11,
-        policy=policy.read_text() if policy else "",
+        policy=policy.read_text(),
         database_image=database_image,
     )
     for path in steward_files.write(wanted, directory):

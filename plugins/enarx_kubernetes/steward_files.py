@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from enarx_deploy.errors import UsageError
 from enarx_deploy.protocols import Progress
+from enarx_kubernetes import stewards
 from enarx_kubernetes.stewards import CA_SECRET, DATABASE_SECRET, PIN_SECRET, STATE
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def files(wanted: Wanted) -> Mapping[str, bytes]:
             "the client for Kubernetes is missing", hint="pip install 'enarx-deploy[kubernetes]'"
         ) from error
     _ = wanted.host
+    stewards.require_policy(wanted)
     return {**render.files(steward.objects(wanted)), README: _readme(wanted).encode()}
 
 

@@ -23,7 +23,7 @@ STATE = "/run/enarx/state"
 
 @dataclass(frozen=True)
 class Wanted:
-    """What was asked for. `policy` is its text, "" for one that accepts nothing yet."""
+    """What was asked for. `policy` is its text."""
 
     url: str
     namespace: str
@@ -42,14 +42,25 @@ class Wanted:
         return url.hostname
 
     @property
-    def policy_text(self) -> str:
-        """The policy with the Steward's name in it."""
-        return self.policy or tomli_w.dumps({"ca": {"audience": self.url}})
-
-    @property
     def configuration(self) -> dict[str, str]:
         """What is in the ConfigMap: the policy, and where the key is if it is in a token."""
-        return {"steward.toml": self.policy_text} | ({"ca.toml": _token(self.pkcs11)} if self.pkcs11 else {})
+        return {"steward.toml": self.policy} | ({"ca.toml": _token(self.pkcs11)} if self.pkcs11 else {})
+
+
+def require_policy(wanted: Wanted) -> None:
+    """Raise UsageError where a Steward would not start with the policy, or would be known by another name."""
+    from enarx_steward import policy
+    from enarx_steward.errors import ConfigurationError
+
+    try:
+        read = policy.parse(wanted.policy.encode())
+    except ConfigurationError as error:
+        raise UsageError(f"the policy: {error}", hint=error.hint) from error
+    if read.audience != wanted.url:
+        raise UsageError(
+            f"the policy says audience = {read.audience!r}, and Keeps are to know the Steward by {wanted.url}",
+            hint=f'write audience = "{wanted.url}" in its [ca]',
+        )
 
 
 def digest(content: Mapping[str, str]) -> str:

@@ -5,9 +5,19 @@ The tests are steps of one deployment's life, in this order.
 
 from __future__ import annotations
 
+import base64
+import re
+import ssl
+from pathlib import Path
+
+import httpx
 import pytest
+from lightkube.codecs import load_all_yaml
 from tests.kubernetes.conftest import MISSING_HANDLER, Cluster, Shop, eventually
 from tests.kubernetes.engine import CONTEXT
+from tests.steward.conftest import running_cluster
+
+from enarx_kubernetes.cluster import open_cluster
 
 pytestmark = pytest.mark.timeout(1200)  # where Kubernetes is still being built
 
@@ -144,3 +154,67 @@ def test_render_asks_no_cluster_and_writes_what_kubectl_takes(shop: Shop, cluste
     names = sorted(path.name for path in (shop.program.directory / "gitops").iterdir())
     assert "kustomization.yaml" in names
     assert "deployment.yaml" in names
+
+
+PASSWORD = "of-the-tests"
+OWN_NAMESPACE = "enarx-steward"
+
+
+def test_the_rendered_stewards_serve_with_one_root_over_a_real_database(shop: Shop, cluster: Cluster, tmp_path: Path):
+    rendered = tmp_path / "set"
+    url = f"https://steward.{OWN_NAMESPACE}.svc"
+    policy = tmp_path / "steward.toml"
+    policy.write_text(re.sub('audience = ".*"', f'audience = "{url}"', (shop.steward / "steward.toml").read_text()))
+    words = ("--url", url, "--policy", str(policy), "--repository", f"oci+http://{cluster.registry.host}/steward")
+    ended = shop("kubernetes", "steward", "--render", str(rendered), *words)
+    assert ended.returncode == 0, ended.stderr
+    with running_cluster(cluster.engine.gateway) as database:
+        database.sql(f"ALTER ROLE steward PASSWORD '{PASSWORD}'", "CREATE DATABASE log")
+        make_secrets(cluster, shop.steward, f"postgresql://steward@{cluster.engine.gateway}/log?sslmode=disable")
+        apply(cluster, rendered)
+        selector = "labelSelector=app.kubernetes.io/instance%3Dsteward"
+        pods = eventually(
+            lambda: [
+                pod
+                for pod in cluster.get(f"/api/v1/namespaces/{OWN_NAMESPACE}/pods?{selector}")["items"]
+                if any(
+                    one["type"] == "Ready" and one["status"] == "True" for one in pod["status"].get("conditions", [])
+                )
+            ][1:],
+            "two Stewards are ready",
+            90,
+        )
+        context = ssl.create_default_context(cafile=shop.steward / "root.pem")
+        context.check_hostname = False  # asked by the pod's address, and named by the Service's
+        info = httpx.get(f"https://{pods[0]['status']['podIP']}:8443/v1/info", verify=context).json()
+        assert info["audience"] == url
+        tables = database.sql("SELECT count(*) FROM issuance_log", database="log").stdout.strip()
+        assert tables.isdigit()
+        cluster.engine.ask(f"/apis/apps/v1/namespaces/{OWN_NAMESPACE}/deployments/steward", "DELETE")
+        pods_of_it = f"/api/v1/namespaces/{OWN_NAMESPACE}/pods"
+        cluster.engine.ask(pods_of_it, "DELETE", {"gracePeriodSeconds": 1})
+        eventually(lambda: not cluster.get(pods_of_it)["items"], "the Stewards end")
+
+
+def make_secrets(cluster: Cluster, state: Path, url: str) -> None:
+    """What the README that is rendered has an operator make."""
+    cluster.engine.ask("/api/v1/namespaces", "POST", {"metadata": {"name": OWN_NAMESPACE}})
+    contents = {
+        "steward-ca": {name: (state / name).read_bytes() for name in ("ca.key", "root.pem")},
+        "steward-database": {"url": url.encode(), "password": PASSWORD.encode()},
+    }
+    for name, content in contents.items():
+        data = {key: base64.b64encode(value).decode() for key, value in content.items()}
+        made = cluster.engine.ask(
+            f"/api/v1/namespaces/{OWN_NAMESPACE}/secrets", "POST", {"metadata": {"name": name}, "data": data}
+        )
+        assert made.status_code == httpx.codes.CREATED, made.text
+
+
+def apply(cluster: Cluster, directory: Path) -> None:
+    """As `kubectl apply --server-side -k` does: each file that the kustomization lists."""
+    with open_cluster(CONTEXT, OWN_NAMESPACE, cluster.engine.kubeconfig) as opened:
+        for file in sorted(directory.glob("*.yaml")):
+            if file.name not in ("kustomization.yaml", "namespace.yaml"):
+                for one in load_all_yaml(file.read_text()):
+                    opened.apply(one)

@@ -249,6 +249,17 @@ def test_names_that_differ_in_what_is_lost_stay_apart():
     assert desired.object_name("my-echo") == "my-echo"
 
 
+POLICY = """
+[ca]
+trust_domain = "example.org"
+audience = "https://steward.example.org"
+[nil]
+any_workload = true
+names = ["localhost"]
+lifetime = "2h"
+"""
+
+
 def steward_set(**given: Any) -> dict[str, bytes]:
     chosen = {
         "url": "https://steward.example.org",
@@ -256,7 +267,7 @@ def steward_set(**given: Any) -> dict[str, bytes]:
         "replicas": 2,
         "image": IMAGE,
         "pkcs11": "",
-        "policy": "",
+        "policy": POLICY,
         "database_image": "",
         **given,
     }
@@ -278,9 +289,21 @@ def test_no_secret_is_in_the_set_of_a_steward():
     assert b"create secret generic steward-ca" in files["README.md"]
 
 
-def test_the_policy_of_a_new_steward_accepts_nothing_and_names_it():
-    policy = yaml.safe_load(steward_set()["config-map.yaml"])["data"]["steward.toml"]
-    assert tomllib.loads(policy) == {"ca": {"audience": "https://steward.example.org"}}
+@pytest.mark.parametrize(
+    ("policy", "fault"),
+    [
+        (POLICY.replace("[nil]", "[nul]"), "nul"),
+        (POLICY.replace("any_workload = true", ""), "packages"),
+        (
+            POLICY.replace("steward.example.org", "other.example.org"),
+            "Keeps are to know the Steward by https://steward",
+        ),
+    ],
+)
+def test_a_policy_that_no_steward_would_start_with_is_refused(policy, fault):
+    with pytest.raises(UsageError, match="the policy") as caught:
+        steward_set(policy=policy)
+    assert fault in f"{caught.value} {caught.value.hint}"
 
 
 def test_a_root_in_a_token_has_no_key_in_a_secret():
