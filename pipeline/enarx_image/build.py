@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import shutil
 import stat
@@ -14,11 +15,14 @@ import msgspec
 
 from enarx_image import archive, cpio, image, measurement, sbom, tree
 from enarx_image.contents import FILE, contents
-from enarx_image.errors import MissingImage
+from enarx_image.errors import ImageError, MissingImage
 from enarx_image.pins import Pins
 from enarx_image.unpacked import Unpacked
 
 Progress = Callable[[str], None]
+FILES = {image.KERNEL, image.INITRD, image.CMDLINE, image.RECORD, image.SBOM, image.SIGNATURE}
+"""What an image's directory holds."""
+_KEPT = 4
 
 
 def inputs_digest(pins: Pins) -> str:
@@ -47,6 +51,7 @@ def find(cache: Path, pins: Pins) -> image.Image:
 
 def build(folder: Path, pins: Pins, debs: dict[str, bytes], progress: Progress) -> image.Image:
     """Make an image in `folder`, which appears whole or not at all. `debs` were checked. Raises ImageError."""
+    _require_replaceable(folder)
     for pin in pins.installed:
         tree.check_installed(pin)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -54,10 +59,30 @@ def build(folder: Path, pins: Pins, debs: dict[str, bytes], progress: Progress) 
         made = Path(temporary, "image")
         made.mkdir()
         _make(made, Path(temporary), pins, debs, progress)
-        if folder.exists():
-            shutil.rmtree(folder)
-        made.rename(folder)
-    return image.read(folder)
+        with contextlib.suppress(FileNotFoundError):
+            folder.rename(Path(temporary, "old"))
+        with contextlib.suppress(FileExistsError):  # somebody else has made it meanwhile, which is the same
+            made.rename(folder)
+    return image.check(folder)
+
+
+def forget_old(cache: Path) -> None:
+    """Keep the newest images of the cache: each version of this program has one of its own."""
+    there = sorted((cache / "images").iterdir(), key=lambda path: path.stat().st_mtime)
+    for old in there[:-_KEPT]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _require_replaceable(folder: Path) -> None:
+    """That nothing is lost where an image will be. Raises ImageError."""
+    if not folder.exists():
+        return
+    strangers = sorted({path.name for path in folder.iterdir()} - FILES) if folder.is_dir() else [folder.name]
+    if strangers:
+        raise ImageError(
+            f"{folder} holds what is no image: {', '.join(strangers[:3])}",
+            hint="name a directory that is not there yet",
+        )
 
 
 def _make(made: Path, temporary: Path, pins: Pins, debs: dict[str, bytes], progress: Progress) -> None:

@@ -1,4 +1,4 @@
-"""An image in a directory: `kernel`, `initrd`, `cmdline`, what they are made of (`image.json`), and an SBOM.
+"""An image in a directory: `kernel`, `initrd`, `cmdline`, what they are made of (`image.json`), an SBOM, a signature.
 
 `image.json` is a record and no proof: whoever trusts an image compares its digest with one from elsewhere.
 """
@@ -16,6 +16,7 @@ from enarx_image.pins import Pins
 
 RECORD = "image.json"
 KERNEL, INITRD, CMDLINE, SBOM = "kernel", "initrd", "cmdline", "sbom.cdx.json"
+SIGNATURE = "signature.dsse.json"
 _LIMIT = 1 << 28
 _TOLD = 5
 _Digest = Annotated[str, msgspec.Meta(pattern=r"\Asha256:[0-9a-f]{64}\Z")]

@@ -12,10 +12,10 @@ from typing import Final
 
 from enarx_image import image, measurement
 from enarx_image.errors import WrongImage
+from enarx_image.image import SIGNATURE as FILE
 from enarx_image.image import Image
 from enarx_signing import Signer, Signers, SigningError, SigningKey, dsse, statement
 
-FILE: Final = "signature.dsse.json"
 PREDICATE_TYPE: Final = "urn:enarx-deploy:image:v1"
 _MAX_SIZE: Final = 1 << 16
 _SUBJECT: Final = "image"

@@ -16,6 +16,7 @@ from tests import qemu
 
 from enarx_image import cpio
 
+pytestmark = pytest.mark.timeout(900)  # whichever test comes first waits for the image
 _ATTEMPTS = 2  # emulation has been seen to hang in one boot of a few hundred
 _SECONDS = 120.0
 _LOG, _SALLYPORT = "org.enarx.log.0", "org.enarx.sallyport.0"

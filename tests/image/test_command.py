@@ -11,9 +11,11 @@ import msgspec
 import pytest
 from tests.image.conftest import CACHE
 
+from enarx_image import build
 from enarx_image import image as images
 from enarx_image.errors import WrongImage
 
+pytestmark = pytest.mark.timeout(900)  # whichever test comes first waits for the image
 PACKAGE = "sha256:" + "ab" * 32
 
 
@@ -43,6 +45,22 @@ def test_the_same_inputs_make_the_same_bytes_elsewhere_and_later(enarx_deploy, i
 def test_an_image_that_is_there_is_not_made_again(enarx_deploy, image, copy):
     ended = enarx_deploy("--json", "image", "build", "--output", str(copy), "--debs", "/nowhere")
     assert json.loads(ended.stdout)["digest"] == image.digest
+
+
+def test_a_folder_with_other_files_is_not_replaced(enarx_deploy, debs, copy):
+    (copy / "thesis.odt").write_text("for years")
+    ended = enarx_deploy("image", "build", "--output", str(copy), "--force", "--debs", str(CACHE / "debs"))
+    assert ended.returncode == 1
+    assert "holds what is no image: thesis.odt" in ended.stderr
+    assert (copy / "thesis.odt").read_text() == "for years"
+
+
+def test_old_images_of_the_cache_are_forgotten(tmp_path):
+    for age in range(6):
+        (tmp_path / f"images/{age}").mkdir(parents=True)
+        os.utime(tmp_path / f"images/{age}", (0, age))
+    build.forget_old(tmp_path)
+    assert sorted(path.name for path in (tmp_path / "images").iterdir()) == ["2", "3", "4", "5"]
 
 
 def test_before_the_first_build_it_is_told_how_to_make_one(enarx_deploy):

@@ -15,6 +15,7 @@ from enarx_image import contents, measurement
 from enarx_image import image as images
 from enarx_image.errors import MissingImage, WrongImage
 
+pytestmark = pytest.mark.timeout(900)  # whichever test comes first waits for the image
 PACKAGE = "sha256:" + "ab" * 32
 
 

@@ -70,6 +70,8 @@ def build(
         if image is None:
             packages = building.obtain(pins, _cache(), debs, mirror, context.note)
             image = building.build(folder, pins, packages, context.note)
+            if not output:
+                building.forget_old(_cache())
         _sign(context, image)
     context.emit(lambda: f"{image.digest} {image.folder}", _summary(image))
 
