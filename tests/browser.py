@@ -29,6 +29,10 @@ def start(home: Path, root: Path) -> Browser:
     return Browser(program, home)
 
 
+class BetweenPages(AssertionError):
+    """A script was sent while a page made room for the next one."""
+
+
 class Browser:
     """Chromium without a window, told what to do by its DevTools protocol over a pair of pipes."""
 
@@ -64,6 +68,8 @@ class Browser:
         while True:
             answer = self._next()
             if answer.get("id") == self._last:
+                if "execution context" in answer.get("error", {}).get("message", ""):
+                    raise BetweenPages(answer["error"]["message"])
                 assert "error" not in answer, answer
                 return answer["result"]
 
@@ -100,6 +106,13 @@ class Page:
 
     def until(self, script: str, expected: Any) -> None:
         deadline = time.monotonic() + PATIENCE
-        while (found := self(script)) != expected:
+        while (found := self._now(script)) != expected:
             assert time.monotonic() < deadline, f"{script}: {found!r}, not {expected!r}"
             time.sleep(0.05)
+
+    def _now(self, script: str) -> Any:
+        """What a script answers, or None where there is no page to ask at this moment."""
+        try:
+            return self(script)
+        except BetweenPages:
+            return None

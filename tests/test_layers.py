@@ -79,7 +79,7 @@ FOR_SOME = {
 
 # The core from the bottom up: a module imports from its own line or from those above it, never from below.
 STOREYS = (
-    {"__init__", "errors", "models"},
+    {"__init__", "errors", "models", "sizes"},
     {"protocols", "hookspecs", "paths", "manifest", "reference", "entry_points", "plain_files"},
     {"project", "machine"},
     {"tools"},

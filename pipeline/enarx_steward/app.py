@@ -36,10 +36,11 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from enarx_service import body
 from enarx_service.gates import KnownHosts, LimitedRate, NoWebPage, OneLength
 
 from . import answers, checkpoint, openapi
@@ -241,18 +242,7 @@ def _number(request: Request, name: str, default: int, least: int, most: int) ->
 
 async def _body(request: Request) -> bytes:
     """The body, at most 2 MiB, within the time for it."""
-    body = bytearray()
-    try:
-        async with asyncio.timeout(request.app.state.body_timeout.total_seconds()):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > MAX_BODY:
-                    raise HTTPException(413)
-    except TimeoutError:
-        raise HTTPException(408) from None
-    except ClientDisconnect:
-        raise HTTPException(400) from None
-    return bytes(body)
+    return await body.read(request, MAX_BODY, request.app.state.body_timeout)
 
 
 async def _openapi(request: Request) -> Response:  # noqa: ARG001 — starlette's shape

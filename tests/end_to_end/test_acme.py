@@ -142,11 +142,16 @@ def test_a_keep_serves_a_certificate_of_the_web_for_the_names_of_its_manifest(cl
     assert renewed.public_key() != certificate.public_key()
     assert names_of(renewed) == {NAME, OTHER}
 
+    # Whoever deploys it is told what it is worth, and is not sent to verify what cannot be.
+    said = " ".join(cli("up", "-C", str(echo.project)).stdout.split())
+    assert "It looked at no evidence, so that a client cannot tell this Keep from any other program" in said
+    assert "check it" not in said
+
     # Nothing was left open.
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", pebble.http_port), timeout=5)
 
-    # Whoever verifies it is told what it is worth.
+    # And so is whoever verifies it.
     root = ["--root", str(pebble.root), "--accept", "nil", "--any-workload", "--server-name", NAME]
     refused = cli("verify", f"127.0.0.1:{echo.port}", *root)
     assert refused.returncode == 3
@@ -155,15 +160,6 @@ def test_a_keep_serves_a_certificate_of_the_web_for_the_names_of_its_manifest(cl
     answer = " ".join(refused.stdout.split())
     assert "from nobody, as far as this check can tell: claims.present failed. The certificate is a good one" in answer
     assert "Nobody looked at evidence of a Keep" in answer
-
-
-def test_up_says_that_no_evidence_was_looked_at(cli, pebble, echo_project) -> None:
-    assert pebble.register(cli).returncode == 0
-    done = cli("up", "-C", str(echo_project(extra=manifest(NAME))))
-    assert done.returncode == 0, done.stderr
-    said = " ".join(done.stdout.split())
-    assert "It looked at no evidence, so that a client cannot tell this Keep from any other program" in said
-    assert "check it" not in said
 
 
 def test_the_account_is_for_its_user_alone(cli, pebble) -> None:
@@ -185,6 +181,14 @@ def test_the_account_is_for_its_user_alone(cli, pebble) -> None:
 
 def test_dns_is_changed_by_the_users_command(cli, pebble, echo_project, up, tmp_path) -> None:
     hook, log = tmp_path / "change dns", tmp_path / "log"
+    hook.write_text("#!/bin/sh\necho 'no such zone' >&2\nexit 3\n")
+    hook.chmod(0o700)
+    assert pebble.register(cli, "--dns-01", f"'{hook}'").returncode == 0
+    project = echo_project(extra=manifest(NAME))
+    refused = cli("up", "-C", str(project))
+    assert refused.returncode == 1
+    assert "present ended with status 3: no such zone" in refused.stderr
+
     hook.write_text(
         f"#!{sys.executable}\n"
         "import json, sys, urllib.request\n"
@@ -194,18 +198,10 @@ def test_dns_is_changed_by_the_users_command(cli, pebble, echo_project, up, tmp_
         f"urllib.request.urlopen('{pebble.dns_management}/' + path, json.dumps(body).encode()).close()\n"
         f"open({str(log)!r}, 'a').write(verb + ' ' + name + '\\n')\n"
     )
-    hook.chmod(0o700)
-    assert pebble.register(cli, "--dns-01", f"'{hook}'").returncode == 0
-    echo = up(echo_project(extra=manifest(NAME)))
+    echo = up(project)
     assert names_of(served(echo.port, pebble.root, NAME)) == {NAME}
     record = f"_acme-challenge.{NAME}."
     assert log.read_text().splitlines() == [f"present {record}", f"cleanup {record}"]
-
-    hook.write_text("#!/bin/sh\necho 'no such zone' >&2\nexit 3\n")
-    refused = cli("renew", echo.id)
-    assert refused.returncode == 1
-    assert "present ended with status 3: no such zone" in refused.stderr
-    assert echo.status()["state"] == "running"
 
 
 def test_the_chain_is_the_one_that_leads_to_the_users_root(cli, pebble, echo_project, up) -> None:
@@ -346,3 +342,42 @@ def request_for(*names: str) -> bytes:
     listed = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
     builder = x509.CertificateSigningRequestBuilder(x509.Name([])).add_extension(listed, critical=False)
     return builder.sign(generate_private_key(SECP256R1()), SHA256()).public_bytes(Encoding.DER)
+
+
+def test_one_order_at_a_time_and_no_port_that_is_another_programs(monkeypatch, tmp_path) -> None:
+    import fcntl
+
+    from enarx_acme import accounts, control, issuer
+    from enarx_deploy.errors import StewardError
+
+    monkeypatch.setenv("ENARX_DEPLOY_STATE_DIR", str(tmp_path))
+    monkeypatch.setattr(issuer, "_TURN", 0.1)
+    directory = "https://acme.example/dir"
+    account = accounts.Account(directory=directory, url="", key_pem="", root_pem="", challenge="http-01")
+    with accounts.save(account).open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(StewardError, match="another Keep's certificate is being ordered"), issuer._turn(account):
+            pytest.fail("it did not wait")
+    with issuer._turn(account):
+        pass
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with (
+            pytest.raises(StewardError, match=f"http-01 cannot be answered on {address}"),
+            control.by_http(address, {}),
+        ):
+            pytest.fail("it listens")
+
+
+def test_http_01_answers_what_is_open_and_nothing_else() -> None:
+    from enarx_acme import control
+
+    address = f"127.0.0.1:{free_port()}"
+    with control.by_http(address, {"token": "token.thumbprint"}):
+        silent = socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2])))  # and holds nobody up
+        found = httpx.get(f"http://{address}{control.PREFIX}token")
+        assert (found.status_code, found.text) == (200, "token.thumbprint")
+        for path in ("/", f"{control.PREFIX}other", f"{control.PREFIX}../token", "/token"):
+            assert httpx.get(f"http://{address}{path}").status_code == 404
+    silent.close()

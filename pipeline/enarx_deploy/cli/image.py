@@ -245,8 +245,8 @@ def _summary(image: Image) -> dict[str, Any]:
 
 
 def _shown(image: Image, whole: bool) -> str:
-    from enarx_deploy.cli.progress import size
     from enarx_deploy.cli.table import table
+    from enarx_deploy.sizes import size
 
     record = image.record
     parts = [(name, size(getattr(record, name).size), digest) for name, digest in _digests(record).items()]

@@ -42,7 +42,7 @@ def _record(attachment: Attachment) -> dict[str, Any]:
 
 
 def _shown(published: Published, attached: list[dict[str, Any]]) -> str:
-    from enarx_deploy.cli.progress import size
+    from enarx_deploy.sizes import size
 
     rows = [
         ("reference", published.reference),

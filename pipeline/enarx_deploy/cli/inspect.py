@@ -58,7 +58,7 @@ def _last_compiled(directory: Path) -> Path:
 
 
 def _lines(path: str, found: Report) -> Iterator[str]:
-    from enarx_deploy.cli.progress import size
+    from enarx_deploy.sizes import size
 
     yield f"{path}: {size(found.size)}, {found.sha256}"
     if found.runs_in_a_keep:

@@ -211,8 +211,8 @@ def _attachment_record(one: Attachment) -> dict[str, Any]:
 
 
 def _shown(package: Package, said: list[dict[str, Any]]) -> str:
-    from enarx_deploy.cli.progress import size
     from enarx_deploy.cli.table import table
+    from enarx_deploy.sizes import size
 
     rows = [(file.path, size(file.size), file.type, file.sha256) for file in package.files]
     lines = [f"{package.digest} {package.root}", "", table(("FILE", "SIZE", "TYPE", "DIGEST"), rows)]

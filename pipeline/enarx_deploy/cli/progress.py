@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TextIO
 import click
 
 from enarx_deploy.models import Deployment, Identity, Module, Package, ReferenceValues, StageName
+from enarx_deploy.sizes import size
 
 if TYPE_CHECKING:
     from rich.status import Status
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 
 
 _WIDTH = 14  # columns of a stage's name
-_UNITS = {"GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10}
 
 
 @contextmanager
@@ -168,14 +168,6 @@ def live(*, verbose: bool) -> Iterator[Live]:
 def summary(record: object) -> str:
     """What a stage made, in one line."""
     return _SUMMARIES[type(record)](record)
-
-
-def size(count: int) -> str:
-    """A number of bytes as people read it."""
-    for unit, factor in _UNITS.items():
-        if count >= factor:
-            return f"{count / factor:.1f} {unit}"
-    return f"{count} bytes"
 
 
 def short(digest: str) -> str:

@@ -46,8 +46,8 @@ def _place(context: Context, place: str) -> str:
 
 
 def _shown(found: list[Published]) -> str:
-    from enarx_deploy.cli.progress import size
     from enarx_deploy.cli.table import table
+    from enarx_deploy.sizes import size
 
     rows = [(one.reference, size(one.size), one.yanked or "-") for one in found]
     return table(_HEAD, rows) if rows else "no package was found"

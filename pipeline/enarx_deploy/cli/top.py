@@ -145,13 +145,9 @@ def _count(number: int) -> str:
 
 
 def _size(number: float | None) -> str:
-    if number is None:
-        return _UNKNOWN
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if number < 1024:
-            return f"{number:.0f} {unit}"
-        number /= 1024
-    return f"{number:.0f} TiB"
+    from enarx_deploy.sizes import size
+
+    return _UNKNOWN if number is None else size(number)
 
 
 def _certificate(status: KeepStatus) -> str:

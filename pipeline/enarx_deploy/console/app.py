@@ -21,7 +21,7 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -29,6 +29,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from enarx_deploy.console import pages
 from enarx_deploy.console.entry import COOKIE, SESSION_LIFE, Entry
 from enarx_deploy.errors import EnarxDeployError
+from enarx_service import body
 from enarx_service.gates import KnownHosts, LimitedRate, OneLength, headers_of
 from enarx_service.rate_limit import Limits
 
@@ -192,7 +193,9 @@ async def _enter(request: Request) -> Response:
 
 async def _sign_in(request: Request) -> Response:
     entry: Entry = request.app.state.entry
-    said = parse_qs((await _body(request)).decode(errors="replace"), max_num_fields=4).get("token", [""])
+    said = parse_qs((await body.read(request, MAX_BODY, BODY_TIMEOUT)).decode(errors="replace"), max_num_fields=4).get(
+        "token", [""]
+    )
     return _with_session(entry.by_token(said[0].strip()), "That is not the token.")
 
 
@@ -212,28 +215,12 @@ def _with_session(session: str | None, problem: str) -> Response:
     return answer
 
 
-async def _body(request: Request) -> bytes:
-    """The body, within its limits of size and time."""
-    body = bytearray()
-    try:
-        async with asyncio.timeout(BODY_TIMEOUT.total_seconds()):
-            async for chunk in request.stream():
-                body += chunk
-                if len(body) > MAX_BODY:
-                    raise HTTPException(413)
-    except TimeoutError:
-        raise HTTPException(408) from None
-    except ClientDisconnect:
-        raise HTTPException(400) from None
-    return bytes(body)
-
-
 def _see(path: str) -> RedirectResponse:
     return RedirectResponse(path, 303, headers=_HEADERS)
 
 
-def _html(body: bytes, status: int = 200) -> Response:
-    return Response(body, status, headers=_HEADERS, media_type="text/html; charset=utf-8")
+def _html(page: bytes, status: int = 200) -> Response:
+    return Response(page, status, headers=_HEADERS, media_type="text/html; charset=utf-8")
 
 
 _REFUSALS: Final = {

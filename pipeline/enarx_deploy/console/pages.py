@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 from xml.etree.ElementTree import Element, SubElement, tostring
 
+from enarx_deploy.sizes import size
 from enarx_deploy.verification import page
 from enarx_deploy.verification.page_style import STYLE
 
@@ -208,13 +209,7 @@ def _number(number: int) -> str:
 
 
 def _size(number: float) -> str:
-    if number < 0:
-        return "not known"
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if number < 1024:
-            return f"{number:.0f} {unit}"
-        number /= 1024
-    return f"{number:.0f} TiB"
+    return "not known" if number < 0 else size(number)
 
 
 def _visible(text: str) -> str:

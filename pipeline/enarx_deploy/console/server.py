@@ -23,7 +23,6 @@ from enarx_service.sockets import OWN_NAMES, listen, parse_listen, url_of
 from enarx_service.tls import Given, Listener
 
 DIRECTORY: Final = "console"
-TOKEN_FILE: Final = "token"  # noqa: S105 - the name of the file
 MAX_CONNECTIONS: Final = 64
 SHUTDOWN: Final = timedelta(seconds=2)
 
@@ -51,7 +50,7 @@ def serve(place: Place, address: str, given: tuple[Path, Path] | None, ready: Ca
             url = url_of(listener, "https")
             entry = Entry()
             certified = _names(given[0]) if given else ()
-            token = directory / TOKEN_FILE
+            token = directory / f"token-{listener.getsockname()[1]}"  # several consoles may serve at the same time
             paths.write_atomically(token, f"{entry.token}\n".encode())
             config = configure(
                 _app(place, entry, host, url, certified), most=MAX_CONNECTIONS, shutdown=SHUTDOWN, access_log=False
