@@ -42,7 +42,7 @@ ROOMS = {
         "enarx_image",
         "enarx_keep",
     ),
-    "enarx_backends": ("enarx_deploy", "enarx_image", "enarx_measurement"),
+    "enarx_backends": ("enarx_deploy", "enarx_image", "enarx_measurement", "enarx_sallyport"),
     "enarx_languages": ("enarx_deploy",),
     "enarx_targets": ("enarx_deploy",),
     "enarx_registries": ("enarx_deploy", "enarx_drawbridge", "enarx_service"),

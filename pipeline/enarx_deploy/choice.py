@@ -146,6 +146,8 @@ def _here(backend: Backend) -> Probe:
 def _strongest(plugins: PluginManager, probed: Callable[[Backend], Probe] = _here) -> tuple[Backend, str]:
     lacking: list[str] = []
     for candidate in sorted(plugins.all("backend"), key=lambda backend: -backend.strength):
+        if getattr(candidate, "by_name_only", False):
+            continue
         probe = probed(candidate)
         if probe.available:
             passed_over = f" ({'; '.join(lacking)})" if lacking else ""

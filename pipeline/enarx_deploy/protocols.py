@@ -107,6 +107,8 @@ class Launch(msgspec.Struct, frozen=True):
     package, whose code must not be kept then.
     `code_signers` are keys (PEM): compiled code in a package that one of them signed may be run. A backend that
     measures its Keeps takes no notice of them unless it measures them too.
+    `memory_bytes` is what the workload, its file system and its channel may take at most by `[resources]`; 0 where the
+    host has not seen the manifest.
     """
 
     block_fd: int
@@ -115,6 +117,7 @@ class Launch(msgspec.Struct, frozen=True):
     package_digest: str
     module_sha256: str
     code_signers: tuple[str, ...] = ()
+    memory_bytes: int = 0
 
 
 class KeepProcess(Protocol):
@@ -133,12 +136,26 @@ class KeepProcess(Protocol):
 
 
 @runtime_checkable
+class OwnMachine(Protocol):
+    """What a `KeepProcess` has too where the Keep is a machine with a kernel and a clock of its own.
+
+    `image` is the digest of what it booted, as software on the host measured it. The Keep repeats it in evidence that
+    no hardware vouches for.
+    """
+
+    image: str
+
+    def explanation(self) -> str:
+        """Why it ended, in one line, where the Keep has not said so itself."""
+
+
+@runtime_checkable
 class Backend(Protocol):
     """A kind of Keep: how it is started, how the block reaches it, what it measures to, what its evidence is.
 
     `hardware` is False for a backend that no CPU vouches for; such a backend is named so everywhere. `evidence` is
     the kind of evidence its Keeps produce (`nil`, `snp`, `tdx`, `sgx`...). `strength` orders backends: when none is
-    asked for, the strongest available one is taken.
+    asked for, the strongest available one is taken, of those that have no attribute ``by_name_only = True``.
     """
 
     name: str

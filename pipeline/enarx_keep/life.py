@@ -101,7 +101,7 @@ class _Keep:
         lacking = self._confine() if place.can_be_jailed else []
         self._phase("jail")
         self._boot = self._expect("boot")
-        self._attester = choose(field(self._boot, "evidence", str), place, Machine())
+        self._attester = choose(field(self._boot, "evidence", str), place, Machine(image=self._image()))
         digest = field(self._boot, "package", str)
         files = self._obtain_package(digest)
         with self._keeping_the_manifest():
@@ -130,8 +130,12 @@ class _Keep:
             lacking += self._guest.lock()
         store, exports = self._link(engine, code, own)
         entry = _entry(exports)
-        self._tell({"type": "running", "phases": self._phases, "lacking": lacking})
+        self._tell({"type": "running", "phases": self._phases, "now": time.monotonic(), "lacking": lacking})
         return self._call(store, entry, exports, own)
+
+    def _image(self) -> str:
+        """What the host says that it booted: for evidence that no hardware vouches for."""
+        return field(self._boot, "image", str) if "image" in self._boot else ""
 
     @property
     def hides_its_manifest(self) -> bool:

@@ -10,6 +10,7 @@ The root file system is the image, which is measured. There is no other program 
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import ctypes
 import errno
@@ -18,7 +19,10 @@ import resource
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from enarx_sallyport import Carrier
 
 PORT = "org.enarx.sallyport.0"
 """The virtio-serial port that carries the sallyport."""
@@ -30,6 +34,7 @@ MODULES = Path("/usr/lib/modules")
 
 _STDERR = 2
 _PORT_SECONDS = 10.0
+_LAST_WORDS = 30.0  # seconds that the host has to take what the Keep published last
 _PORTS = Path("/sys/class/virtio-ports")
 _DEVICES = ("misc/sev-guest", "misc/tdx_guest")
 
@@ -196,11 +201,24 @@ def _be_the_keep(port: int, began: float) -> NoReturn:
 
 
 def _live(port: int, began: float) -> None:
-    from enarx_keep import life
-    from enarx_keep.attester import hardware
+    """Be the Keep, with a carrier of the sallyport beside it that ends it when the host has gone."""
+    from enarx_keep.attester.hardware import VIRTUAL_MACHINE
+    from enarx_keep.life import live
+    from enarx_sallyport import Carrier, check_wasmtime
 
-    _say(f"Keep {hardware.VIRTUAL_MACHINE.otherwise} {life.__name__} after {time.monotonic() - began:.2f} s")
-    os.write(port, b"Keep\n")
+    check_wasmtime()
+    carrier = Carrier.beside_guest(port)
+    _thread.start_new_thread(_end_with, (carrier,))
+    live(os.dup(carrier.block_fd), os.dup(carrier.doorbell_fd), None, began, VIRTUAL_MACHINE)
+    carrier.finish(_LAST_WORDS)
+
+
+def _end_with(carrier: Carrier) -> None:
+    """Without a host there is nobody to serve; one that breaks the protocol is not served any more."""
+    fault = carrier.wait()
+    if fault:
+        _say(fault)
+    os._exit(1 if fault else 0)
 
 
 def _drop_rights() -> None:

@@ -307,6 +307,12 @@ any_workload = true
 legacy_binding = true
 names = ["localhost", "127.0.0.1", "::1"]
 lifetime = "24h"
+
+# The same of a Keep that is a virtual machine, which its host can look into just so.
+[kvm]
+any_workload = true
+names = ["localhost", "127.0.0.1", "::1"]
+lifetime = "24h"
 """
 
 

@@ -35,6 +35,7 @@ from enarx_deploy.protocols import (
     Challenge,
     KeepProcess,
     Launch,
+    OwnMachine,
     ReleasedSecrets,
     SecretsRequest,
 )
@@ -208,6 +209,7 @@ class Session:
             package_digest=self._package.digest,
             module_sha256=self._module_sha256(),
             code_signers=self._code_signers(),
+            memory_bytes=self._memory_bytes(),
         )
         self.phases["launch"] = time.monotonic()
         self._process = self._backend.start(launch)
@@ -431,6 +433,8 @@ class Session:
             "mounts": len(grants.mounts),
             "signatures": [base64.b64encode(one).decode() for one in self._signatures()],
         }
+        if isinstance(self._process, OwnMachine):
+            boot["image"] = self._process.image
         if self._source is not None:
             place = {name: getattr(self._source, name) for name in ("host", "port", "path", "roots")}
             self._send(encode({**boot, "source": {**place, "entry": REGISTRY_ENTRY}}))
@@ -461,6 +465,13 @@ class Session:
 
     def _has_compiled_code(self) -> bool:
         return any(file.path.startswith("compiled/") for file in self._package.files)
+
+    def _memory_bytes(self) -> int:
+        if self._source is not None:
+            return 0
+        resources = self._manifest.resources
+        rings = 2 * RING_BYTES * (1 + sum(_room(self._manifest).values()))
+        return resources.memory_bytes + resources.filesystem_bytes + rings
 
     def _module_sha256(self) -> str:
         if self._source is not None:
@@ -521,6 +532,8 @@ class Session:
             return Outcome("jail", signal.SIGSYS, f"jail violation: {call}")
         if fault:
             return Outcome("died", message=fault)
+        if isinstance(self._process, OwnMachine):
+            return Outcome("died", message=self._process.explanation())
         if status < 0:
             return Outcome("signal", -status, f"the Keep was ended by {_signal(-status)}")
         return Outcome("died", message=f"the Keep died (exit status {status})")
@@ -549,10 +562,18 @@ class Session:
             self._outbound.take(message)
             return
         if message["type"] == "running":
-            self.phases |= {str(name): float(at) for name, at in message.get("phases", {}).items()}
+            self.phases |= self._on_our_clock(message)
             self.lacking = [str(line) for line in message.get("lacking", [])]
             self._running = True
         self._answers.put(message)
+
+    def _on_our_clock(self, message: Message) -> dict[str, float]:
+        """When the Keep's steps were done. A machine of its own has a clock of its own, of which it sends the time."""
+        phases = {str(name): float(at) for name, at in message.get("phases", {}).items()}
+        if not isinstance(self._process, OwnMachine):
+            return phases
+        ahead = time.monotonic() - float(message.get("now", 0))
+        return {name: at + ahead for name, at in phases.items()}
 
     def _limit_met(self, resource: str) -> None:
         """Say once that the workload met this limit."""

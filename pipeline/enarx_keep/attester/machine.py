@@ -41,7 +41,10 @@ class Machine:
         *,
         ioctl: Callable[[int, int, Any], object] = fcntl.ioctl,
         connect: Callable[[int], socket.socket] = connect_to_host,
+        image: str = "",
     ) -> None:
+        """`image` is what the host says that it booted: of use where nothing else measures it."""
+        self.image = image
         self._root = root
         self._ioctl = ioctl
         self.connect = connect

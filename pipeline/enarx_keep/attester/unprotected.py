@@ -15,7 +15,8 @@ class Nil:
     kind = "nil"
 
     def __init__(self, machine: Machine) -> None:
-        """A document needs nothing of the machine."""
+        """A document needs nothing of the machine but what its host says that it is."""
+        self._image = machine.image
 
     def probe(self) -> Probe:
         """It is always there."""
@@ -24,6 +25,8 @@ class Nil:
     def evidence(self, package: str, data: bytes) -> Evidence:
         """See `Source`. `enarx_attestation.nil` specifies the document."""
         document = {"kind": self.kind, "package": package, "report_data": data.hex()}
+        if self._image:
+            document["image"] = self._image
         return Evidence(self.kind, json.dumps(document, separators=(",", ":")).encode())
 
 

@@ -1,0 +1,133 @@
+"""Whether KVM is good for a guest of ours: by a boot of the Keep's image, and not by the device.
+
+A device that opens says little: under nested virtualization it may take all calls and then lose guests, or run their
+kernel a thousand times too slowly. So a guest is booted once, to its first program, within a limit; the answer is kept
+for as long as kernel, processor, QEMU and image are the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import platform
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from enarx_backends import qemu
+from enarx_backends.confidential import Guest
+from enarx_backends.virtual_machine import Plan, VirtualMachine
+from enarx_deploy import paths
+from enarx_deploy.errors import KeepError
+
+DEADLINE = 15.0
+"""Seconds that the boot may take. With a KVM that works it takes about one."""
+ASKED = "ENARX_DEPLOY_ACCELERATOR"
+"""Environment variable: `tcg` has every guest emulated, `kvm` refuses to emulate any."""
+DEVICE = Path("/dev/kvm")
+_PROCESSOR = ("vendor_id", "model name", "flags", "microcode")
+_LIMIT = 1 << 16
+
+
+class Trial(msgspec.Struct, frozen=True):
+    """How the boot ended."""
+
+    usable: bool
+    detail: str
+
+
+class Chosen(NamedTuple):
+    """The accelerator for a guest, and why. Close `accelerator.device` when QEMU has it."""
+
+    accelerator: qemu.Accelerator
+    reason: str
+
+
+def guest(accelerator: str) -> Guest:
+    """A machine with the processor that this accelerator makes best."""
+    return Guest("q35", "host" if accelerator == "kvm" else "max", ())
+
+
+def choose(program: qemu.Qemu, boot: qemu.Boot, image: str, memory: int) -> Chosen:
+    """KVM, if a boot has shown that it works; the boot is made if there was none. Else QEMU's own emulation.
+
+    Raises KeepError where the environment asks for what cannot be.
+    """
+    asked = os.environ.get(ASKED, "")
+    if asked not in ("", "kvm", "tcg"):
+        raise KeepError(f"{ASKED} is {asked!r}", hint="it is kvm or tcg, or not set: then KVM is used where it works")
+    if asked == "tcg":
+        return Chosen(qemu.Accelerator("tcg"), f"{ASKED} asks for it")
+    chosen = _look(program, boot, image, memory)
+    if asked == "kvm" and chosen.accelerator.name != "kvm":
+        raise KeepError(chosen.reason, hint=f"without {ASKED}=kvm the guest is emulated")
+    return chosen
+
+
+def _look(program: qemu.Qemu, boot: qemu.Boot, image: str, memory: int) -> Chosen:
+    try:
+        device = os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC)
+    except OSError as error:
+        return Chosen(qemu.Accelerator("tcg"), f"{DEVICE}: {error.strerror}")
+    accelerator = qemu.Accelerator("kvm", device)
+    place = _place(program, image)
+    trial = _kept(place)
+    if trial is None:
+        trial = _boot(Plan(program, guest("kvm"), accelerator, boot, memory))
+        _keep(place, trial)
+    if trial.usable:
+        return Chosen(accelerator, trial.detail)
+    os.close(device)
+    return Chosen(qemu.Accelerator("tcg"), f"KVM cannot be used: {trial.detail}")
+
+
+def known(program: qemu.Qemu, image: str) -> Trial | None:
+    """How the boot ended on this machine, if there was one."""
+    return _kept(_place(program, image))
+
+
+def _boot(plan: Plan) -> Trial:
+    with Path(os.devnull).open("wb") as nowhere:
+        try:
+            machine = VirtualMachine(plan, nowhere.fileno())
+        except KeepError as error:
+            return Trial(usable=False, detail=str(error))
+        usable = machine.reaches_its_program(DEADLINE)
+        ended = machine.poll() is not None
+        machine.kill()
+        machine.wait()
+    if usable:
+        return Trial(usable=True, detail="a guest was booted with KVM")
+    why = machine.explanation() if ended else f"it did not start its first program in {DEADLINE:.0f} s"
+    return Trial(usable=False, detail=f"a guest was booted with it, and {why}")
+
+
+def _place(program: qemu.Qemu, image: str) -> Path:
+    facts = [os.uname().release, os.uname().version, platform.machine(), *_processor(), *program, image]
+    name = hashlib.sha256("\n".join(facts).encode()).hexdigest()
+    return paths.cache_dir("kvm") / f"{name}.json"
+
+
+def _processor() -> list[str]:
+    with contextlib.suppress(OSError):
+        first = Path("/proc/cpuinfo").read_text().partition("\n\n")[0]
+        return [line for line in first.splitlines() if line.partition("\t")[0].strip(" :") in _PROCESSOR]
+    return []
+
+
+def _kept(place: Path) -> Trial | None:
+    try:
+        with place.open("rb") as file:
+            return msgspec.json.decode(file.read(_LIMIT), type=Trial)
+    except (OSError, msgspec.MsgspecError):
+        return None
+
+
+def _keep(place: Path, trial: Trial) -> None:
+    """Whole or not at all; without a place for it, the next start tries again."""
+    with contextlib.suppress(OSError):
+        temporary = place.with_suffix(f".{os.getpid()}")
+        temporary.write_bytes(msgspec.json.encode(trial))
+        temporary.replace(place)

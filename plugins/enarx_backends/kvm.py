@@ -1,0 +1,153 @@
+"""The kvm backend: a Keep that is a virtual machine, with no hardware protection.
+
+It boots the Keep's image in QEMU, with KVM where a boot has shown that it works, else emulated (TCG). The machine keeps
+a workload from its host; nothing keeps the host from the workload. Whoever controls the host can read and change all of
+it, and everything that comes from the Keep says so. What is measured, software measures on the host, which may claim
+what it likes.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+
+from enarx_backends import acceleration, qemu
+from enarx_backends.virtual_machine import Plan, VirtualMachine
+from enarx_deploy import paths
+from enarx_deploy.errors import EnarxDeployError, KeepError
+from enarx_deploy.hookspecs import hookimpl
+from enarx_deploy.models import Package, Probe, ProbeCheck, ReferenceValues
+from enarx_deploy.protocols import Backend, KeepProcess, Launch
+from enarx_image import build, image, measurement, pins
+from enarx_image.errors import ImageError
+
+BASE_MEMORY = 320 << 20
+"""Bytes of a machine beside what the workload may have: the kernel, the image, the interpreter and the engine."""
+UNKNOWN_WORKLOAD = 1 << 30
+"""Bytes for a workload whose manifest the host has not seen."""
+
+
+class Kvm:
+    """A virtual machine, over virtio-serial."""
+
+    name = "kvm"
+    aliases: tuple[str, ...] = ()
+    hardware = False
+    evidence = "kvm"
+    strength = 1
+    by_name_only = True
+
+    def probe(self) -> Probe:
+        """Needs QEMU and an image; KVM only makes it fast. Boots nothing."""
+        checks = [*self._needs(), _acceleration()]
+        needed = checks[:2]
+        return Probe(backend=self.name, available=all(check.ok for check in needed), hardware=False, checks=checks)
+
+    def _needs(self) -> Iterable[ProbeCheck]:
+        for name, look in (("qemu", _look_at_qemu), ("image", _look_at_image)):
+            try:
+                yield ProbeCheck(name=name, ok=True, detail=look(), hint="")
+            except EnarxDeployError as error:
+                yield ProbeCheck(name=name, ok=False, detail=str(error), hint=error.hint)
+
+    def measure(self, package: Package) -> ReferenceValues:
+        """The image's parts, and all of it with the package, by software."""
+        record = _image().record
+        return ReferenceValues(
+            backend=self.name,
+            hardware=False,
+            package=package.digest,
+            measurements={
+                "image": record.digest,
+                "kernel": record.kernel.sha256,
+                "initrd": record.initrd.sha256,
+                "cmdline": record.cmdline.sha256,
+                "measurement": measurement.kvm(record.digest, package.digest),
+            },
+            policy={"kvm": {"packages": [package.digest], "images": [record.digest]}},
+        )
+
+    def start(self, launch: Launch) -> KeepProcess:
+        """Boot the image. Raises KeepError."""
+        program = qemu.find()
+        found = _image()
+        memory = BASE_MEMORY + (launch.memory_bytes or UNKNOWN_WORKLOAD)
+        with _bootable(found) as boot, ExitStack() as opened:
+            chosen = acceleration.choose(program, boot, found.digest, BASE_MEMORY)
+            if chosen.accelerator.device >= 0:
+                opened.callback(os.close, chosen.accelerator.device)
+            os.write(launch.stderr_fd, f"kvm: {chosen.accelerator.name}: {chosen.reason}\n".encode())
+            guest = acceleration.guest(chosen.accelerator.name)
+            plan = Plan(program, guest, chosen.accelerator, boot, memory)
+            machine = VirtualMachine(plan, launch.stderr_fd, found.digest)
+        try:
+            machine.carry(launch.block_fd, launch.doorbell_fd)
+        except (OSError, RuntimeError) as error:
+            machine.kill()
+            machine.wait()
+            raise KeepError(f"the sallyport cannot be carried to the machine: {error}") from error
+        return machine
+
+
+def _image() -> image.Image:
+    """The image of this version. Raises KeepError."""
+    try:
+        return build.find(paths.cache_dir("image"), pins.load())
+    except ImageError as error:
+        raise KeepError(f"the Keep's image: {error}", hint=error.hint) from error
+
+
+@contextmanager
+def _bootable(found: image.Image) -> Iterator[qemu.Boot]:
+    """The parts of an image in sealed memory, where they have the digests that were recorded. Raises KeepError."""
+    with ExitStack() as opened:
+        descriptors = {}
+        for name, path, part in (
+            ("kernel", found.kernel, found.record.kernel),
+            ("initrd", found.initrd, found.record.initrd),
+        ):
+            try:
+                content = path.read_bytes()
+                descriptor = qemu.sealed(content, name)
+            except OSError as error:
+                raise KeepError(f"{path}: {error.strerror}") from error
+            opened.callback(os.close, descriptor)
+            if measurement.sha256(content) != part.sha256:
+                raise KeepError(f"{path} was changed while it was read", hint="`enarx-deploy image verify` says how")
+            descriptors[name] = descriptor
+        yield qemu.Boot(descriptors["kernel"], descriptors["initrd"], found.cmdline)
+
+
+def _look_at_qemu() -> str:
+    found = qemu.find()
+    return f"QEMU {found.version} is {found.program}"
+
+
+def _look_at_image() -> str:
+    return f"{_image().digest} is built"
+
+
+def _acceleration() -> ProbeCheck:
+    """What a Keep would run on, as far as it is known without a boot."""
+    slow = "it is emulated (TCG): for trying, many times slower"
+    if not os.access(acceleration.DEVICE, os.R_OK | os.W_OK):
+        why = "cannot be opened by this user" if acceleration.DEVICE.exists() else "is not here"
+        hint = "let this user open it (on most systems: the group kvm)" if acceleration.DEVICE.exists() else ""
+        return ProbeCheck(name="kvm", ok=False, detail=f"{acceleration.DEVICE} {why}; {slow}", hint=hint)
+    try:
+        trial = acceleration.known(qemu.find(), _image().digest)
+    except KeepError:
+        trial = None
+    if trial is None:
+        detail = f"{acceleration.DEVICE} is here; the first Keep tries whether a guest boots with it"
+        return ProbeCheck(name="kvm", ok=True, detail=detail, hint="")
+    if trial.usable:
+        return ProbeCheck(name="kvm", ok=True, detail=trial.detail, hint="")
+    return ProbeCheck(name="kvm", ok=False, detail=f"{trial.detail}; {slow}", hint="")
+
+
+@hookimpl
+def register_backends() -> Iterable[Backend]:
+    """The kvm backend."""
+    return [Kvm()]

@@ -1,0 +1,224 @@
+"""Virtual machines that cannot be, or do not live: each a clear error, nothing left running, and no files behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+from tests import qemu as own_qemu
+
+from enarx_backends import acceleration, kvm, qemu
+from enarx_backends.virtual_machine import Plan, VirtualMachine
+from enarx_deploy.errors import KeepError
+from enarx_deploy.models import Package
+from enarx_deploy.protocols import Launch
+from enarx_image import build, pins
+from enarx_image.image import Image
+from enarx_sallyport import Host
+
+needs_qemu = pytest.mark.usefixtures("qemu_on_path")
+PACKAGE = f"sha256:{'ab' * 32}"
+SMALL = 192 << 20
+
+
+@pytest.fixture
+def qemu_on_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is new enough."""
+    monkeypatch.setenv("PATH", f"{own_qemu.program().parent}:{os.environ['PATH']}")
+
+
+@pytest.fixture
+def own_image(image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The image of this version in a cache of the test's own, to spoil."""
+    monkeypatch.setenv("ENARX_DEPLOY_CACHE_DIR", str(tmp_path))
+    monkeypatch.setenv(acceleration.ASKED, "tcg")
+    place = build.place(tmp_path / "image", pins.load())
+    shutil.copytree(image.folder, place)
+    return place
+
+
+@pytest.fixture
+def launch() -> Iterator[Launch]:
+    """What a session gives a backend."""
+    host = Host(files=0, connections=0, ring_bytes=4096)
+    with Path(os.devnull).open("wb") as nowhere:
+        yield Launch(
+            block_fd=host.block_fd,
+            doorbell_fd=host.doorbell_fd,
+            stderr_fd=nowhere.fileno(),
+            package_digest=PACKAGE,
+            module_sha256="",
+        )
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_left() -> Iterator[None]:
+    """No descriptor and no child is there afterwards that was not there before."""
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    yield
+    assert _children() == []
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before
+
+
+def _children() -> list[str]:
+    return Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+
+
+def _boot(image: Image, initrd: bytes) -> qemu.Boot:
+    kernel = qemu.sealed(image.kernel.read_bytes(), "kernel")
+    return qemu.Boot(kernel, qemu.sealed(initrd, "initrd"), image.cmdline)
+
+
+def _close(boot: qemu.Boot) -> None:
+    os.close(boot.kernel)
+    os.close(boot.initrd)
+
+
+@needs_qemu
+def test_a_guest_whose_kernel_panics_has_ended_and_its_end_says_so(image: Image) -> None:
+    """Its initramfs holds no program."""
+    boot = _boot(image, b"")
+    plan = Plan(qemu.find(), acceleration.guest("tcg"), qemu.Accelerator("tcg"), boot, SMALL)
+    with Path(os.devnull).open("wb") as nowhere:
+        machine = VirtualMachine(plan, nowhere.fileno(), image.digest)
+        try:
+            assert machine.wait(240) == 0
+        finally:
+            machine.kill()
+            _close(boot)
+    assert "the guest's kernel gave up" in machine.explanation()
+
+
+@needs_qemu
+def test_a_machine_that_qemu_cannot_make_says_what_qemu_said(image: Image) -> None:
+    boot = _boot(image, b"")
+    guest = acceleration.guest("tcg")._replace(cpu="of-no-make")
+    plan = Plan(qemu.find(), guest, qemu.Accelerator("tcg"), boot, SMALL)
+    with Path(os.devnull).open("wb") as nowhere:
+        machine = VirtualMachine(plan, nowhere.fileno())
+        assert machine.wait(60) == 1
+    _close(boot)
+    assert "QEMU ended with status 1" in machine.explanation()
+    assert "of-no-make" in machine.explanation()
+
+
+@needs_qemu
+@pytest.mark.parametrize("part", ["kernel", "initrd", "cmdline"])
+def test_an_image_with_one_byte_changed_boots_nothing(part: str, own_image: Path, launch: Launch) -> None:
+    changed = bytearray((own_image / part).read_bytes())
+    changed[len(changed) // 2] ^= 1
+    (own_image / part).write_bytes(changed)
+    with pytest.raises(KeepError, match=part) as refused:
+        kvm.Kvm().start(launch)
+    assert refused.value.hint
+    assert not kvm.Kvm().probe().available
+
+
+@needs_qemu
+def test_an_image_whose_record_has_another_digest_boots_nothing(own_image: Path, launch: Launch) -> None:
+    record = msgspec.json.decode((own_image / "image.json").read_bytes())
+    record["digest"] = PACKAGE
+    (own_image / "image.json").write_bytes(msgspec.json.encode(record))
+    with pytest.raises(KeepError, match="digest"):
+        kvm.Kvm().start(launch)
+
+
+def test_without_an_image_it_says_how_to_make_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ENARX_DEPLOY_CACHE_DIR", str(tmp_path))
+    (check,) = [check for check in kvm.Kvm().probe().checks if check.name == "image"]
+    assert (check.ok, check.hint) == (False, "make it: `enarx-deploy image build`")
+
+
+def test_a_qemu_that_loses_guests_is_refused_by_its_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = tmp_path / qemu.PROGRAM
+    old.write_text("#!/bin/sh\necho 'QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7)'\n")
+    old.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    with pytest.raises(KeepError, match=r"7\.2\.22, which is too old") as refused:
+        qemu.find()
+    assert "backports" in refused.value.hint
+
+
+def test_reference_values_are_of_the_image_and_the_package(own_image: Path, image: Image) -> None:
+    package = Package(digest=PACKAGE, root="", files=[], size=0)
+    values = kvm.Kvm().measure(package)
+    assert values.measurements["image"] == image.digest
+    assert values.policy == {"kvm": {"packages": [PACKAGE], "images": [image.digest]}}
+    assert not values.hardware
+
+
+@needs_qemu
+def test_a_device_that_cannot_be_opened_has_the_guest_emulated(
+    image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device = tmp_path / "kvm"
+    device.touch(mode=0o600)
+    monkeypatch.setattr(acceleration, "DEVICE", device)
+    monkeypatch.setenv("ENARX_DEPLOY_CACHE_DIR", str(tmp_path))
+    boot = _boot(image, b"")
+    with _Somebody():
+        chosen = acceleration.choose(qemu.find(), boot, image.digest, SMALL)
+    _close(boot)
+    assert chosen.accelerator.name == "tcg"
+    assert "Permission denied" in chosen.reason
+
+
+@needs_qemu
+def test_a_device_with_which_no_guest_boots_is_tried_once_and_said(
+    image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It opens, as a device does that is no good."""
+    monkeypatch.setattr(acceleration, "DEVICE", Path("/dev/null"))
+    monkeypatch.setenv("ENARX_DEPLOY_CACHE_DIR", str(tmp_path))
+    boot = _boot(image, b"")
+    try:
+        first = acceleration.choose(qemu.find(), boot, image.digest, SMALL)
+        assert first.accelerator.name == "tcg"
+        assert "KVM cannot be used" in first.reason
+        monkeypatch.setattr(acceleration, "VirtualMachine", None)  # so that another boot would be a fault
+        assert acceleration.choose(qemu.find(), boot, image.digest, SMALL) == first
+        monkeypatch.setenv(acceleration.ASKED, "kvm")
+        with pytest.raises(KeepError, match="KVM cannot be used"):
+            acceleration.choose(qemu.find(), boot, image.digest, SMALL)
+    finally:
+        _close(boot)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
+def test_a_full_dev_shm_is_no_hindrance() -> None:
+    """Blocks and images are in memory without a name, for which no file system has to have room."""
+    script = """
+        import os
+        from enarx_backends import qemu
+        from enarx_sallyport import Host
+        with open("/dev/shm/filler", "wb", buffering=0) as filler:
+            try:
+                while filler.write(bytes(4096)):
+                    pass
+            except OSError:
+                pass
+        Host(files=1, connections=1000, ring_bytes=65536)
+        print(os.fstat(qemu.sealed(bytes(30 << 20), "initrd")).st_size, os.statvfs("/dev/shm").f_bavail)
+    """
+    command = f"mount -t tmpfs -o size=64k none /dev/shm && exec {sys.executable} -c '{textwrap.dedent(script)}'"
+    done = subprocess.run(["unshare", "-m", "sh", "-c", command], capture_output=True, text=True, check=False)
+    assert done.stdout.split() == [str(30 << 20), "0"], done.stderr
+
+
+class _Somebody:
+    """As a user without rights, where root runs the tests."""
+
+    def __enter__(self) -> None:
+        if os.getuid() == 0:
+            os.seteuid(65534)
+
+    def __exit__(self, *_: object) -> None:
+        if os.getuid() == 0:
+            os.seteuid(0)
