@@ -15,6 +15,7 @@ from enarx_steward import policy
 from enarx_steward.ca import Authority
 from enarx_steward.errors import ConfigurationError, Refused
 from enarx_steward.issuance import Steward
+from enarx_steward.package_signers import MAX_SIGNATURES
 from enarx_steward.root import Root
 
 from .conftest import PACKAGE, POLICY, launch
@@ -138,7 +139,7 @@ def test_the_request_carries_the_signatures(state, http, keep):
     running = launch(state, http)
     client = running.client
     statuses = []
-    for signatures in ([], [signature(KEY)], [signature(KEY)] * 5, [bytes(65_537)]):
+    for signatures in ([], [signature(KEY)], [signature(KEY)] * (MAX_SIGNATURES + 1), [bytes(65_537)]):
         nonce = client.nonce()
         body = {
             "csr": base64.b64encode(keep.request()).decode(),
