@@ -77,7 +77,7 @@ static void timed(const char *name, uint32_t (*run)(void)) {
 }
 
 int main(void) {
-    for (int round = 0; round < 5; round++) {
+    for (int round = 0; round < 20; round++) {
         timed("fibonacci", run_fibonacci);
         timed("matrix", run_matrix);
         timed("sha256", run_sha256);

@@ -38,6 +38,7 @@ impl Tree {
     pub fn path_open(&mut self, dir: &OpenDir, request: &OpenRequest<'_>, now: Timestamp) -> Result<Opened, Errno> {
         request.check_flags()?;
         request.check_rights(&dir.descriptor)?;
+        let request = &request.with_truncation(&dir.descriptor);
         match self.to_open(dir.descriptor.inode, request)? {
             Target::Existing(id) => self.open_existing(id, request, now),
             Target::Missing(directory, name) => self.open_new(directory, name, request, now),
@@ -165,6 +166,22 @@ impl OpenRequest<'_> {
         dir.require(self.rights_needed())?;
         let wanted = (self.rights_base | self.rights_inheriting) & rights::ALL;
         dir.require_inheriting(wanted | self.rights_for_flags())
+    }
+
+    /// A directory by which files are opened that may change in size may truncate them as they are opened: two calls
+    /// come to the same, and Go's `os.Root` asks for the one right and relies on the other.
+    fn with_truncation(self, dir: &Descriptor) -> Self {
+        let implied = rights::PATH_FILESTAT_SET_SIZE;
+        let may_resize = self.rights_inheriting & rights::FD_FILESTAT_SET_SIZE != 0;
+        let added = if may_resize && dir.require_inheriting(implied).is_ok() {
+            implied
+        } else {
+            0
+        };
+        Self {
+            rights_base: self.rights_base | added,
+            ..self
+        }
     }
 
     fn rights_needed(&self) -> Rights {

@@ -112,6 +112,21 @@ fn truncating_and_creating_need_rights_of_their_own() {
 }
 
 #[test]
+fn a_directory_whose_files_may_change_in_size_may_truncate_them() {
+    let mut program = Program::new();
+    program.mkdir("dir").unwrap();
+    for (inheriting, implied) in [(rights::FD_FILESTAT_SET_SIZE, rights::PATH_FILESTAT_SET_SIZE), (0, 0)] {
+        let asked = OpenRequest {
+            rights_inheriting: inheriting,
+            ..request("dir", oflags::DIRECTORY, rights::PATH_OPEN)
+        };
+        let dir = program.open_with(&asked).unwrap();
+        let held = dir.descriptor().fd_fdstat_get().rights_base;
+        assert_eq!(held, rights::PATH_OPEN | implied);
+    }
+}
+
+#[test]
 fn rights_shrink_and_never_grow() {
     let mut program = Program::new();
     let mut file = program.open_file("file", oflags::CREAT);
