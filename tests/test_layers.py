@@ -74,6 +74,7 @@ FOR_SOME = {
         "reference",
         "staging",
         "drawbridge_client",
+        "job_identity",
     },  # what is fetched is a package, checked as one
 }
 
@@ -92,6 +93,7 @@ STOREYS = (
         "tool_bytes",
         "lint",
         "watch",
+        "job_identity",
         "drawbridge_client",
         "staging",
         "package_tree",

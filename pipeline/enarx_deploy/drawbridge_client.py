@@ -3,7 +3,8 @@
 `ENARX_INSECURE_AUTH_TOKEN` is a token that goes before any login, `ENARX_CREDENTIAL_HELPER` a program that has the
 tokens, `ENARX_CA_BUNDLE` a PEM file with the only roots that are believed: all three as in Enarx. `--registry-roots`
 goes before the last. The token goes to the
-registry that the user named for it alone, by `--host` or `ENARX_REGISTRY`: a reference may come from anybody.
+registry that the user named for it alone, by `--host` or `ENARX_REGISTRY`: a reference may come from anybody. So does
+the token of a CI job (`enarx_deploy.job_identity`), which goes before any login too.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from enarx_deploy import paths
+from enarx_deploy import job_identity, paths
 from enarx_deploy import reference as references
 from enarx_deploy.errors import NotPublished, PackageError, RegistryError
 from enarx_drawbridge.client.errors import ClientFault, Damaged, NotThere, Withdrawn
@@ -69,7 +70,8 @@ def connected(host: str, *, in_clear: bool = False, not_there: str = "") -> Iter
 
 def _with_token(place: Place) -> Place:
     """The place, with the token of the environment if it is the registry that the user named."""
-    token = os.environ.get(TOKEN, "")
+    given = os.environ.get(TOKEN, "")
+    token = given or job_identity.for_registry(place.host)
     if not token:
         return place
     scheme, _, named = references.default_registry().rpartition("://")

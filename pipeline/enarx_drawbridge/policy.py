@@ -6,6 +6,7 @@ audience = "https://drawbridge.example.org"
 verify = "jwt"                       # the default; "userinfo" asks the issuer about every token (Drawbridge 0.2)
 algorithms = ["RS256", "ES256"]      # the default
 client_id = "abc"                    # of the public client with which users log in, told to whoever asks
+scopes = []                          # what a token is for that names no scope, as those of CI jobs do not
 
 [keeps]                              # Keeps with a certificate may fetch the package that it names
 roots = "steward.pem"                # the Steward's root, beside this file or an absolute path
@@ -64,6 +65,7 @@ class Oidc(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     verify: Literal["jwt", "userinfo"] = "jwt"
     algorithms: Annotated[tuple[Algorithm, ...], Meta(min_length=1)] = ("RS256", "ES256")
     client_id: Annotated[str, Meta(max_length=256)] = ""
+    scopes: tuple[str, ...] = ()
 
 
 class Keeps(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -88,7 +88,7 @@ class Tokens:
         subject, scope = claims["sub"], claims.get("scope", "")
         if not isinstance(subject, str) or not subject or not isinstance(scope, str):
             raise Unauthorized("Invalid token provided")
-        return Identity(subject, frozenset(scope.split()))
+        return Identity(subject, frozenset(scope.split() if "scope" in claims else self._oidc.scopes))
 
     def _key(self, kid: str) -> jwt.PyJWK:
         with self._lock:

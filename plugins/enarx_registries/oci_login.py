@@ -24,6 +24,7 @@ from pathlib import Path
 
 import msgspec
 
+from enarx_deploy import job_identity, reference
 from enarx_deploy.errors import RegistryError
 
 _FILE_LIMIT = 1 << 20
@@ -80,7 +81,13 @@ class _Answer(msgspec.Struct, frozen=True, rename="pascal"):
 
 
 def find(host: str, repository: str) -> Login | None:
-    """The login for a repository, or None where nobody has logged in. Raises RegistryError for a file or a helper."""
+    """The login for a repository, or None where nobody has logged in. Raises RegistryError for a file or a helper.
+
+    The token of a CI job goes before all files, to the registry that was named for it.
+    """
+    if token := job_identity.for_registry(host):
+        in_clear = reference.default_registry().partition("://")[0].endswith(reference.IN_CLEAR)
+        return Login(identity_token=token, scheme="http" if in_clear else "https")
     for path in _files():
         found = _in(path, _keys(host, repository))
         if found is not None:

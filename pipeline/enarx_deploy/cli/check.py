@@ -5,20 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from enarx_deploy.cli.context import Context, common_options
+from enarx_deploy.cli.reports import Result, report_options, require_writable, write
 from enarx_deploy.errors import ManifestError, UsageError
 
 if TYPE_CHECKING:
+    from enarx_deploy.lint import Finding
     from enarx_deploy.manifest import Loaded
 
 
 @click.command()
+@report_options
 @common_options("manifest", "target")
-def command(context: Context) -> int:
+def command(context: Context, junit: Path | None, sarif: Path | None) -> int:
     """Check Enarx.toml and the overlays beside it, and show what the workload will see.
 
     With --target NAME only the overlay of that environment is looked at, which must be there.
@@ -27,16 +30,22 @@ def command(context: Context) -> int:
     """
     from enarx_deploy.manifest import FILE_NAME, load
 
+    require_writable(junit, sarif)
     path = context.manifest_file or context.directory / FILE_NAME
     try:
         loaded = load(path, context.overrides)
         _check_environments(context, path, loaded.manifest.deploy)
     except ManifestError as error:
+        write(str(path), [_result(one, "failed") for one in error.problems], junit=junit, sarif=sarif)
         if not context.json:
             raise
         context.emit("", {"ok": False, "file": str(path), "problems": _problems(error), "warnings": [], "files": []})
         return error.exit_status
-    warnings = [*loaded.warnings, *_least_privilege(context, loaded)]
+    findings = _least_privilege(context, loaded)
+    good = Result("manifest", "passed", f"{path}: good", file=str(path))
+    warned = [*(_result(one, "warned") for one in loaded.warned), *map(_of_finding, findings)]
+    write(str(path), [good, *warned], junit=junit, sarif=sarif)
+    warnings = [*loaded.warnings, *(f"{one} ({one.hint})" for one in findings)]
     if not context.json:
         for warning in warnings:
             context.warn(warning)
@@ -60,14 +69,24 @@ def _check_environments(context: Context, path: Path, tables: Collection[str]) -
         check_own_tables(loaded.own_tables, context.plugins)
 
 
-def _least_privilege(context: Context, loaded: Loaded) -> list[str]:
-    """What the module that was last compiled makes of the manifest, in lines; nothing where none was."""
+def _result(problem: ManifestError, outcome: Literal["failed", "warned"]) -> Result:
+    if problem.file.startswith("--set "):
+        return Result("manifest", outcome, str(problem), problem.hint)
+    return Result("manifest", outcome, problem.message, problem.hint, problem.file, problem.line, problem.column)
+
+
+def _of_finding(finding: Finding) -> Result:
+    return Result(finding.rule, "warned", finding.message, finding.hint, finding.file, finding.line)
+
+
+def _least_privilege(context: Context, loaded: Loaded) -> list[Finding]:
+    """What the module that was last compiled makes of the manifest; nothing where none was."""
     from enarx_deploy.cli.run_stages import least_privilege
     from enarx_deploy.project import Project
 
     project = Project(context.directory.resolve(), loaded.manifest, loaded.path, loaded.text)
     module = project.work_dir / "main.wasm"
-    return [f"{one} ({one.hint})" for one in least_privilege(project, module)] if module.is_file() else []
+    return least_privilege(project, module) if module.is_file() else []
 
 
 def _problems(error: ManifestError) -> list[dict[str, Any]]:

@@ -29,6 +29,7 @@ def command(_context: Context) -> None:
     \b
     Environment, as in Enarx:
       ENARX_INSECURE_AUTH_TOKEN  a token that goes before any login, to the registry of --host or ENARX_REGISTRY alone
+      ENARX_DEPLOY_ID_TOKEN      the token of a CI job, to the same one alone
       ENARX_CREDENTIAL_HELPER    a program that has the tokens
       ENARX_CA_BUNDLE            PEM file with the only roots to believe
       ENARX_OIDC_CLIENT_SECRET   of the client, for --oidc-flow client

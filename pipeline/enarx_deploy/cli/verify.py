@@ -12,6 +12,7 @@ import msgspec
 from enarx_deploy.cli.accepted_backends import accepted_backends
 from enarx_deploy.cli.collateral_store import store_option
 from enarx_deploy.cli.context import Context, common_options
+from enarx_deploy.cli.reports import Result, report_options, require_writable, write
 from enarx_deploy.errors import EnarxDeployError, UsageError, VerificationRefused
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ Keeps without hardware are refused.
     type=click.Path(path_type=Path),
     help="Also write the report as one page of HTML, with the chain of trust.",
 )
+@report_options
 @click.option("--explain", is_flag=True, help="Show who asks for each check, and what to do.")
 @click.option("--server-name", metavar="NAME", help="Expect a certificate for this name. Default: HOST.")
 @common_options("target")
@@ -107,6 +109,8 @@ def command(
     store: Path | None,
     revocation: Literal["require", "prefer", "off"] | None,
     html: Path | None,
+    sarif: Path | None,
+    junit: Path | None,
     explain: bool,
     server_name: str | None,
 ) -> None:
@@ -123,6 +127,7 @@ def command(
 
     host, port = _parse_endpoint(endpoint)
     _require_writable(html)
+    require_writable(junit, sarif)
     options = HardwareOptions(policy_file, reference_values, measurement, endorsements, store, revocation, any_workload)
     hardware = hardware_trust(options, asked=trust == "hardware")
     if hardware is not None and package is None:
@@ -135,8 +140,13 @@ def command(
     context.emit(lambda: _shown(report, explain), report)
     if html is not None:
         _write_page(html, report, at)
+    write(report.endpoint, [_result(check) for check in report.checks], junit=junit, sarif=sarif)
     if not report.ok:
         raise _refusal(report)
+
+
+def _result(check: Check) -> Result:
+    return Result(check.id, check.outcome, check.detail, check.hint, reference=check.reference)
 
 
 def _trust(

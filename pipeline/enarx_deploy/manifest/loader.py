@@ -39,8 +39,8 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
 
     `text` is what goes into the package: the file's own bytes, or TOML of what is packaged where the file names
     environments or overrides changed it. `as_written` is the file's text, and None where overrides changed what is
-    packaged, so that a place in the manifest need not be one in the file. `warnings` are lines about what is allowed
-    but seldom meant. `environment` is the one in use ("" for none), and `own_tables` are those that targets have in it,
+    packaged, so that a place in the manifest need not be one in the file. `warned` is about what is allowed but
+    seldom meant. `environment` is the one in use ("" for none), and `own_tables` are those that targets have in it,
     by the target's name.
     """
 
@@ -48,9 +48,14 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
     path: Path | None
     text: bytes
     as_written: str | None
-    warnings: list[str]
+    warned: list[ManifestError]
     environment: str = ""
     own_tables: dict[str, environments.OwnTable] = {}
+
+    @property
+    def warnings(self) -> list[str]:
+        """The same, in lines."""
+        return [str(one) for one in self.warned]
 
 
 def load(path: Path | None, overrides: Sequence[str] = (), environment: str | None = None) -> Loaded:
@@ -106,7 +111,7 @@ def parse(
         path=None,
         text=text,
         as_written=None if overridden else source.text,
-        warnings=[str(error) for error in places.errors(rules.warnings(manifest, table))],
+        warned=places.errors(rules.warnings(manifest, table)),
         environment=name,
         own_tables={
             target: environments.OwnTable(("deploy", name, target), content, places)
