@@ -1,0 +1,90 @@
+"""The workflow files of `templates/cd`: valid in their systems' own schemas, and each step done here in order."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+import yaml
+
+CD = Path(__file__).parents[2] / "templates" / "cd"
+SCHEMAS = {"github-actions.yml": "vendor.github-workflows", "gitlab-ci.yml": "vendor.gitlab-ci"}
+
+
+def steps(name: str) -> list[tuple[str, dict[str, str]]]:
+    """What a workflow runs: a script for each shell that its system starts, and the variables for it alone."""
+    document = yaml.safe_load((CD / name).read_text())
+    if name == "gitlab-ci.yml":
+        return [("\n".join(document["deploy"]["script"]), {})]
+    (job,) = document["jobs"].values()
+    return [(step["run"], step.get("env", {})) for step in job["steps"] if "run" in step]
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_a_workflow_is_valid_in_its_systems_schema(name):
+    words = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", SCHEMAS[name], str(CD / name)]
+    ended = subprocess.run(words, capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stdout
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_no_script_holds_what_its_system_would_put_in(name):
+    """Such as ${{ … }}, which becomes part of the script, whatever it is."""
+    for script, _ in steps(name):
+        assert "${{" not in script
+
+
+@pytest.fixture
+def job(cli, echo_project, tmp_path):
+    """A checkout as a job finds it, its variables, and the program on PATH."""
+    project = echo_project("checkout", extra='[deploy.test]\nbackend = "nil"\n')
+    key = tmp_path / "signing.pem"
+    assert cli("key", "generate", str(key), "--no-passphrase").returncode == 0
+    programs = Path(sys.executable).parent
+    variables = {
+        "PATH": f"{programs}:{os.environ['PATH']}",
+        "CI": "true",
+        "ENVIRONMENT": "test",
+        "REFERENCE": f"dir:{tmp_path}/registry",
+        "ACCEPT": "nil",
+        "ENARX_REGISTRY": "",
+        "ENARX_DEPLOY_ID_TOKEN_AUDIENCE": "",
+    }
+    return project, cli._environment() | variables, key
+
+
+@pytest.mark.skipif(shutil.which("enarx-deploy", path=str(Path(sys.executable).parent)) is None, reason="not installed")
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_every_step_of_a_workflow_is_done_in_order(name, job, cli):
+    """And again, of the one: nothing is left to do then, and every step ends well."""
+    project, environment, key = job
+    environment["SIGNING_KEY"] = str(key) if name == "gitlab-ci.yml" else ""
+    deployed = []
+    for _ in range(2 if name == "gitlab-ci.yml" else 1):
+        for script, own in steps(name):
+            given = environment | ({"SIGNING_KEY": key.read_text()} if "SIGNING_KEY" in own else {})
+            ended = subprocess.run(
+                ["bash", "-e", "-o", "pipefail", "-c", script], cwd=project, env=given, capture_output=True, text=True
+            )
+            assert ended.returncode == 0, f"{script}\n{ended.stdout}{ended.stderr}"
+            assert "\x1b" not in ended.stdout + ended.stderr
+            assert "PRIVATE KEY" not in ended.stdout + ended.stderr
+        deployed.append(json.loads((project / "up.json").read_text()))
+    assert deployed[0]["deployment"] == deployed[-1]["deployment"]
+    assert all(stage["skipped"] for again in deployed[1:] for stage in again["stages"])
+    assert ("nothing changes" in (project / "plan.txt").read_text()) is (len(deployed) > 1)
+
+    signed = json.loads(cli("package", "show", "--json", cwd=project).stdout)
+    assert [one["keys"] for one in signed["attachments"] if one["kind"] == "signature"]
+    published = json.loads((project / "published.json").read_text())
+    assert deployed[0]["deployment"]["package"] in json.dumps(published)
+    assert "<html" in (project / "report.html").read_text()
+    verified = ElementTree.parse(project / "verify.xml").getroot()  # noqa: S314  # as the job wrote it
+    assert int(verified.get("tests")) > 10
+    assert verified.get("failures") == "0"
