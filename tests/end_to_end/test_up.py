@@ -19,7 +19,7 @@ def test_new_up_verify_keeps_logs_stop(cli, up, read_exactly) -> None:
     project = cli.directory / "my-echo"
     service = up(project, "--set", "files.echo.port=0")
     record = service.record
-    assert set(record) == {"deployment", "endpoints", "steward", "stages"}
+    assert set(record) == {"deployment", "endpoints", "steward", "identity", "stages"}
     assert (record["deployment"]["backend"], record["deployment"]["target"]) == ("nil", "local")
     assert record["deployment"]["package"].startswith("sha256:")
     assert [stage["name"] for stage in record["stages"]] == ["compile", "package", "attest", "deploy", "provision_tls"]
