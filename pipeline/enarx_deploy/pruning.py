@@ -20,13 +20,22 @@ PACKAGES_KEPT = 4
 """The latest that nothing names, for comparing and going back."""
 _NAMED = re.compile(rb"(?:sha256:|/)([0-9a-f]{64})")
 _STORED = re.compile(r"[0-9a-f]{64}")
-_LARGEST = 1 << 20  # bytes of a file in the state directory that may name packages
+_LARGEST = 64 << 20  # bytes of a file that is looked through; beside a larger one nothing is removed
 _NAMES_THEM = (".json", ".jsonl", ".toml")
 _PACKAGES = "packages"
 
 
+class _TooLarge(Exception):
+    """What a file names is not known, so that anything may be named."""
+
+
 def project(work_dir: Path) -> None:
     """Prune the `.enarx` of a project, whose lock is held."""
+    with contextlib.suppress(_TooLarge):
+        _prune_project(work_dir)
+
+
+def _prune_project(work_dir: Path) -> None:
     named = _named_in(work_dir.glob("*.json"))
     stored = [path for path in (work_dir / "records").glob("*.json") if path.stem not in named]
     _remove(stored, RECORDS_KEPT, Path.unlink)
@@ -36,7 +45,7 @@ def project(work_dir: Path) -> None:
 def state() -> None:
     """Prune the packages that Keeps of this machine were started with."""
     root = paths.state_dir()
-    with _locked(fcntl.LOCK_EX):
+    with _locked(fcntl.LOCK_EX), contextlib.suppress(_TooLarge):
         files = (
             path for path in root.rglob("*") if path.suffix in _NAMES_THEM and root / _PACKAGES not in path.parents
         )
@@ -56,12 +65,15 @@ def _locked(how: int) -> Iterator[None]:
 
 
 def _named_in(files: Iterable[Path]) -> set[str]:
-    """Every digest that stands in these files, in hex."""
+    """Every digest that stands in these files, in hex. Raises _TooLarge."""
     named: set[str] = set()
     for path in files:
         with contextlib.suppress(FileNotFoundError):
-            if path.is_file() and path.stat().st_size <= _LARGEST:
-                named.update(found.decode() for found in _NAMED.findall(path.read_bytes()))
+            if not path.is_file():
+                continue
+            if path.stat().st_size > _LARGEST:
+                raise _TooLarge
+            named.update(found.decode() for found in _NAMED.findall(path.read_bytes()))
     return named
 
 

@@ -73,6 +73,16 @@ def test_a_package_that_any_record_of_the_state_names_stays(state: Path) -> None
     assert there(state / "packages") == {2, 4, *range(20 - pruning.PACKAGES_KEPT, 20)}
 
 
+def test_beside_a_record_that_is_too_large_to_be_looked_through_nothing_is_removed(state: Path) -> None:
+    for number in range(9):
+        package(state / "packages", number)
+    (state / "services").mkdir()
+    with (state / "services" / "service.json").open("wb") as file:
+        file.truncate(65 << 20)
+    pruning.state()
+    assert there(state / "packages") == set(range(9))
+
+
 def test_nothing_is_removed_while_somebody_is_about_to_name_a_package(state: Path) -> None:
     for number in range(9):
         package(state / "packages", number)
