@@ -105,11 +105,11 @@ def check(folder: Path) -> Image:
 
 def require_same(image: Image, again: Image) -> None:
     """That an image is the one which was made again from its inputs. Raises WrongImage with what differs."""
-    old, new = image.record, again.record
-    parts = tuple(name for name in (KERNEL, INITRD, CMDLINE) if getattr(old, name) != getattr(new, name))
+    names = (KERNEL, INITRD, CMDLINE, RECORD, SBOM)
+    parts = tuple(name for name in names if _digest(image.folder / name) != _digest(again.folder / name))
     if not parts:
         return
-    before, after = ({file.path: file.sha256 for file in record.files} for record in (old, new))
+    before, after = ({file.path: file.sha256 for file in one.record.files} for one in (image, again))
     files = sorted(path for path in before.keys() | after.keys() if before.get(path) != after.get(path))
     told = f" (in it: {', '.join(files[:_TOLD])}{' and more' if len(files) > _TOLD else ''})" if files else ""
     raise WrongImage(
