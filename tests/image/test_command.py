@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from tests.image.conftest import CACHE
+from tests.keep_image import CACHE
 
 from enarx_image import build
 from enarx_image import image as images

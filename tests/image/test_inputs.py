@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.image.conftest import CACHE
+from tests.keep_image import CACHE
 
 from enarx_image import archive, build, cpio, deb, lock, pins, tree
 from enarx_image.errors import BadPins, MissingInput, MovedOn, WrongInput
