@@ -35,7 +35,9 @@ _P384: Final = 2
 _ECDSA_P384_SHA384: Final = 1
 _VERSION: Final = 1
 _COORDINATE: Final = 72
-_BLOCK_AT, _KEY_AT = 64, 1664
+_BLOCK_AT: Final = 64
+AUTHOR_AT: Final = 1664
+"""Where in the ID auth the author's part begins; zeros where there is no author."""
 
 
 def id_block(
@@ -82,8 +84,8 @@ def id_auth(block: bytes, id_key: ec.EllipticCurvePrivateKey, id_key_signature: 
         )
     algorithms = struct.pack("<II", _ECDSA_P384_SHA384, _ECDSA_P384_SHA384)
     signed = sign(id_key, block) + public_key(id_key.public_key())
-    return (algorithms.ljust(_BLOCK_AT, b"\0") + signed).ljust(_KEY_AT, b"\0") + word.ljust(
-        ID_AUTH_SIZE - _KEY_AT, b"\0"
+    return (algorithms.ljust(_BLOCK_AT, b"\0") + signed).ljust(AUTHOR_AT, b"\0") + word.ljust(
+        ID_AUTH_SIZE - AUTHOR_AT, b"\0"
     )
 
 

@@ -9,23 +9,16 @@ what it likes.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable
+from contextlib import ExitStack
 
-from enarx_backends import acceleration, qemu
+from enarx_backends import acceleration, keep_image, qemu
 from enarx_backends.virtual_machine import Plan, VirtualMachine
-from enarx_deploy import paths
 from enarx_deploy.errors import EnarxDeployError, KeepError
 from enarx_deploy.hookspecs import hookimpl
 from enarx_deploy.models import Package, Probe, ProbeCheck, ReferenceValues
 from enarx_deploy.protocols import Backend, KeepProcess, Launch
-from enarx_image import build, image, measurement, pins
-from enarx_image.errors import ImageError
-
-BASE_MEMORY = 320 << 20
-"""Bytes of a machine beside what the workload may have: the kernel, the image, the interpreter and the engine."""
-UNKNOWN_WORKLOAD = 1 << 30
-"""Bytes for a workload whose manifest the host has not seen."""
+from enarx_image import measurement
 
 
 class Kvm:
@@ -53,7 +46,7 @@ class Kvm:
 
     def measure(self, package: Package) -> ReferenceValues:
         """The image's parts, and all of it with the package, by software."""
-        record = _image().record
+        record = keep_image.find().record
         return ReferenceValues(
             backend=self.name,
             hardware=False,
@@ -71,52 +64,17 @@ class Kvm:
     def start(self, launch: Launch) -> KeepProcess:
         """Boot the image. Raises KeepError."""
         program = qemu.find()
-        found = _image()
-        memory = BASE_MEMORY + (launch.memory_bytes or UNKNOWN_WORKLOAD)
-        with _bootable(found) as boot, ExitStack() as opened:
-            chosen = acceleration.choose(program, boot, found.digest, BASE_MEMORY)
+        found = keep_image.find()
+        memory = keep_image.memory(launch)
+        with keep_image.bootable(found) as boot, ExitStack() as opened:
+            chosen = acceleration.choose(program, boot, found.digest, keep_image.BASE_MEMORY)
             if chosen.accelerator.device >= 0:
                 opened.callback(os.close, chosen.accelerator.device)
             os.write(launch.stderr_fd, f"kvm: {chosen.accelerator.name}: {chosen.reason}\n".encode())
             guest = acceleration.guest(chosen.accelerator.name)
             plan = Plan(program, guest, chosen.accelerator, boot, memory)
             machine = VirtualMachine(plan, launch.stderr_fd, found.digest)
-        try:
-            machine.carry(launch.block_fd, launch.doorbell_fd)
-        except (OSError, RuntimeError) as error:
-            machine.kill()
-            machine.wait()
-            raise KeepError(f"the sallyport cannot be carried to the machine: {error}") from error
-        return machine
-
-
-def _image() -> image.Image:
-    """The image of this version. Raises KeepError."""
-    try:
-        return build.find(paths.cache_dir("image"), pins.load())
-    except ImageError as error:
-        raise KeepError(f"the Keep's image: {error}", hint=error.hint) from error
-
-
-@contextmanager
-def _bootable(found: image.Image) -> Iterator[qemu.Boot]:
-    """The parts of an image in sealed memory, where they have the digests that were recorded. Raises KeepError."""
-    with ExitStack() as opened:
-        descriptors = {}
-        for name, path, part in (
-            ("kernel", found.kernel, found.record.kernel),
-            ("initrd", found.initrd, found.record.initrd),
-        ):
-            try:
-                content = path.read_bytes()
-                descriptor = qemu.sealed(content, name)
-            except OSError as error:
-                raise KeepError(f"{path}: {error.strerror}") from error
-            opened.callback(os.close, descriptor)
-            if measurement.sha256(content) != part.sha256:
-                raise KeepError(f"{path} was changed while it was read", hint="`enarx-deploy image verify` says how")
-            descriptors[name] = descriptor
-        yield qemu.Boot(descriptors["kernel"], descriptors["initrd"], found.cmdline)
+        return machine.carrying(launch)
 
 
 def _look_at_qemu() -> str:
@@ -125,7 +83,7 @@ def _look_at_qemu() -> str:
 
 
 def _look_at_image() -> str:
-    return f"{_image().digest} is built"
+    return f"{keep_image.find().digest} is built"
 
 
 def _acceleration() -> ProbeCheck:
@@ -136,7 +94,7 @@ def _acceleration() -> ProbeCheck:
         hint = "let this user open it (on most systems: the group kvm)" if acceleration.DEVICE.exists() else ""
         return ProbeCheck(name="kvm", ok=False, detail=f"{acceleration.DEVICE} {why}; {slow}", hint=hint)
     try:
-        trial = acceleration.known(qemu.find(), _image().digest)
+        trial = acceleration.known(qemu.find(), keep_image.find().digest)
     except KeepError:
         trial = None
     if trial is None:

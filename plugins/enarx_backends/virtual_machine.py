@@ -20,6 +20,8 @@ from typing import NamedTuple
 
 from enarx_backends import qemu
 from enarx_backends.confidential import Guest
+from enarx_deploy.errors import KeepError
+from enarx_deploy.protocols import Launch
 from enarx_sallyport import Carrier
 
 COMPLAINTS_LIMIT = 1 << 20
@@ -59,13 +61,15 @@ class Ends:
 
 
 class Plan(NamedTuple):
-    """What a machine is made of. The descriptors of `boot` and of the accelerator are closed by whoever opened them."""
+    """What a machine is made of. The descriptors of `boot`, of the accelerator, and those that the guest's words name
+    (`more`) are closed by whoever opened them."""
 
     program: qemu.Qemu
     guest: Guest
     accelerator: qemu.Accelerator
     boot: qemu.Boot
     memory: int
+    more: tuple[int, ...] = ()
 
 
 class VirtualMachine:
@@ -85,7 +89,7 @@ class VirtualMachine:
         self._monitored = bytearray()
         own, qemus = os.pipe2(os.O_CLOEXEC)
         try:
-            descriptors = [*self._ends.theirs, plan.boot.kernel, plan.boot.initrd]
+            descriptors = [*self._ends.theirs, plan.boot.kernel, plan.boot.initrd, *plan.more]
             if plan.accelerator.device >= 0:
                 descriptors.append(plan.accelerator.device)
             words = qemu.words(plan.guest, plan.accelerator, plan.boot, self._ends.theirs, plan.memory)
@@ -106,6 +110,16 @@ class VirtualMachine:
         self._carrier = Carrier.beside_host(block_fd, doorbell_fd, self._ends.sallyport.fileno())
         self._ends.sallyport.close()
         threading.Thread(target=self._end_with, args=(self._carrier,), name="machine-carrier", daemon=True).start()
+
+    def carrying(self, launch: Launch) -> VirtualMachine:
+        """The same, as the Keep of this launch. Raises KeepError, and has ended then."""
+        try:
+            self.carry(launch.block_fd, launch.doorbell_fd)
+        except (OSError, RuntimeError) as error:
+            self.kill()
+            self.wait()
+            raise KeepError(f"the sallyport cannot be carried to the machine: {error}") from error
+        return self
 
     def reaches_its_program(self, seconds: float) -> bool:
         """Whether the guest's first process has opened the sallyport's port by then."""

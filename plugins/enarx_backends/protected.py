@@ -1,0 +1,93 @@
+"""What the backends snp and tdx have in common: the Keep's image as a confidential virtual machine.
+
+Not yet run on hardware. It boots as the kvm backend does, with two differences: the processor protects and measures the
+guest, and the package's digest is fixed at launch. Where this machine lacks anything, nothing is started: there is no
+other way of starting such a Keep, and none that is weaker is taken in its place.
+"""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from enarx_backends import firmware, keep_image, qemu
+from enarx_backends.virtual_machine import Plan, VirtualMachine
+from enarx_deploy.errors import EnarxDeployError, KeepError
+from enarx_deploy.machine import Machine, for_backend
+from enarx_deploy.models import Package, Probe, ProbeCheck, ReferenceValues
+from enarx_deploy.protocols import KeepProcess, Launch
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from enarx_backends.confidential import Guest
+    from enarx_image.image import Image
+
+STRENGTH = 30
+
+
+class Protected(ABC):
+    """A confidential virtual machine, over virtio-serial."""
+
+    name: ClassVar[Literal["snp", "tdx"]]
+    aliases: tuple[str, ...] = ()
+    hardware = True
+    evidence: str
+    strength = STRENGTH
+
+    def __init__(self, machine: Machine | None = None) -> None:
+        self.machine = machine or Machine()
+
+    @abstractmethod
+    def reference_values(self, package: Package, image: Image, bios: Path) -> ReferenceValues:
+        """What a Keep must measure to. Raises KeepError."""
+
+    @abstractmethod
+    def guest(self, package: bytes, image: Image, bios: str, memory: int) -> Guest:
+        """How QEMU is told to make it; `package` is the digest, `bios` the firmware's path. Raises KeepError."""
+
+    def probe(self) -> Probe:
+        """What the processor and its kernel need, then QEMU, the firmware and the image."""
+        checks = for_backend(self.name, self.machine)
+        if all(check.ok for check in checks):
+            checks += self._own_checks()
+        available = all(check.ok for check in checks)
+        return Probe(backend=self.name, available=available, hardware=True, checks=checks)
+
+    def _own_checks(self) -> Iterator[ProbeCheck]:
+        looks = {
+            "QEMU": lambda: f"version {qemu.find().version}",
+            "firmware": lambda: str(firmware.find(self.name)),
+            "image": lambda: keep_image.find().digest,
+        }
+        for name, look in looks.items():
+            try:
+                yield ProbeCheck(name=name, ok=True, detail=look())
+            except EnarxDeployError as error:
+                yield ProbeCheck(name=name, ok=False, detail=str(error), hint=error.hint)
+
+    def measure(self, package: Package) -> ReferenceValues:
+        """See the class's own `reference_values`: it takes the image and the firmware, and no such hardware."""
+        return self.reference_values(package, keep_image.find(), firmware.find(self.name))
+
+    def start(self, launch: Launch) -> KeepProcess:
+        """Boot the image. Raises KeepError."""
+        for check in self.probe().checks:
+            if not check.ok:
+                raise KeepError(f"{self.name}: {check.name}: {check.detail}", hint=check.hint)
+        program, image = qemu.find(), keep_image.find()
+        memory = keep_image.memory(launch)
+        package = bytes.fromhex(launch.package_digest.removeprefix("sha256:"))
+        with ExitStack() as opened:
+            boot = opened.enter_context(keep_image.bootable(image))
+            bios = qemu.sealed(firmware.find(self.name).read_bytes(), "firmware")
+            opened.callback(os.close, bios)
+            device = os.open("/dev/kvm", os.O_RDWR | os.O_CLOEXEC)
+            opened.callback(os.close, device)
+            guest = self.guest(package, image, f"/proc/self/fd/{bios}", memory)
+            plan = Plan(program, guest, qemu.Accelerator("kvm", device), boot, memory, more=(bios,))
+            machine = VirtualMachine(plan, launch.stderr_fd, image.digest)
+        return machine.carrying(launch)

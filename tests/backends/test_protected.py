@@ -1,0 +1,139 @@
+"""The backends snp and tdx, as far as a machine without the hardware goes: what they need, measure and would start."""
+
+from __future__ import annotations
+
+import base64
+import json
+import struct
+from pathlib import Path
+
+import pytest
+
+from enarx_backends import firmware
+from enarx_backends.snp import Signed, Snp, signature
+from enarx_backends.tdx import Tdx, log_place
+from enarx_deploy.errors import KeepError
+from enarx_deploy.machine import Machine
+from enarx_deploy.models import Package
+from enarx_deploy.testing import BackendConformance
+from enarx_image import measurement
+from enarx_image.image import Image, Part, Record
+from enarx_image.pins import Pins
+
+DIGEST = "sha256:" + "ab" * 32
+PACKAGE = Package(digest=DIGEST, root="", size=0, files=[])
+
+
+class TestSnp(BackendConformance):
+    backend = Snp()
+
+
+class TestTdx(BackendConformance):
+    backend = Tdx()
+
+
+@pytest.fixture
+def image(tmp_path) -> Image:
+    """An image of three small parts."""
+    parts = {"kernel": b"kernel", "initrd": b"initramfs", "cmdline": b"quiet"}
+    for name, content in parts.items():
+        (tmp_path / name).write_bytes(content)
+    digests = {name: measurement.sha256(content) for name, content in parts.items()}
+    record = Record(
+        digest=measurement.image_digest(**digests),
+        **{name: Part(digests[name], len(content)) for name, content in parts.items()},
+        kernel_version="6.12",
+        inputs=DIGEST,
+        pins=Pins(suite="trixie", packages=(), installed=()),
+        files=(),
+    )
+    return Image(tmp_path, record, "quiet")
+
+
+def amd(root: Path, cbit: int = 51) -> Machine:
+    """A processor whose CPUID says where its C-bit is."""
+    leaves = {0x8000_0000: (0x8000_001F, 0, 0, 0), 0x8000_001F: (0b11111, cbit | 5 << 6, 509, 100)}
+    return Machine(root, cpuid=lambda leaf, _: struct.pack("<4I", *leaves.get(leaf, (0, 0, 0, 0))))
+
+
+def object_of(options: tuple[str, ...], kind: str) -> dict:
+    return next(one for one in map(json.loads, filter(lambda o: o.startswith("{"), options)) if one["qom-type"] == kind)
+
+
+def test_enarxs_name_for_snp_is_the_same_backend(enarx_deploy):
+    shown = {name: json.loads(enarx_deploy("platform", name, "--json").stdout) for name in ("snp", "sev")}
+    assert shown["snp"] == shown["sev"]
+    assert shown["sev"][0]["backend"] == "snp"
+
+
+@pytest.mark.parametrize("name", ["snp", "sev", "tdx"])
+def test_a_machine_without_the_hardware_starts_nothing_weaker_in_its_place(enarx_deploy, name):
+    (enarx_deploy.directory / "main.wat").write_text('(module (memory (export "memory") 1) (func (export "_start")))')
+    ended = enarx_deploy("up", "--backend", name)
+    assert ended.returncode == 1
+    assert "cannot be used on this machine" in ended.stderr
+    assert json.loads(enarx_deploy("keeps", "--json").stdout) == []
+
+
+def test_a_guests_c_bit_is_its_processors(image, tmp_path):
+    guest = Snp(amd(tmp_path, cbit=47)).guest(bytes.fromhex("ab" * 32), image, "/bios", 512 << 20)
+    said = object_of(guest.options, "sev-snp-guest")
+    assert said["cbitpos"] == 47
+    assert base64.b64decode(said["host-data"]).hex() == "ab" * 32
+
+
+def test_without_cpuid_no_guess_is_made(image, tmp_path):
+    with pytest.raises(KeepError, match="C-bit") as caught:
+        Snp(Machine(tmp_path)).guest(bytes(32), image, "/bios", 512 << 20)
+    assert "cpuid" in caught.value.hint
+
+
+def test_the_owners_word_goes_to_the_firmware(image, tmp_path):
+    found = {"version": "1", "sev": {"id_block": [1] * 96, "id_auth": [0] * 1664 + [2] * 2432}, "sgx": []}
+    (image.folder / "image.sig").write_text(json.dumps(found))
+    said = object_of(Snp(amd(tmp_path)).guest(bytes(32), image, "/bios", 1 << 29).options, "sev-snp-guest")
+    assert base64.b64decode(said["id-block"]) == b"\x01" * 96
+    assert said["author-key-enabled"] is True
+
+
+def test_an_image_that_nobody_signed_has_no_id_block(tmp_path):
+    assert signature(tmp_path / "absent") == Signed()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        '{"sev": 1}',
+        '{"sev": {"id_block": [256], "id_auth": []}}',
+        '{"sev": {"id_block": [1], "id_auth": [1]}}',
+    ],
+    ids=["empty", "a-list", "no-table", "no-bytes", "other-sizes"],
+)
+def test_a_damaged_signature_starts_nothing(tmp_path, content):
+    (tmp_path / "image.sig").write_text(content)
+    with pytest.raises(KeepError, match=r"image\.sig"):
+        signature(tmp_path / "image.sig")
+
+
+def test_tdx_measures_nothing_without_the_event_log_of_a_launch(image, tmp_path, monkeypatch):
+    """A policy that left the registers open would accept any kernel."""
+    monkeypatch.setenv("ENARX_DEPLOY_STATE_DIR", str(tmp_path / "state"))
+    with pytest.raises(KeepError, match="is not known") as caught:
+        Tdx().reference_values(PACKAGE, image, tmp_path / "bios")
+    assert "image event-log" in caught.value.hint
+    log_place(image).write_bytes(b"not a log")
+    with pytest.raises(KeepError, match="cannot be read"):
+        Tdx().reference_values(PACKAGE, image, tmp_path / "bios")
+
+
+def test_snp_measures_on_a_machine_without_it(image):
+    """Whoever packages need not have the hardware."""
+    bios = Path(__file__).parents[1] / "measurement/known_answers/ovmf-amdsev-suffix.bin"
+    values = Snp().reference_values(PACKAGE, image, bios)
+    assert values.hardware is True
+    assert values.policy["snp"]["packages"] == [DIGEST]
+    assert values.policy["snp"]["measured_package"] is True
+    assert len(values.policy["snp"]["measurements"]) == 2
+    assert values.measurements["firmware"] == firmware.digest(bios)
