@@ -32,7 +32,8 @@ STRENGTH = 30
 class Protected(ABC):
     """A confidential virtual machine, over virtio-serial."""
 
-    name: ClassVar[Literal["snp", "tdx"]]
+    name: str
+    firmware_kind: ClassVar[Literal["snp", "tdx"]]
     aliases: tuple[str, ...] = ()
     hardware = True
     evidence: str
@@ -60,7 +61,7 @@ class Protected(ABC):
     def _own_checks(self) -> Iterator[ProbeCheck]:
         looks = {
             "QEMU": lambda: f"version {qemu.find().version}",
-            "firmware": lambda: str(firmware.find(self.name)),
+            "firmware": lambda: str(firmware.find(self.firmware_kind)),
             "image": lambda: keep_image.find().digest,
         }
         for name, look in looks.items():
@@ -71,7 +72,7 @@ class Protected(ABC):
 
     def measure(self, package: Package) -> ReferenceValues:
         """See the class's own `reference_values`: it takes the image and the firmware, and no such hardware."""
-        return self.reference_values(package, keep_image.find(), firmware.find(self.name))
+        return self.reference_values(package, keep_image.find(), firmware.find(self.firmware_kind))
 
     def start(self, launch: Launch) -> KeepProcess:
         """Boot the image. Raises KeepError."""
@@ -83,7 +84,7 @@ class Protected(ABC):
         package = bytes.fromhex(launch.package_digest.removeprefix("sha256:"))
         with ExitStack() as opened:
             boot = opened.enter_context(keep_image.bootable(image))
-            bios = qemu.sealed(firmware.find(self.name).read_bytes(), "firmware")
+            bios = qemu.sealed(firmware.find(self.firmware_kind).read_bytes(), "firmware")
             opened.callback(os.close, bios)
             device = os.open("/dev/kvm", os.O_RDWR | os.O_CLOEXEC)
             opened.callback(os.close, device)

@@ -36,8 +36,9 @@ class Signed(NamedTuple):
 class Snp(Protected):
     """A guest whose launch digest covers firmware and image, and whose HOST_DATA is the package's digest."""
 
-    name = "snp"
-    aliases = ("sev",)
+    name: str = "snp"
+    firmware_kind = "snp"
+    aliases: tuple[str, ...] = ("sev",)
     evidence = "snp"
 
     def reference_values(self, package: Package, image: Image, bios: Path) -> ReferenceValues:

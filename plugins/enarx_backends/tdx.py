@@ -26,7 +26,8 @@ class Tdx(Protected):
     """A domain whose MRTD covers the firmware, whose RTMR1 and RTMR2 cover the image, and whose MRCONFIGID is the
     package's digest."""
 
-    name = "tdx"
+    name: str = "tdx"
+    firmware_kind = "tdx"
     evidence = "tdx"
 
     def reference_values(self, package: Package, image: Image, bios: Path) -> ReferenceValues:
