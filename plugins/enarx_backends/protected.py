@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -59,7 +59,7 @@ class Protected(ABC):
         return Probe(backend=self.name, available=available, hardware=True, checks=checks)
 
     def _own_checks(self) -> Iterator[ProbeCheck]:
-        looks = {
+        looks: dict[str, Callable[[], str]] = {
             "QEMU": lambda: f"version {qemu.find().version}",
             "firmware": lambda: str(firmware.find(self.firmware_kind)),
             "image": lambda: keep_image.find().digest,

@@ -115,7 +115,7 @@ class Ssh:
         words = _words(project, deployment.package, deployment.backend, store)
         answer = client.ask(["up", *words, "-v"], Up, tell=progress, under=_under(client, project))
         _asked(client.place)  # so that it is known here what is there, when the machine does not answer
-        return _with_root(answer.identity, deployment.id)
+        return _with_root(answer.identity)
 
     def request_certificate(self, deployment: Deployment, challenge: Challenge) -> CertificateRequest | None:  # noqa: ARG002
         raise _by_itself(deployment)
@@ -286,13 +286,16 @@ def _known(place: Place) -> Path:
     return paths.state_dir("ssh", "keeps") / f"{hashlib.sha256(msgspec.json.encode(place)).hexdigest()[:16]}.json"
 
 
-def _with_root(identity: Identity, keep: str) -> Identity:
-    """With the root in a file of this machine, for `verify --root`; it came from the other one, as the chain did."""
+def _with_root(identity: Identity) -> Identity:
+    """With the root in a file of this machine, for `verify --root`; it came from the other one, as the chain did.
+
+    The file is named by what is in it: a name that came from there could be one that leads elsewhere.
+    """
     if not identity.endpoints:
         return msgspec.structs.replace(identity, root_pem_path="")
-    root = identity.endpoints[0].chain_pem.rstrip().rpartition(_BEGIN)[2]
-    path = paths.state_dir("ssh", "roots") / f"{keep}.pem"
-    paths.write_atomically(path, f"{_BEGIN}{root}\n".encode())
+    root = f"{_BEGIN}{identity.endpoints[0].chain_pem.rstrip().rpartition(_BEGIN)[2]}\n".encode()
+    path = paths.state_dir("ssh", "roots") / f"{hashlib.sha256(root).hexdigest()[:32]}.pem"
+    paths.write_atomically(path, root)
     return msgspec.structs.replace(identity, root_pem_path=str(path))
 
 

@@ -50,6 +50,14 @@ def test_keeps_are_listed_oldest_first(enarx_deploy, keeps):
     assert "web tls localhost:4433" in rows[0]
 
 
+def test_what_a_stranger_said_of_a_keep_moves_no_cursor(enarx_deploy, shelf):
+    shelf.parent.mkdir(parents=True, mode=0o700)
+    keep(shelf, "aaa111", state="crashed", reason="\x1b[2Jgone\x9b31m")
+    shown = enarx_deploy("keeps").stdout
+    assert "\\x1b[2Jgone\\x9b31m" in shown
+    assert shown.replace("\n", "").isprintable()
+
+
 def test_keeps_as_json_hold_everything(enarx_deploy, keeps):
     first = json.loads(enarx_deploy("keeps", "--json").stdout)[0]
     assert first == {

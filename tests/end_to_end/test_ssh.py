@@ -362,3 +362,25 @@ def test_a_machine_that_does_not_answer_is_shown_with_what_was_last_known(cli, p
     assert "Connection refused" in cli("-C", str(folder), "keeps", "--target", "prod").stderr
     (folder / "ssh_config").write_text(config)
     assert cli("-C", str(folder), "stop", keep, "--grace", "0").returncode == 0
+
+
+def test_the_root_that_a_machine_sends_is_kept_where_no_word_of_that_machine_leads(tmp_path, monkeypatch):
+    from enarx_deploy.models import EndpointIdentity, Identity
+    from enarx_targets.ssh import _with_root
+
+    monkeypatch.setenv("ENARX_DEPLOY_STATE_DIR", str(tmp_path))
+    chain = "-----BEGIN CERTIFICATE-----\nleaf\n-----BEGIN CERTIFICATE-----\nroot\n"
+    endpoint = EndpointIdentity(endpoint="../../steward/root", certificate_sha256="../x", chain_pem=chain)
+    said = Identity(
+        issuer="../..",
+        steward_url="../..",
+        root_pem_path="/etc/passwd",
+        not_before="",
+        not_after="",
+        endpoints=[endpoint],
+        appraisal={},
+    )
+    kept = Path(_with_root(said).root_pem_path)
+    assert kept.parent == tmp_path / "ssh" / "roots"
+    assert kept.read_text() == "-----BEGIN CERTIFICATE-----\nroot\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["ssh"]

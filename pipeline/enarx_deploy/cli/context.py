@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Literal, ParamSpec, TypeVar
 import click
 from click.core import ParameterSource
 
+from enarx_deploy.cli.printable import printable
 from enarx_deploy.errors import UsageError
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ class Context:
         else:
             text = human if isinstance(human, str) else human()
         if text:
-            click.echo(text)
+            click.echo(text if self.json else printable(text))
         self.answered = True
 
     def note(self, line: str) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from enarx_deploy.cli import PROGRAM
+from enarx_deploy.cli.printable import printable
 from enarx_deploy.errors import EnarxDeployError, ManifestError, UsageError
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def _bug(error: Exception) -> EnarxDeployError:
 
 
 def _line(text: str) -> None:
-    click.echo(text, err=True)
+    click.echo(printable(text), err=True)
 
 
 def _trace(context: Context, error: EnarxDeployError) -> None:
