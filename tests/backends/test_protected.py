@@ -45,6 +45,7 @@ def image(tmp_path) -> Image:
         kernel_version="6.12",
         inputs=DIGEST,
         pins=Pins(suite="trixie", packages=(), installed=()),
+        distributions={},
         files=(),
     )
     return Image(tmp_path, record, "quiet")

@@ -74,11 +74,13 @@ def test_keeps_as_json_hold_everything(enarx_deploy, keeps):
         "cause": "",
         "reason": "",
         "limits": [],
+        "certificate_not_before": "",
         "certificate_not_after": "",
         "metrics": "",
         "renewal_failure": "",
         "version": 0,
         "restarts": 0,
+        "host": "",
     }
 
 

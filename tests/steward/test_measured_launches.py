@@ -67,6 +67,7 @@ class Launch:
             kernel_version="6.12",
             inputs=digests["kernel"],
             pins=Pins(suite="trixie", packages=(), installed=()),
+            distributions={},
             files=(),
         )
         return Image(folder, record, self.cmdline)
