@@ -15,9 +15,11 @@ import pytest
 from lightkube.codecs import load_all_yaml
 from tests.kubernetes.conftest import MISSING_HANDLER, Cluster, Shop, eventually
 from tests.kubernetes.engine import CONTEXT
+from tests.registries.conftest import make_package
 from tests.steward.conftest import running_cluster
 
 from enarx_kubernetes.cluster import open_cluster
+from enarx_registries.oci import Oci
 
 pytestmark = pytest.mark.timeout(1200)  # where Kubernetes is still being built
 
@@ -87,6 +89,17 @@ def test_a_version_that_does_not_start_is_taken_back_and_explained(shop: Shop, c
     assert "install it on every node" in ended.stderr
     assert shop.greeting(serving) == b"hello\n"
     eventually(lambda: len(cluster.pods("shop")) == 1, "the pod that could not start goes")
+
+
+def test_a_wasm_artifact_in_the_place_of_an_image_is_explained(shop: Shop, cluster: Cluster, tmp_path: Path):
+    """The containerd of Debian 12 is too old for one, which it says in other words."""
+    Oci().publish(make_package(tmp_path / "package", {}), f"oci+http://{cluster.registry.host}/shop/artifact:1.0.0")
+    answer = cluster.registry.get("shop/artifact/manifests/1.0.0", "application/vnd.oci.image.manifest.v1+json")
+    image = f"{cluster.registry.host}/shop/artifact@{answer.headers['docker-content-digest']}"
+    ended = shop("up", "--context", CONTEXT, "--set", f"deploy.default.kubernetes.image={image}")
+    assert ended.returncode == 1
+    assert "the image is a Wasm artifact, and the node's containerd is too old to unpack one" in ended.stderr
+    assert "the version before serves on" in ended.stderr
 
 
 def test_a_runtime_class_that_the_cluster_does_not_have_is_told_before_anything_is_applied(

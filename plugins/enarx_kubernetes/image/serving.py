@@ -1,6 +1,7 @@
 """The probe of a pod: exit status 0 while its Keep serves with a certificate that is valid. Copied into the image.
 
-It reads what the host process wrote down, with the standard library alone: it is run every few seconds.
+It reads what the host process wrote down (the file that is named, else where pods have it), with the standard library
+alone: it is run every few seconds.
 """
 
 import json
@@ -8,7 +9,7 @@ import sys
 from datetime import UTC, datetime
 
 try:
-    with open("/run/enarx/status.json") as file:  # noqa: PTH123 - pathlib would double the time that this takes
+    with open((sys.argv[1:] or ["/run/enarx/status.json"])[0]) as file:  # noqa: PTH123 - pathlib would double the time that this takes
         status = json.load(file)
 except (OSError, ValueError):
     sys.exit("the Keep has not started")
