@@ -297,10 +297,8 @@ endpoint = ["http://{registry}"]
     def end(self) -> None:
         """End pods, then everything that was started, and what they leave mounted or linked."""
         if self.has_node:
-            with contextlib.suppress(httpx.HTTPError):
-                self.ask("/apis/apps/v1/namespaces/default/deployments", "DELETE", {})
-                self.ask("/api/v1/namespaces/default/pods", "DELETE", {"gracePeriodSeconds": 0})
-                self._await_no_pods()
+            with contextlib.suppress(httpx.HTTPError, KeyError, ValueError):
+                self._end_pods()
         for process in reversed(self.processes):
             process.send_signal(signal.SIGTERM)
             try:
@@ -310,9 +308,16 @@ endpoint = ["http://{registry}"]
                 process.wait()
         self._sweep()
 
-    def _await_no_pods(self) -> None:
+    def _end_pods(self) -> None:
+        """What made them first, so that none takes the place of another."""
+        namespaces = [one["metadata"]["name"] for one in self.ask("/api/v1/namespaces").json()["items"]]
+        for kind in ("apis/apps/v1/namespaces/{}/deployments", "apis/apps/v1/namespaces/{}/replicasets"):
+            for namespace in namespaces:
+                self.ask(f"/{kind.format(namespace)}", "DELETE", {"propagationPolicy": "Orphan"})
+        for namespace in namespaces:
+            self.ask(f"/api/v1/namespaces/{namespace}/pods", "DELETE", {"gracePeriodSeconds": 0})
         until = time.monotonic() + 20
-        while time.monotonic() < until and self.ask("/api/v1/namespaces/default/pods").json().get("items"):
+        while time.monotonic() < until and self.ask("/api/v1/pods").json().get("items"):
             time.sleep(0.3)
 
     def _sweep(self) -> None:

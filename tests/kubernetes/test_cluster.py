@@ -203,10 +203,6 @@ def test_the_rendered_stewards_serve_with_one_root_over_a_real_database(shop: Sh
         assert info["audience"] == url
         tables = database.sql("SELECT count(*) FROM issuance_log", database="log").stdout.strip()
         assert tables.isdigit()
-        cluster.engine.ask(f"/apis/apps/v1/namespaces/{OWN_NAMESPACE}/deployments/steward", "DELETE")
-        pods_of_it = f"/api/v1/namespaces/{OWN_NAMESPACE}/pods"
-        cluster.engine.ask(pods_of_it, "DELETE", {"gracePeriodSeconds": 1})
-        eventually(lambda: not cluster.get(pods_of_it)["items"], "the Stewards end")
 
 
 def make_secrets(cluster: Cluster, state: Path, url: str) -> None:
