@@ -97,17 +97,23 @@ def steward(
     """
     from enarx_kubernetes import steward_files, stewards
 
+    text = policy.read_text()
+    stewards.require_policy(text, url)
     wanted = stewards.Wanted(
         url=url,
         namespace=namespace,
         replicas=replicas,
-        image=image or steward_files.pushed(repository, base, lambda line: click.echo(line, err=True)),
+        image=image or steward_files.pushed(repository, base, _tell, pkcs11=bool(pkcs11)),
         pkcs11=pkcs11,
-        policy=policy.read_text(),
+        policy=text,
         database_image=database_image,
     )
     for path in steward_files.write(wanted, directory):
         click.echo(path)
+
+
+def _tell(line: str) -> None:
+    click.echo(line, err=True)
 
 
 @hookimpl

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,12 +18,22 @@ if TYPE_CHECKING:
 README = "README.md"
 
 
-def pushed(repository: str, base: str, progress: Progress) -> str:
+_NEEDED = {"psycopg": "postgresql", "pkcs11": "pkcs11"}
+"""Modules that are in the image where they are installed here, and the extras that bring them."""
+
+
+def pushed(repository: str, base: str, progress: Progress, *, pkcs11: bool) -> str:
     """The Steward's image, built and sent. Raises UsageError, RegistryError."""
     if not repository:
         raise UsageError(
             "the Steward's image is not said", hint="--repository builds and pushes one, --image names one"
         )
+    for module in ("psycopg", "pkcs11") if pkcs11 else ("psycopg",):
+        if importlib.util.find_spec(module) is None:
+            raise UsageError(
+                f"{module}, which the Steward's image needs, is not installed here",
+                hint=f"pip install 'enarx-deploy[{_NEEDED[module]}]'",
+            )
     from enarx_kubernetes.image import image
     from enarx_registries import oci_images
 
@@ -34,11 +45,12 @@ def write(wanted: Wanted, directory: Path) -> list[str]:
     """Write the set into a directory; returns the paths. Raises UsageError."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        for name, content in files(wanted).items():
+        made = files(wanted)
+        for name, content in made.items():
             (directory / name).write_bytes(content)
     except OSError as error:
         raise UsageError(f"{directory}: {error.strerror}", hint="name a directory that you can write to") from error
-    return [str(directory / name) for name in files(wanted)]
+    return [str(directory / name) for name in made]
 
 
 def files(wanted: Wanted) -> Mapping[str, bytes]:
@@ -51,7 +63,7 @@ def files(wanted: Wanted) -> Mapping[str, bytes]:
             "the client for Kubernetes is missing", hint="pip install 'enarx-deploy[kubernetes]'"
         ) from error
     _ = wanted.host
-    stewards.require_policy(wanted)
+    stewards.require_policy(wanted.policy, wanted.url)
     return {**render.files(steward.objects(wanted)), README: _readme(wanted).encode()}
 
 

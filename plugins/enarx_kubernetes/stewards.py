@@ -47,19 +47,19 @@ class Wanted:
         return {"steward.toml": self.policy} | ({"ca.toml": _token(self.pkcs11)} if self.pkcs11 else {})
 
 
-def require_policy(wanted: Wanted) -> None:
+def require_policy(text: str, url: str) -> None:
     """Raise UsageError where a Steward would not start with the policy, or would be known by another name."""
     from enarx_steward import policy
     from enarx_steward.errors import ConfigurationError
 
     try:
-        read = policy.parse(wanted.policy.encode())
+        read = policy.parse(text.encode())
     except ConfigurationError as error:
         raise UsageError(f"the policy: {error}", hint=error.hint) from error
-    if read.audience != wanted.url:
+    if read.audience != url:
         raise UsageError(
-            f"the policy says audience = {read.audience!r}, and Keeps are to know the Steward by {wanted.url}",
-            hint=f'write audience = "{wanted.url}" in its [ca]',
+            f"the policy says audience = {read.audience!r}, and Keeps are to know the Steward by {url}",
+            hint=f'write audience = "{url}" in its [ca]',
         )
 
 

@@ -139,3 +139,13 @@ def test_deployments_are_known_by_name_and_place(tmp_path, monkeypatch):
     known.forget(shop)
     known.forget(shop)
     assert list(known.everything()) == []
+
+
+def test_a_policy_is_read_before_an_image_is_built(enarx_deploy):
+    (enarx_deploy.directory / "steward.toml").write_text('[ca]\ntrust_domain = "example.org"\n')
+    words = ("--render", "out", "--url", "https://steward.example.org", "--repository", "oci://r.example/steward")
+    ended = enarx_deploy("kubernetes", "steward", "--policy", "steward.toml", *words)
+    assert ended.returncode == 2
+    assert "the policy" in ended.stderr
+    assert "accepts nothing" in ended.stderr
+    assert not (enarx_deploy.directory / "out").exists()
