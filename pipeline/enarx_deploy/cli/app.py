@@ -42,7 +42,7 @@ COMMANDS = {
     "keeps": "List the Keeps.",
     "top": "Show what the Keeps do now.",
     "metrics": "Show or serve the metrics of all Keeps.",
-    "console": "Serve a page that shows the Keeps, their chains of trust and logs.",
+    "console": "Serve a page of the Keeps, their chains of trust and logs.",
     "logs": "Show what a Keep wrote.",
     "scale": "Have more or fewer Keeps serve a deployment.",
     "history": "List the versions of a deployment.",

@@ -18,7 +18,6 @@ import msgspec
 from msgspec import inspect
 
 from enarx_deploy.errors import ManifestError, UsageError
-from enarx_deploy.manifest import shape
 from enarx_deploy.manifest.faults import Fault, dotted
 from enarx_deploy.manifest.places import Places
 from enarx_deploy.manifest.types import Deploy
@@ -40,6 +39,8 @@ class OwnTable(msgspec.Struct, frozen=True):
 
     def read_as(self, struct: type[S]) -> S:
         """The table as `struct`, each fault with its file, line and column. Raises ManifestError."""
+        from enarx_deploy.manifest import shape  # which a run of a manifest without overlays does not need
+
         self.places.require(shape.faults(self.content, inspect.type_info(struct), self.path))
         return msgspec.convert(self.content, struct)
 
