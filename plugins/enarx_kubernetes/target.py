@@ -261,6 +261,12 @@ def _require_evidence(backend: Backend) -> None:
 
 
 def _require_steward(project: Project) -> None:
+    issuer = project.manifest.attest.issuer
+    if project.manifest.needs_certificate and issuer != "steward":
+        raise UsageError(
+            f"a Keep in a pod gets its certificate from a Steward, and [attest] issuer is {issuer!r}",
+            hint='take issuer = "steward", or deploy to another target',
+        )
     if project.manifest.needs_certificate and not project.manifest.steward:
         raise UsageError(
             "the manifest names no Steward, and pods cannot reach the one of this machine",

@@ -84,6 +84,13 @@ def test_a_manifest_without_a_steward_is_no_matter_for_a_cluster(enarx_deploy):
     assert "kubernetes steward" in ended.stderr
 
 
+def test_another_issuer_than_a_steward_is_no_matter_for_a_cluster(enarx_deploy):
+    project(enarx_deploy, f'{MANIFEST}\n[attest]\nissuer = "selfsigned"\n')
+    ended = enarx_deploy("deploy", "--render", "out", "--set", "deploy.default.kubernetes.repository=oci://r.example/x")
+    assert ended.returncode == 2
+    assert "gets its certificate from a Steward, and [attest] issuer is 'selfsigned'" in ended.stderr
+
+
 def test_a_key_that_the_table_does_not_have_is_told_with_its_place(enarx_deploy):
     project(enarx_deploy, f'{MANIFEST}\n[deploy.default.kubernetes]\nnamspace = "shop"\n')
     ended = enarx_deploy("check")

@@ -32,6 +32,7 @@ ROOMS = (
 )
 """What of this program runs in a cluster: host process, Keep, and Steward. Compilers and registries do not."""
 
+_PLUGINS = ("nil", "steward")
 _DISTRIBUTION = "enarx-deploy"
 _OF_STEWARDS = ("psycopg", "psycopg-binary", "python-pkcs11")  # database and token, where they are installed
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
@@ -79,7 +80,7 @@ def _package(name: str) -> Iterator[tuple[str, Path]]:
 
 
 def _own_metadata() -> Iterator[tuple[str, bytes]]:
-    """What lets the program find its plugins, for the rooms that are in the layer."""
+    """What lets the program find its plugins, for those that are of use in a pod."""
     distribution = importlib.metadata.distribution(_DISTRIBUTION)
     place = f"enarx_deploy-{distribution.version}.dist-info"
     yield (
@@ -87,7 +88,7 @@ def _own_metadata() -> Iterator[tuple[str, bytes]]:
         f"Metadata-Version: 2.1\nName: {_DISTRIBUTION}\nVersion: {distribution.version}\n".encode(),
     )
     points = [one for one in distribution.entry_points if one.group == "enarx_deploy"]
-    kept = sorted(f"{one.name} = {one.value}" for one in points if one.value.partition(".")[0] in ROOMS)
+    kept = sorted(f"{one.name} = {one.value}" for one in points if one.name in _PLUGINS)
     yield f"{place}/entry_points.txt", "\n".join(["[enarx_deploy]", *kept, ""]).encode()
 
 
