@@ -191,7 +191,7 @@ def _deploy_inputs(work: Work) -> dict[str, Any]:
         "metrics": work.project.settings.metrics,
         "host": work.project.settings.host,
         "replicas": work.project.settings.replicas,
-        "own_table": own.content if (own := work.project.settings.own_tables.get(work.target.name)) else {},
+        "own_tables": {name: own.content for name, own in work.project.settings.own_tables.items()},
         "cluster": work.project.settings.cluster,
         **_source_inputs(work.project.settings.source),
     }

@@ -87,6 +87,8 @@ class Ssh:
 
     def check(self, project: Project, package: Package, backend: Backend) -> None:  # noqa: ARG002 - the protocol's
         """The machine can be reached, and has this version. Whether ports are free it looks at itself."""
+        if project.settings.source is not None:
+            raise UsageError("Keeps of target 'ssh' do not fetch their package themselves", hint="--fetch-here")
         _require_program(Client(_place_of(project)))
 
     def start(
@@ -212,9 +214,15 @@ def _words(project: Project, package: str, backend: str, store: str) -> list[str
     said: dict[str, Any] = {"name": project.name, "replicas": settings.replicas}
     if settings.minimum:
         said["minimum"] = settings.minimum
-    sets = [word for key, value in said.items() for word in ("--set", f"deploy.default.{key}={value}")]
+    if own := settings.own_tables.get("local"):  # of the target that starts them there
+        said |= {f"local.{key}": value for key, value in own.content.items()}
+    sets = [word for key, value in said.items() for word in ("--set", f"deploy.default.{key}={_toml(value)}")]
     metrics = ["--metrics", settings.metrics] if settings.metrics else []
     return [f"dir:{store}@{package}", "--backend", backend, "--yes", *sets, *metrics]
+
+
+def _toml(value: Any) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
 
 
 def _carry(client: Client, package: Package, store: str, progress: Progress) -> None:
