@@ -19,6 +19,9 @@ from pathlib import Path
 
 import pytest
 
+from enarx_deploy.protocols import Versions
+from enarx_targets.local import Local
+
 SSHD = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:" + os.environ["PATH"])
 pytestmark = pytest.mark.skipif(SSHD is None, reason="no sshd here: apt-get install openssh-server")
 
@@ -384,3 +387,36 @@ def test_the_root_that_a_machine_sends_is_kept_where_no_word_of_that_machine_lea
     assert kept.parent == tmp_path / "ssh" / "roots"
     assert kept.read_text() == "-----BEGIN CERTIFICATE-----\nroot\n"
     assert [path.name for path in tmp_path.iterdir()] == ["ssh"]
+
+
+@pytest.mark.skipif(not isinstance(Local(), Versions), reason="the target local counts no versions")
+def test_what_a_deployment_is_made_of_is_changed_from_here(cli, project, up, machine):
+    """Replicas and versions are those of the target `local` there; here they go by the environment."""
+    folder = project("many")
+    text = (folder / "Enarx.toml").read_text()
+    (folder / "Enarx.toml").write_text(text.replace('host = "there"\n', 'host = "there"\nreplicas = 2\n'))
+    first = up(folder)["deployment"]["package"]
+    assert len(running(machine, "many")) == 2
+    assert cli("-C", str(folder), "plan", "--target", "prod", "--detailed-exitcode").returncode == 0
+
+    scaled = cli("-C", str(folder), "scale", "many", "1", "--target", "prod", "--json")
+    assert scaled.returncode == 0, scaled.stderr
+    assert [keep["host"] for keep in json.loads(scaled.stdout)] == ["there"]
+    assert len(running(machine, "many")) == 1
+
+    up(folder, "--set", 'args=["x"]')
+    versions = json.loads(cli("history", "many", "--json").stdout)
+    assert [version["state"] for version in versions] == ["replaced", "serving"]
+    back = cli("rollback", "many", "--json")
+    assert back.returncode == 0, back.stderr
+    assert json.loads(back.stdout)["package"] == first
+    assert {keep["package"] for keep in running(machine, "many")} == {first}
+    assert cli("stop", "many", "--grace", "0").returncode == 0
+
+
+def running(machine: Machine, name: str) -> list[dict]:
+    return [
+        keep
+        for keep in json.loads(machine.run("keeps", "--json"))
+        if keep["name"] == name and keep["state"] == "running"
+    ]
