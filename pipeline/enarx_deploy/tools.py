@@ -197,13 +197,18 @@ def state(path: Path) -> tuple[str, int, int, int, int]:
     return os.path.realpath(path), status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
+def answers_file() -> Path:
+    """Where answers are kept; an answer in it is the same as long as what it was asked of is."""
+    return paths.cache_dir("tools") / _ANSWERS
+
+
 def _answers() -> dict[str, str]:
     try:
-        return msgspec.json.decode((paths.cache_dir("tools") / _ANSWERS).read_bytes(), type=dict[str, str])
+        return msgspec.json.decode(answers_file().read_bytes(), type=dict[str, str])
     except (OSError, msgspec.DecodeError):
         return {}
 
 
 def _keep(answers: dict[str, str]) -> None:
     latest = dict(list(answers.items())[-_MOST_ANSWERS:])
-    paths.write_atomically(paths.cache_dir("tools") / _ANSWERS, msgspec.json.encode(latest))
+    paths.write_atomically(answers_file(), msgspec.json.encode(latest))

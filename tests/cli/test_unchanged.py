@@ -192,6 +192,13 @@ def test_what_was_changed_a_moment_ago_is_not_remembered(project):
     assert [project.compile() for _ in range(2)] == ["looked"] * 2
 
 
+def test_what_other_projects_ask_of_tools_changes_nothing(project):
+    answers = Path(project.program.environment["ENARX_DEPLOY_CACHE_DIR"], "tools", "answers.json")
+    answers.parent.mkdir(mode=0o700, exist_ok=True)
+    answers.write_text('{"another": "1.0"}')
+    assert project.compile() == "answered"
+
+
 def test_few_stamps_are_kept(project):
     for number in range(10):
         project.compile("--set", f'build.args=["{number}"]')

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from enarx_deploy import paths
+from enarx_deploy import paths, tools
 from enarx_deploy.cli import unchanged
 from enarx_deploy.cli.witness import Seen, watching
 from enarx_deploy.errors import EnarxDeployError
@@ -92,8 +92,11 @@ def _strangers(context: Context) -> bool:
 
 
 def _looked_at(seen: Seen, root: Path) -> Iterator[str]:
-    """What the command looked at, this program's and its plugins' files, and wherever tools and plugins are found."""
-    yield from seen.looked_at - seen.written
+    """What the command looked at, this program's and its plugins' files, and wherever tools and plugins are found.
+
+    The answers of tools are left out, to which every project adds: of what they were asked is looked at itself.
+    """
+    yield from seen.looked_at - seen.written - {str(tools.answers_file())}
     yield from _folders(root)
     for module in list(sys.modules.values()):
         if file := getattr(module, "__file__", None):
