@@ -13,6 +13,7 @@ from pathlib import Path
 
 from benches import (
     attestation,
+    boot,
     cold_run,
     compute,
     dev,
@@ -41,6 +42,9 @@ BENCHMARKS: dict[str, Callable[[float], Section]] = {
     "packaging": packaging.measure,
     "unchanged": unchanged.measure,
     "registry": registry.measure,
+    "boot": boot.measure_start,
+    "channels": boot.measure_channels,
+    "image": boot.measure_image,
 }
 
 

@@ -48,14 +48,14 @@ def measure_tls(seconds: float) -> Section:
 def _compare(
     title: str, ports: dict[str, int], mode: str, loads: tuple[tuple[int, int], ...], seconds: float
 ) -> Section:
-    load = peers.build_load()
+    load = peers.buildload_on()
     rows, ratios = [], []
     for connections, size in loads:
         rates: dict[str, list[float]] = {name: [] for name in ports}
         tails: dict[str, list[float]] = {name: [] for name in ports}
         for _ in range(ROUNDS):
             for name, port in ports.items():
-                rate, _, tail = _load(load, port, connections, size, seconds, mode)
+                rate, _, tail = load_on(load, port, connections, size, seconds, mode)
                 rates[name].append(rate)
                 tails[name].append(tail)
         what = f"{connections} x {size:,} B" + (" with handshake" if mode == "handshakes" else "")
@@ -76,7 +76,7 @@ def _bound(mode: str, size: int) -> Bound:
     return _TLS_BOUND if mode == "tls" else _BOUNDS[mode, size]
 
 
-def _load(load: Path, port: int, connections: int, size: int, seconds: float, mode: str) -> tuple[float, ...]:
+def load_on(load: Path, port: int, connections: int, size: int, seconds: float, mode: str) -> tuple[float, ...]:
     words = [str(load), str(port), str(connections), str(size), str(seconds), mode]
     done = subprocess.run(words, check=True, capture_output=True, text=True, timeout=60 + 4 * seconds)
     return tuple(float(word) for word in done.stdout.split())

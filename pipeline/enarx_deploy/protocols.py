@@ -108,7 +108,8 @@ class Launch(msgspec.Struct, frozen=True):
     `code_signers` are keys (PEM): compiled code in a package that one of them signed may be run. A backend that
     measures its Keeps takes no notice of them unless it measures them too.
     `memory_bytes` is what the workload, its file system and its channel may take at most by `[resources]`; 0 where the
-    host has not seen the manifest.
+    host has not seen the manifest. `module_path` is the package's `main.wasm`, or "" likewise, for a backend that has
+    it compiled on the host; `has_deadline` says that it may run for a limited time only, for which code is made.
     """
 
     block_fd: int
@@ -118,6 +119,8 @@ class Launch(msgspec.Struct, frozen=True):
     module_sha256: str
     code_signers: tuple[str, ...] = ()
     memory_bytes: int = 0
+    module_path: str = ""
+    has_deadline: bool = False
 
 
 class KeepProcess(Protocol):
@@ -140,10 +143,12 @@ class OwnMachine(Protocol):
     """What a `KeepProcess` has too where the Keep is a machine with a kernel and a clock of its own.
 
     `image` is the digest of what it booted, as software on the host measured it. The Keep repeats it in evidence that
-    no hardware vouches for.
+    no hardware vouches for. `compiled` is native code of the module that the host made for this machine, and empty
+    where the Keep is to make it: a Keep that hardware protects takes none of its host.
     """
 
     image: str
+    compiled: bytes
 
     def explanation(self) -> str:
         """Why it ended, in one line, where the Keep has not said so itself."""

@@ -1,7 +1,8 @@
-"""`python -m enarx_keep.ahead_of_time MODULE FOLDER [--deadline]`: compile a module for this machine's Keeps.
+"""`python -m enarx_keep.ahead_of_time MODULE FOLDER [--deadline] [--for-others]`: compile a module for Keeps.
 
-Writes one file to FOLDER, by the name under which a Keep looks for it, and prints that. In a process of its own, since
-the module may take the compiler much time and memory.
+Writes one file to FOLDER, by the name under which a Keep of this machine looks for it, and prints that; with
+`--for-others` code for any processor of level x86-64-v2, by the name of the module's digest. In a process of its own,
+since the module may take the compiler much time and memory.
 """
 
 from __future__ import annotations
@@ -19,12 +20,15 @@ def main(arguments: list[str]) -> int:
     """Compile; returns the exit status."""
     wasm, folder, *options = arguments
     data = Path(wasm).read_bytes()
+    deadline, for_others = "--deadline" in options, "--for-others" in options
+    engine = module.engine_for_others(deadline=deadline) if for_others else module.engine(deadline=deadline)
     try:
-        code = wasmtime.Module(module.engine(deadline="--deadline" in options), data).serialize()
+        code = wasmtime.Module(engine, data).serialize()
     except wasmtime.WasmtimeError as error:
         print(error, file=sys.stderr)
         return 1
-    name = module.code_name(module.platform(), hashlib.sha256(data).hexdigest())
+    sha256 = hashlib.sha256(data).hexdigest()
+    name = f"{sha256}.cwasm" if for_others else module.code_name(module.platform(), sha256)
     Path(folder, name).write_bytes(bytes(code))
     print(name)
     return 0

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 _UNPROTECTED = ("nil",)
 """Kinds of evidence with which the host may add to the manifest, for trying a program; elsewhere that is an attack."""
+_OPEN_TO_THE_HOST = ("nil", "kvm")
+"""Kinds of evidence of Keeps that their host can look into and change."""
 
 _Exports = Mapping[str, Any]
 """What a module exports, by name."""
@@ -102,12 +104,15 @@ class _Keep:
         self._phase("jail")
         self._boot = self._expect("boot")
         self._attester = choose(field(self._boot, "evidence", str), place, Machine(image=self._image()))
+        handed = self._take_code()
         digest = field(self._boot, "package", str)
         files = self._obtain_package(digest)
         with self._keeping_the_manifest():
             own = manifest.read(_file(files, "Enarx.toml"))
         self._phase("package")
-        packaged = b"" if self._code is None else self._code.found(files, digest, self._boot.get("signatures") or [])
+        packaged = handed
+        if self._code is not None:
+            packaged = self._code.found(files, digest, self._boot.get("signatures") or [])
         wasm, wasm_digest = _file(files, "main.wasm"), files.sha256["main.wasm"]
         engine, code = module.load(wasm, wasm_digest, self._kept, deadline=own.has_deadline, packaged=packaged)
         if self._kept is not None:
@@ -132,6 +137,16 @@ class _Keep:
         entry = _entry(exports)
         self._tell({"type": "running", "phases": self._phases, "now": time.monotonic(), "lacking": lacking})
         return self._call(store, entry, exports, own)
+
+    def _take_code(self) -> bytes:
+        """Native code of the module that the host made. It runs with all that a Keep has, so that a Keep which hardware
+        protects takes none of its host; one that its host can look into anyway loses nothing by it."""
+        size = self._boot.get("code", 0)
+        if not size:
+            return b""
+        if self._attester.kind not in _OPEN_TO_THE_HOST:
+            raise BadMessage("the host may not hand compiled code to a Keep that is attested")
+        return self._reader.payload(field(self._boot, "code", int))
 
     def _image(self) -> str:
         """What the host says that it booted: for evidence that no hardware vouches for."""

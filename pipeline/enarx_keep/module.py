@@ -28,6 +28,8 @@ _CPU_FACTS = ("vendor_id", "cpu family", "model", "flags", "Features")
 _SMALLEST = bytes.fromhex("0061736d01000000 010401600000 03020100 0a040102000b")
 """A module of one function that does nothing."""
 _DIGEST = 32
+_X86_64_V2 = (b"has_sse3", b"has_ssse3", b"has_sse41", b"has_sse42", b"has_popcnt", b"has_cmpxchg16b")
+"""Of the x86-64 psABI's level 2, what the compiler has a use for."""
 
 
 class Kept(NamedTuple):
@@ -46,16 +48,33 @@ def engine(*, deadline: bool = False, parallel: bool = True) -> wasmtime.Engine:
     return _engine(deadline, parallel)
 
 
+def engine_for_others(*, deadline: bool) -> wasmtime.Engine:
+    """The same, whose code runs on any processor with x86-64-v2's extensions, and not on this one alone.
+
+    It is for machines whose processor this one cannot look at: emulated ones have fewer extensions than their host.
+    """
+    config = _config(deadline)
+    config.target = "x86_64-unknown-linux-gnu"
+    for extension in _X86_64_V2:
+        _ffi.dll.wasmtime_config_cranelift_flag_enable(config.ptr(), extension)
+    return wasmtime.Engine(config)
+
+
 @functools.cache
 def _engine(deadline: bool, parallel: bool) -> wasmtime.Engine:
+    config = _config(deadline)
+    config.parallel_compilation = parallel
+    return wasmtime.Engine(config)
+
+
+def _config(deadline: bool) -> wasmtime.Config:
     config = wasmtime.Config()
     config.epoch_interruption = deadline
-    config.parallel_compilation = parallel
     config.wasm_threads = False
     config.cranelift_opt_level = "speed"
     # A memory's first content would be a file of memory to map; a Keep in its jail can make none.
     _ffi.dll.wasmtime_config_memory_init_cow_set(config.ptr(), False)
-    return wasmtime.Engine(config)
+    return config
 
 
 def warm_up(kept: Kept | None) -> None:

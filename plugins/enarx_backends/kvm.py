@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterable
 from contextlib import ExitStack
 
-from enarx_backends import acceleration, keep_image, qemu
+from enarx_backends import acceleration, compiling, keep_image, qemu
 from enarx_backends.virtual_machine import Plan, VirtualMachine
 from enarx_deploy.errors import EnarxDeployError, KeepError
 from enarx_deploy.hookspecs import hookimpl
@@ -74,7 +74,9 @@ class Kvm:
             guest = acceleration.guest(chosen.accelerator.name)
             plan = Plan(program, guest, chosen.accelerator, boot, memory)
             machine = VirtualMachine(plan, launch.stderr_fd, found.digest)
-        return machine.carrying(launch)
+        carrying = machine.carrying(launch)
+        carrying.compiled = compiling.code_for(launch)  # while it boots
+        return carrying
 
 
 def _look_at_qemu() -> str:

@@ -78,6 +78,7 @@ class VirtualMachine:
     def __init__(self, plan: Plan, complaints: int, image: str = "") -> None:
         """Start it; `complaints` is where its words go. Raises KeepError."""
         self.image = image
+        self.compiled = b""
         self._carrier: Carrier | None = None
         self._complaints = complaints
         self._left = COMPLAINTS_LIMIT

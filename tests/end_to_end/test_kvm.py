@@ -56,6 +56,9 @@ def test_an_echo_service_in_a_virtual_machine_from_up_to_the_end_of_qemu(
     assert "echo: listening" in cli("logs", service.id, "--stream", "stdout").stdout
     assert "kvm: tcg:" in cli("logs", service.id).stdout
 
+    made = Path(cli.environment["ENARX_DEPLOY_CACHE_DIR"], "guest-modules").glob("*/*.cwasm")
+    assert list(made), "the Keep had to compile its module"
+
     qemu = service.keep_pid
     if os.geteuid() == 0:
         assert Path(f"/proc/{qemu}").stat().st_uid == 65534

@@ -16,6 +16,7 @@ from enarx_keep.attester.choice import Chosen
 from enarx_keep.attester.machine import Machine
 from enarx_keep.attester.source import REPORT_DATA
 from enarx_keep.attester.unprotected import Nil
+from enarx_keep.channel import Reader
 from enarx_keep.errors import BadManifest, BadMessage
 
 TESTS = Path(__file__).parents[1]
@@ -78,6 +79,18 @@ def test_an_attested_keep_takes_nothing_beside_its_manifest(kind: str, name: str
     keep._boot[name] = "of another type"
     with pytest.raises(BadMessage, match="is not of type"):
         keep._granted(name, type(value))
+
+
+@pytest.mark.parametrize("kind", ["snp", "tdx", "sgx"])
+def test_a_keep_that_hardware_protects_takes_no_code_of_its_host(kind: str) -> None:
+    keep = life._Keep.__new__(life._Keep)
+    keep._boot = {"type": "boot", "code": 4}
+    keep._reader = Reader(lambda most: b"code"[:most])
+    keep._attester = Chosen(kind, Nil(Machine()))
+    with pytest.raises(BadMessage, match="may not hand compiled code"):
+        keep._take_code()
+    keep._attester = Chosen("kvm", Nil(Machine()))
+    assert keep._take_code() == b"code"
 
 
 @pytest.mark.parametrize("pem", [b"", b"hello", b"-----BEGIN CERTIFICATE-----\n?\n-----END CERTIFICATE-----\n"])

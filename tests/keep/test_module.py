@@ -96,6 +96,17 @@ def test_a_cut_file_is_compiled_again(cache: Path, poisoned: Path) -> None:
     assert load(cache) == 1
 
 
+@pytest.mark.parametrize("deadline", [False, True])
+def test_code_made_for_other_processors_runs_on_this_one(deadline: bool) -> None:
+    code = wasmtime.Module(module.engine_for_others(deadline=deadline), OTHER).serialize()
+    digest = hashlib.sha256(WASM).hexdigest()
+    engine, found = module.load(WASM, digest, None, deadline=deadline, packaged=bytes(code))
+    store = wasmtime.Store(engine)
+    if deadline:
+        store.set_epoch_deadline(1)
+    assert wasmtime.Instance(store, found, []).exports(store)["_start"](store) == 2, "it was compiled again"
+
+
 def test_without_a_cache_and_with_one_that_is_missing(tmp_path: Path) -> None:
     assert answer(*module.load(WASM, "", None)) == 1
     assert load(tmp_path / "missing") == 1

@@ -210,6 +210,8 @@ class Session:
             module_sha256=self._module_sha256(),
             code_signers=self._code_signers(),
             memory_bytes=self._memory_bytes(),
+            module_path=str(Path(self._package.root, "main.wasm")) if self._source is None else "",
+            has_deadline=self._has_deadline(),
         )
         self.phases["launch"] = time.monotonic()
         self._process = self._backend.start(launch)
@@ -434,12 +436,14 @@ class Session:
             "signatures": [base64.b64encode(one).decode() for one in self._signatures()],
         }
         if isinstance(self._process, OwnMachine):
-            boot["image"] = self._process.image
+            boot |= {"image": self._process.image, "code": len(self._process.compiled)}
         if self._source is not None:
             place = {name: getattr(self._source, name) for name in ("host", "port", "path", "roots")}
             self._send(encode({**boot, "source": {**place, "entry": REGISTRY_ENTRY}}))
             return
         self._send(encode(boot))
+        if isinstance(self._process, OwnMachine):
+            self._send(self._process.compiled)
         for piece in delivery.messages(self._package):
             self._send(piece)
         for host_path, guest_path in grants.mounts:
@@ -472,6 +476,10 @@ class Session:
         resources = self._manifest.resources
         rings = 2 * RING_BYTES * (1 + sum(_room(self._manifest).values()))
         return resources.memory_bytes + resources.filesystem_bytes + rings
+
+    def _has_deadline(self) -> bool:
+        resources = self._manifest.resources
+        return resources.time is not None or resources.cpu_time is not None
 
     def _module_sha256(self) -> str:
         if self._source is not None:
