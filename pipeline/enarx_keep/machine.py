@@ -36,6 +36,7 @@ _STDERR = 2
 _PORT_SECONDS = 10.0
 _LAST_WORDS = 30.0  # seconds that the host has to take what the Keep published last
 _PORTS = Path("/sys/class/virtio-ports")
+_CONFIGFS = Path("/sys/kernel/config")
 _DEVICES = ("misc/sev-guest", "misc/tdx_guest")
 
 _MS_RDONLY, _MS_NOSUID, _MS_NODEV, _MS_NOEXEC, _MS_REMOUNT = 1, 2, 4, 8, 32
@@ -90,8 +91,9 @@ def _make_ready() -> int:
     for kind, place, flags in _FIRST_MOUNTS:
         _mount(kind, place, flags)
     lacking = [name for name in (MODULES / "order").read_text().split() if not _load(name)]
-    if Path("/sys/kernel/config").is_dir():
-        _mount("configfs", "/sys/kernel/config", _PLAIN)
+    if _CONFIGFS.is_dir():
+        _mount("configfs", str(_CONFIGFS), _PLAIN)
+        _unmount_without_provider()
     port = _open_port(PORT)
     _make_devices()
     _close_machine()
@@ -108,6 +110,17 @@ def _fill_standard_descriptors() -> None:
 
 def _mount(kind: str, place: str, flags: int) -> None:
     _require(_libc.mount(kind.encode(), place.encode(), kind.encode(), flags, None), f"mount {kind} on {place}")
+
+
+def _unmount_without_provider() -> None:
+    """Where no hardware answers requests for evidence the Keep, which may make none, must not take them for refused."""
+    entry = _CONFIGFS / "tsm/report/first"
+    try:
+        entry.mkdir()
+        entry.rmdir()
+    except OSError as error:
+        if error.errno in (errno.ENXIO, errno.ENOENT):
+            _require(_libc.umount2(str(_CONFIGFS).encode(), 0), f"unmount {_CONFIGFS}")
 
 
 def _load(name: str) -> bool:

@@ -30,6 +30,7 @@ def machine_cli(cli, image):
     return cli
 
 
+@pytest.mark.timeout(1200)  # the image may have to be made first
 def test_an_echo_service_in_a_virtual_machine_from_up_to_the_end_of_qemu(
     machine_cli, echo_project, eventually, image
 ) -> None:

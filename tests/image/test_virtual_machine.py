@@ -24,6 +24,7 @@ from enarx_image.image import Image
 from enarx_sallyport import Host
 
 needs_qemu = pytest.mark.usefixtures("qemu_on_path")
+pytestmark = pytest.mark.timeout(900)  # the image may have to be made first
 PACKAGE = f"sha256:{'ab' * 32}"
 SMALL = 192 << 20
 
