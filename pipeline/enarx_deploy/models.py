@@ -160,19 +160,20 @@ class Identity(Record, frozen=True):
 
 class KeepStatus(Record, frozen=True):
     """What a target knows of one Keep. `crashed` is a Keep whose host process is gone without having said why, and
-    `unknown` one on a machine that does not answer now, with what was last known of it.
+    `restarting` one that has ended and will be started again. `unknown` is one on a machine that does not answer now,
+    with what was last known of it.
 
     `cause` is what ended it, and `reason` the same in words; `limits` are the limits of `[resources]` that it met.
     `metrics` is where its host process serves metrics (HOST:PORT), if it does.
     `renewal_failure` says why the last attempt to renew its certificate failed; empty where it did not.
     `host` is the machine that it runs on, where the target has others than this one.
     `version` is the number of the `Version` that it runs, 0 where its target counts none; `restarts` is how often it
-    was started again after it had ended.
+    was started again after it had ended. `unheld` says why the kernel does not hold it to limits that were asked for.
     """
 
     id: str
     name: str
-    state: Literal["starting", "running", "stopping", "exited", "failed", "crashed", "unknown"]
+    state: Literal["starting", "running", "stopping", "restarting", "exited", "failed", "crashed", "unknown"]
     backend: str
     target: str
     package: str
@@ -190,6 +191,7 @@ class KeepStatus(Record, frozen=True):
     host: str = ""
     version: int = 0
     restarts: int = 0
+    unheld: str = ""
 
 
 class Usage(Record, frozen=True):
@@ -209,8 +211,8 @@ class Usage(Record, frozen=True):
     cpu_seconds: float = -1.0
 
 
-ALIVE = ("starting", "running", "stopping")
-"""The states of a Keep that has not ended."""
+ALIVE = ("starting", "running", "stopping", "restarting")
+"""The states of a Keep that has not ended for good."""
 
 
 class Version(Record, frozen=True):

@@ -1,33 +1,55 @@
-"""The local target: each Keep is watched over by a background process of this machine."""
+"""The local target: background processes of this machine, one for each Keep and one for each deployment."""
 
 from __future__ import annotations
 
 import base64
 import contextlib
-import os
-import secrets
-import shutil
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
 from enarx_deploy.errors import KeepError, UsageError
 from enarx_deploy.hookspecs import hookimpl
-from enarx_deploy.host import requests, sockets, state
-from enarx_deploy.models import Deployment, KeepStatus, Package, ReferenceValues, Usage
+from enarx_deploy.host import ending, log_files, requests, services, sockets, state
+from enarx_deploy.host.listeners import place_of
+from enarx_deploy.host.restarts import Policy
+from enarx_deploy.manifest.types import Size, Table, size_in_bytes
+from enarx_deploy.models import ALIVE, Deployment, KeepStatus, Package, ReferenceValues, Usage, Version
 from enarx_deploy.project import Project
 from enarx_deploy.protocols import Backend, CertificateRequest, Challenge, Issued, IssuerLocation, Target
 
-_KILL_AFTER = 5.0  # seconds that a host process has after the grace period, before it is killed
+_PATIENCE = 10.0  # seconds beyond the grace period that a service process has to end a Keep
 _USAGE = 3.0  # seconds that a host process has to say what its Keep uses
 _FOLLOW_EVERY = 0.1  # seconds
+
+
+class LocalTable(Table, frozen=True, kw_only=True):
+    """`[deploy.NAME.local]`: what this target is told of a deployment."""
+
+    restart: Annotated[
+        Policy,
+        Meta(
+            description="When a Keep that ended is started again: `always`, `never`, or `on-failure`, which is unless "
+            "its workload ended by itself with exit status 0."
+        ),
+    ] = "on-failure"
+    healthy_within: Annotated[
+        int, Meta(ge=1, le=600, description="Seconds that each socket of a new Keep has to be served.")
+    ] = 20
+    memory: Annotated[
+        Size | None, Meta(description="Memory of each Keep and its host process, as the kernel holds them to it.")
+    ] = None
+    cpu: Annotated[
+        Annotated[float, Meta(gt=0, le=4096)] | None,
+        Meta(description="Processors that they may take, such as 1.5; held by the kernel."),
+    ] = None
+    log_size: Annotated[
+        Size, Meta(description="Bytes after which a log is put aside; four files of each are kept.")
+    ] = "8 MiB"
 
 
 class Local:
@@ -35,41 +57,49 @@ class Local:
 
     name = "local"
     keeps_fetch = True
+    own_table = LocalTable
 
     def check(self, project: Project, package: Package, backend: Backend) -> None:  # noqa: ARG002 - the protocol's
-        """Every port that the manifest asks for must be free, and the places for state and caches usable."""
+        """The name must be this project's, every port that the manifest asks for must be free or its own already, and
+        the places for state and caches usable."""
         from enarx_deploy import paths
         from enarx_deploy.manifest import Listen
 
-        paths.state_dir("keeps")
         paths.cache_dir("modules")
+        own = _own_places(project)
         for entry in project.manifest.files:
-            if isinstance(entry, Listen):
+            if isinstance(entry, Listen) and place_of(entry) not in own:
                 sockets.check_free(entry)
 
     def start(self, project: Project, package: Package, values: ReferenceValues, backend: Backend) -> Deployment:
-        """Start a host process, which starts the Keep."""
+        """Start a Keep by the deployment's service process, beside those that serve now."""
         from enarx_deploy import pruning
 
+        place = services.directory(services.identity(project.name))
+        if services.find(project.name) is None:
+            services.write(place, services.Service(name=project.name, project=str(project.root)))
         with pruning.in_use():
-            directory, spec = _lay_out(project, package, backend)
-        try:
-            _start_host(directory)
-        except KeepError:
-            status = state.read_status(directory)
-            if status is None or status.state == "failed":
-                shutil.rmtree(directory, ignore_errors=True)
-            raise
+            template = _lay_out(project, package, backend)
+            asked = {
+                "do": "start",
+                "keep": msgspec.to_builtins(template),
+                "replicas": project.settings.replicas,
+                "restart": project.own_table(self.name, LocalTable).restart,
+                "project": str(project.root),
+            }
+            keep = services.ask(project.name, asked)["keep"]
         pruning.state()
-        status = _status(spec.id)
+        status = _status(keep)
+        if status.state == "running":
+            _serve(keep)
         return Deployment(
-            id=spec.id,
-            name=spec.name,
-            backend=spec.backend,
+            id=keep,
+            name=project.name,
+            backend=template.backend,
             target=self.name,
             package=values.package,
             endpoints=status.endpoints,
-            created=spec.created,
+            created=status.created,
         )
 
     def request_certificate(self, deployment: Deployment, challenge: Challenge) -> CertificateRequest | None:
@@ -89,7 +119,8 @@ class Local:
         )
 
     def install_certificate(self, deployment: Deployment, location: IssuerLocation, issued: Issued) -> None:
-        """Hand the certificate to the Keep through its host process; one that serves no TLS runs already."""
+        """Hand the certificate to the Keep through its host process, and have its version serve; one that serves no TLS
+        does so already."""
         if not issued.chain:
             return
         from cryptography import x509
@@ -107,6 +138,7 @@ class Local:
                 "not_after": leaf.not_valid_after_utc.isoformat().replace("+00:00", "Z"),
             },
         )
+        _serve(deployment.id)
 
     def renew_certificate(self, keep: str) -> KeepStatus:
         """Ask the host process, which asks the issuer."""
@@ -127,30 +159,45 @@ class Local:
         directory = _directory(keep)
         names = ["stdout", "stderr", "host"] if stream == "all" else [stream]
         with contextlib.ExitStack() as stack:
-            logs = [directory / state.LOGS[name] for name in names]
-            files = [stack.enter_context(log.open("rb")) for log in logs if log.exists()]
+            logs = [stack.enter_context(log_files.Reader(directory / state.LOGS[name])) for name in names]
             while True:
-                ended = not state.is_held(directory)
-                for file in files:
-                    while piece := file.read(65536):
-                        yield piece
+                ended = _status(keep).state not in ALIVE
+                for log in logs:
+                    yield from log.pieces()
                 if ended or not follow:
                     return
                 time.sleep(_FOLLOW_EVERY)
 
     def stop(self, keep: str, *, grace: float) -> KeepStatus:
-        """Ask the host process; kill it if it does not answer in time."""
+        """Have the Keep ended, and not started again; with the last one the deployment ends."""
         directory = _directory(keep)
-        deadline = time.monotonic() + grace + _KILL_AFTER
-        if state.is_held(directory):
-            with contextlib.suppress(KeepError):
-                requests.ask(directory, {"do": "stop", "grace": grace}, timeout=grace + _KILL_AFTER)
-            _await_end(directory, deadline)
+        service = state.read_spec(directory).service
+        place = services.directory(service) if service else directory
+        if service and state.is_held(place):
+            with contextlib.suppress(KeepError):  # it may have hung itself: the Keep is ended in any case
+                requests.ask(place, {"do": "stop", "keep": keep, "grace": grace}, timeout=grace + _PATIENCE)
+        ending.end(directory, grace)
+        if service and not state.is_held(place):
+            services.note_stopped(place, keep)
         return _status(keep)
 
+    def scale(self, name: str, replicas: int) -> list[KeepStatus]:
+        """See `Replicas`."""
+        return [_status(keep) for keep in services.ask(name, {"do": "scale", "replicas": replicas})["keeps"]]
 
-def _lay_out(project: Project, package: Package, backend: Backend) -> tuple[Path, state.KeepSpec]:
-    """A Keep's directory, with a package of its own: the project's may be cleaned away while the Keep runs."""
+    def history(self, name: str) -> list[Version]:
+        """See `Versions`."""
+        _, service = services.known(name)
+        return [served.version for served in service.versions]
+
+    def rollback(self, name: str, to: int = 0) -> Version:
+        """See `Versions`."""
+        number = services.ask(name, {"do": "rollback", "to": to})["version"]
+        return next(version for version in self.history(name) if version.number == number)
+
+
+def _lay_out(project: Project, package: Package, backend: Backend) -> state.KeepSpec:
+    """What the Keeps are to run, with a package of their own: the project's may be cleaned away while they do."""
     from enarx_deploy import package_attachments, package_tree, paths
 
     source = project.settings.source
@@ -158,48 +205,44 @@ def _lay_out(project: Project, package: Package, backend: Backend) -> tuple[Path
     for attachment in package_attachments.beside(package) if source is None else ():
         package_attachments.add(packages, package.digest, attachment)
     kept = package if source else package_tree.copy(Path(package.root), packages, package.digest)
-    keep = secrets.token_hex(6)
-    directory = paths.state_dir("keeps", keep)
-    spec = state.KeepSpec(
-        id=keep,
+    table = project.own_table(Local.name, LocalTable)
+    return state.KeepSpec(
+        id="",
         name=project.name,
         target=Local.name,
         backend=backend.name,
         package=package.digest,
         package_root=kept.root,
-        created=datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        created="",
         metrics=project.settings.metrics,
         source=source,
         manifest=project.manifest_text.decode() if source else "",
+        healthy_within=table.healthy_within,
+        log_size=size_in_bytes(table.log_size),
+        memory=0 if table.memory is None else size_in_bytes(table.memory),
+        cpu=table.cpu or 0,
     )
-    state.write_spec(directory, spec)
-    return directory, spec
 
 
-def _start_host(directory: Path) -> None:
-    """Start the host process in a session of its own; returns when its Keep is up. Raises KeepError."""
-    ready, told = os.pipe()
-    log_fd = os.open(directory / state.LOGS["host"], os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-    with os.fdopen(log_fd, "ab") as log, os.fdopen(ready, "rb") as answer:
-        try:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "enarx_deploy.host", str(directory), str(told)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                pass_fds=(told,),
-                cwd=directory,
-                start_new_session=True,
-            )
-        finally:
-            os.close(told)
-        said = answer.read()
-    message = msgspec.json.decode(said) if said else {"error": "the Keep's host process died while it started"}
-    if "error" in message:
-        process.wait()
-        last = (directory / state.LOGS["host"]).read_text(errors="replace").strip().rpartition("\n")[2]
-        raise KeepError(message["error"], hint=message.get("hint") or f"its last words: {last}")
-    process.returncode = 0  # it outlives this process, which must not be warned of that
+def _own_places(project: Project) -> set[str]:
+    """What the deployment of the project's name listens on now. Raises KeepError if that is another project's."""
+    place = services.find(project.name)
+    if place is None or not state.is_held(place):
+        return set()
+    service = services.read(place)
+    if service.project != str(project.root) and Path(service.project).exists():
+        raise KeepError(
+            f"the deployment {project.name!r} is that of the project in {service.project}",
+            hint=f"stop it (`enarx-deploy stop {project.name}`), or give this one another name: "
+            "--set deploy.default.name=NAME",
+        )
+    return set(service.ports)
+
+
+def _serve(keep: str) -> None:
+    """Have the version of a Keep serve, which is healthy when this returns. Raises KeepError."""
+    spec = state.read_spec(_directory(keep))
+    services.ask(spec.name, {"do": "serve", "version": spec.version, "keep": keep})
 
 
 def _directory(keep: str) -> Path:
@@ -214,18 +257,6 @@ def _status(keep: str) -> KeepStatus:
     if status is None:
         raise KeepError(f"the state of Keep {keep} cannot be read", hint="remove its directory if it is not needed")
     return status
-
-
-def _await_end(directory: Path, deadline: float) -> None:
-    """Wait for the host process to let go; kill it when it has not by `deadline`, on the monotonic clock."""
-    while state.is_held(directory):
-        if time.monotonic() > deadline:
-            status = state.read_status(directory)
-            if status is not None and status.pid:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(status.pid, signal.SIGKILL)
-            deadline += _KILL_AFTER
-        time.sleep(0.02)
 
 
 @hookimpl

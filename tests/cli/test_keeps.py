@@ -78,9 +78,10 @@ def test_keeps_as_json_hold_everything(enarx_deploy, keeps):
         "certificate_not_after": "",
         "metrics": "",
         "renewal_failure": "",
+        "host": "",
         "version": 0,
         "restarts": 0,
-        "host": "",
+        "unheld": "",
     }
 
 

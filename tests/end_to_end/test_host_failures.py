@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+NEVER = '[deploy.default.local]\nrestart = "never"\n'
+
 
 def listening(pid: int) -> list[str]:
     """The sockets of a process, as its descriptors name them."""
@@ -119,13 +121,12 @@ def test_a_place_that_is_not_ours_alone(cli, echo_project, tmp_path: Path, place
 
 
 def test_a_killed_host_process_takes_its_keep_along(cli, up, echo_project, eventually) -> None:
-    project = echo_project()
+    project = echo_project(extra=NEVER)
     echo = up(project)
     keep = echo.keep_pid
     os.kill(echo.host_pid, signal.SIGKILL)
     eventually(lambda: not Path(f"/proc/{keep}").exists(), "the Keep died with its host process", 5)
-    status = echo.status()
-    assert status["state"] == "crashed"
+    status = eventually(lambda: (found := echo.status())["state"] == "crashed" and found, "it is known to have crashed")
     assert status["reason"]
     stopped = cli("stop", "--json", echo.id)
     assert stopped.returncode == 0
@@ -136,7 +137,7 @@ def test_a_killed_host_process_takes_its_keep_along(cli, up, echo_project, event
 
 
 def test_a_killed_keep_is_failed_and_says_why(cli, up, echo_project, eventually) -> None:
-    project = echo_project()
+    project = echo_project(extra=NEVER)
     echo = up(project)
     host = echo.host_pid
     os.kill(echo.keep_pid, signal.SIGKILL)

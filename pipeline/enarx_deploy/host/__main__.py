@@ -1,4 +1,4 @@
-"""`python -m enarx_deploy.host DIRECTORY READY`: watch over the Keep of DIRECTORY. Started by the local target."""
+"""`python -m enarx_deploy.host keep|service DIRECTORY READY`: look after the Keep or the deployment of DIRECTORY."""
 
 from __future__ import annotations
 
@@ -7,10 +7,16 @@ from pathlib import Path
 
 
 def main() -> None:
-    """READY is the descriptor on which to say that the Keep is up."""
-    from enarx_deploy.host.supervisor import supervise
+    """READY is the descriptor on which to say that it is up."""
+    kind, place, ready = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+    if kind == "keep":
+        from enarx_deploy.host.supervisor import supervise
 
-    supervise(Path(sys.argv[1]), int(sys.argv[2]))
+        supervise(place, ready)
+    else:
+        from enarx_deploy.host.service_process import serve
+
+        serve(place, ready)
 
 
 if __name__ == "__main__":

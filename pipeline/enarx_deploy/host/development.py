@@ -1,20 +1,19 @@
 """A Keep that is replaced by the next one while its ports stay open: what `enarx-deploy dev` runs.
 
-This process holds the listening sockets, and every Keep's host half gets them from here. So nobody else can take a
-port, a free one that was chosen stays the same, and who connects while one Keep takes the place of another waits in the
-socket's queue instead of being refused. The new Keep is started before the old one is ended, and accepts nothing until
-it serves: one that does not start leaves the old one serving, and nobody waiting.
+This process holds the listening sockets (`listeners.Listeners`), and every Keep's host half gets them from here. A new
+Keep is started before the old one is ended, and accepts nothing until it serves: one that does not start leaves the old
+one serving, and nobody waiting.
 """
 
 from __future__ import annotations
 
-import socket
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from enarx_deploy import choice
-from enarx_deploy.host import certification, releasing, sockets
+from enarx_deploy.host import certification, releasing
+from enarx_deploy.host.listeners import Listeners, place_of
 from enarx_deploy.host.renewal import Renewal, Validity
 from enarx_deploy.host.session import DEFAULT_GRACE, Outcome, Session, Stdio
 from enarx_deploy.manifest import Listen
@@ -24,30 +23,6 @@ if TYPE_CHECKING:
     from enarx_deploy.plugin_manager import PluginManager
     from enarx_deploy.project import Project
     from enarx_deploy.protocols import Backend
-
-_Place = tuple[str, int]
-
-
-class Listeners:
-    """The listening sockets of the manifest, kept open from one Keep to the next."""
-
-    def __init__(self) -> None:
-        self._held: dict[_Place, socket.socket] = {}
-
-    def take(self, entry: Listen) -> socket.socket:
-        """A handle of the socket for an entry, which is opened where it is not held yet. Raises KeepError."""
-        place = (entry.addr, entry.port)
-        if place not in self._held:
-            self._held[place] = sockets.listen(entry)
-            # All handles share this, and `dup` would set it back: a host half at work must never wait in accept.
-            self._held[place].setblocking(False)
-        return self._held[place].dup()
-
-    def keep_only(self, entries: list[Listen]) -> None:
-        """Close those that no entry asks for any more."""
-        wanted = {(entry.addr, entry.port) for entry in entries}
-        for place in self._held.keys() - wanted:
-            self._held.pop(place).close()
 
 
 class Running:
@@ -127,7 +102,7 @@ class Development:
         threading.Thread(target=self._watch, args=(running,), name="dev-watch", daemon=True).start()
         if before:
             self._leave(before)
-        self._listeners.keep_only(listens)
+        self._listeners.keep_only(map(place_of, listens))
         return running
 
     def end(self) -> None:

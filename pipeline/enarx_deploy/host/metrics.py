@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 TIMEOUT = 10.0
 """Seconds that a client may take to send its request."""
 
-_STATES = ("starting", "running", "stopping", "exited", "failed", "crashed")
+_STATES = ("starting", "running", "stopping", "restarting", "exited", "failed", "crashed")
+LISTENER = "/metrics"
+"""The name of its listening socket among those of a deployment."""
 _LARGEST_PORT = 65535
 
 
@@ -41,16 +43,22 @@ Page = Callable[[], tuple[int, str, bytes]]
 class Endpoint:
     """An HTTP server on its own threads, which end with this process or by `close`."""
 
-    def __init__(self, address: str, pages: Mapping[str, Page]) -> None:
-        """Listen on `address` (HOST:PORT) and serve `pages` by their paths. Raises UsageError, KeepError."""
+    def __init__(self, address: str, pages: Mapping[str, Page], listener: socket.socket | None = None) -> None:
+        """Listen on `address` (HOST:PORT), or on a socket that does so, and serve `pages` by their paths.
+
+        Raises UsageError, KeepError.
+        """
         host, port = parse(address)
         handler = type("Handler", (_Handler,), {"pages": dict(pages)})
         try:
-            self._server = _server_class(host)((host, port), handler)
+            self._server = _server_class(host)((host, port), handler, bind_and_activate=listener is None)
         except OSError as error:
             raise KeepError(
                 f"metrics: cannot listen on {address}: {error.strerror}", hint="give another port, or 0 for any"
             ) from error
+        if listener is not None:
+            self._server.socket.close()
+            self._server.socket, self._server.server_address = listener, listener.getsockname()
         threading.Thread(target=self._server.serve_forever, name="metrics", daemon=True).start()
 
     @property

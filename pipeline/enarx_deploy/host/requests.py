@@ -1,12 +1,31 @@
-"""Requests to a Keep's host process: one JSON object per connection of a Unix socket in the Keep's directory.
+"""Requests to a process of the host's: one JSON object per connection of a Unix socket in its directory.
+
+A Keep's host process takes these:
 
     {"do": "certify", "nonce": base64, "audience": text}           -> {"csr", "kind", "evidence", "endorsements",
                                                                        "signatures"}
     {"do": "install", "chain": [...], "root": ..., "not_before": t, "not_after": t} -> {}
+    {"do": "provision"}                                            -> {}    it has had itself certified, and runs
+    {"do": "check", "where": "inside" | "endpoint"}                -> {}    each of its sockets is served
+    {"do": "accept"}, {"do": "pause"}                              -> {}    it takes connections, or no more of them
+    {"do": "listeners"}                                            -> {"places": [...]} and the sockets themselves
     {"do": "renew"}                                                -> {}    when the new certificate is in use
     {"do": "stop", "grace": seconds}                               -> {}    when the Keep has ended
     {"do": "usage"}                                                -> models.Usage
     {"do": "counters"}                                             -> {"accepted": ..., "open": ..., ...}
+
+and a deployment's service process these:
+
+    {"do": "about"}                                                -> {"version", "executable"}
+    {"do": "listen", "name", "addr", "port"}                       -> {} and the socket
+    {"do": "start", "keep": KeepSpec, "replicas": n, "restart": policy, "project": path}
+                                                                   -> {"keep": id}    it waits for its certificate
+    {"do": "serve", "version": n, "keep": id}                      -> {}    that version serves in the other's place
+    {"do": "scale", "replicas": n}                                 -> {"keeps": [id]}    those that serve now
+    {"do": "rollback", "to": n}                                    -> {"version": n}     that serves now
+    {"do": "stop", "keep": id, "grace": seconds}                   -> {}    when it has ended, and is not started again
+    {"do": "stopping", "keep": id}                                 -> {}    as a host process says that was told to end
+    {"do": "leave"}                                                -> {}    it ends, and the Keeps go on
 
 An answer that is `{"error": text, "hint": text}` is a KeepError at the caller, and with `"refused": true` a
 VerificationRefused. The directory is the user's alone, and so is the socket.
@@ -18,17 +37,79 @@ import contextlib
 import json
 import os
 import socket
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from enarx_deploy.errors import KeepError, VerificationRefused
+from enarx_deploy.errors import EnarxDeployError, KeepError, VerificationRefused
 
 SOCKET = "control.sock"
 _LIMIT = 1 << 20
 _TIMEOUT = 120.0
+_MOST_SOCKETS = 64
+_READ_LIMIT = 10.0  # seconds that a caller has to send its request
 
 Request = dict[str, Any]
+
+
+class Answer(NamedTuple):
+    """What is answered, and the sockets that go with it."""
+
+    message: Request
+    sockets: Sequence[socket.socket] = ()
+
+
+class Server:
+    """Takes requests in a directory, each on a thread of its own, and answers what `do` does."""
+
+    def __init__(self, directory: Path, do: Callable[[Request], Answer], say: Callable[[str], None]) -> None:
+        self._directory = directory
+        self._do = do
+        self._say = say
+        self._listener = bind(directory)
+        threading.Thread(target=self._serve, name="requests", daemon=True).start()
+
+    def close(self) -> None:
+        """Take no more; answers that are being sent are sent to their end."""
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        (self._directory / SOCKET).unlink(missing_ok=True)
+        for thread in threading.enumerate():
+            if thread.name == "answer" and thread is not threading.current_thread():
+                thread.join(timeout=1)
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._answer, args=(connection,), name="answer", daemon=True).start()
+
+    def _answer(self, connection: socket.socket) -> None:
+        with connection:
+            answer = self._answer_to(connection)
+            try:
+                data = json.dumps(answer.message).encode()
+                sent = socket.send_fds(connection, [data], [one.fileno() for one in answer.sockets])
+                connection.sendall(data[sent:])
+            except OSError:
+                self._say("a caller went away before its answer")
+            finally:
+                for one in answer.sockets:
+                    one.close()
+
+    def _answer_to(self, connection: socket.socket) -> Answer:
+        try:
+            connection.settimeout(_READ_LIMIT)
+            return self._do(receive(connection))
+        except EnarxDeployError as error:
+            refused = isinstance(error, VerificationRefused)
+            return Answer({"error": str(error), "hint": error.hint, "refused": refused})
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            return Answer({"error": f"the request cannot be done ({error})"})
 
 
 def bind(directory: Path) -> socket.socket:
@@ -45,25 +126,40 @@ def bind(directory: Path) -> socket.socket:
 
 def ask(directory: Path, request: Request, timeout: float = _TIMEOUT) -> Request:
     """Send a request and wait for its answer. Raises KeepError, VerificationRefused."""
-    gone = KeepError("the Keep's host process does not answer", hint="`enarx-deploy keeps` shows what became of it")
+    answer = ask_for_sockets(directory, request, timeout)
+    for one in answer.sockets:
+        one.close()
+    return answer.message
+
+
+def ask_for_sockets(directory: Path, request: Request, timeout: float = _TIMEOUT) -> Answer:
+    """The same, with the sockets that come with the answer, which are the caller's."""
+    found: list[int] = []
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection, _short(directory) as place:
             connection.settimeout(timeout)
             connection.connect(place)
             connection.sendall(json.dumps(request).encode())
             connection.shutdown(socket.SHUT_WR)
-            answer = receive(connection)
+            flags = socket.MSG_CMSG_CLOEXEC
+            data, found, _, _ = socket.recv_fds(connection, 65536, _MOST_SOCKETS, flags)
+            answer = receive(connection, data)
     except (OSError, ValueError) as error:
-        raise gone from error
+        for descriptor in found:
+            os.close(descriptor)
+        raise KeepError(
+            f"the process that has {directory.name} does not answer",
+            hint="`enarx-deploy keeps` shows what became of it",
+        ) from error
     if "error" in answer:
         kind = VerificationRefused if answer.get("refused") is True else KeepError
         raise kind(answer["error"], hint=answer.get("hint", ""))
-    return answer
+    return Answer(answer, [socket.socket(fileno=descriptor) for descriptor in found])
 
 
-def receive(connection: socket.socket) -> Request:
-    """One JSON object, up to the end of the stream. Raises ValueError."""
-    data = bytearray()
+def receive(connection: socket.socket, begun: bytes = b"") -> Request:
+    """One JSON object that began so, up to the end of the stream. Raises ValueError."""
+    data = bytearray(begun)
     while piece := connection.recv(65536):
         data += piece
         if len(data) > _LIMIT:

@@ -170,7 +170,8 @@ class Session:
         self._delivery_limit = delivery_limit
         self._listen_on = listen or sockets.listen
         self._accepts_at_once = listen is None
-        self._listeners: list[tuple[int, socket.socket]] = []
+        self._accepts = False
+        self._listeners: list[tuple[int, Listen, socket.socket]] = []
         self._release = release or _release_nothing
         self._source = source
         self._dials = 0
@@ -354,10 +355,25 @@ class Session:
     def accept(self) -> None:
         """Begin to accept connections. A session that opened its listening sockets itself has done so; where they were
         given to it, whoever holds them says when: until then others accept on them."""
-        while self._listeners:
-            index, listener = self._listeners.pop()
-            with listener:
+        if not self._accepts:
+            self._accepts = True
+            for index, _, listener in self._listeners:
                 self._host.attach_listener(index, listener.fileno())
+
+    def pause(self) -> None:
+        """Accept nothing more until `accept`; what was accepted is served. Raises RuntimeError if it has ended."""
+        self._accepts = False
+        self._host.stop_accepting()
+
+    def accept_on(self, entry: Listen, listener: socket.socket) -> None:
+        """Accept connections for an entry on one more socket, which stays the caller's."""
+        (index,) = (index for index, one, _ in self._listeners if one == entry)
+        self._host.attach_listener(index, listener.fileno())
+
+    @property
+    def listeners(self) -> list[tuple[Listen, socket.socket]]:
+        """The sockets that it was given, with their entries."""
+        return [(entry, listener) for _, entry, listener in self._listeners]
 
     def wait(self) -> Outcome:
         """How the Keep ended; waits for it, and looks now and then whether connections have to wait."""
@@ -369,7 +385,9 @@ class Session:
     def stop(self, grace: float) -> None:
         """Accept nothing more, give open connections `grace` seconds, then end the Keep."""
         self._stopping = True
-        self._host.stop_accepting()
+        with contextlib.suppress(RuntimeError):  # it has ended
+            self.pause()
+        self._close_listeners()
         until = time.monotonic() + grace
         while time.monotonic() < until and self.counters()["open"] and self._is_alive():
             time.sleep(0.02)
@@ -378,11 +396,14 @@ class Session:
     def kill(self) -> None:
         """End the Keep at once."""
         self._stopping = True
-        while self._listeners:
-            self._listeners.pop()[1].close()
+        self._close_listeners()
         if self._process is not None:
             self._process.kill()
             self._ended.wait(2 * KILLED_DELIVERY_LIMIT)  # more only if its last words were being delivered already
+
+    def _close_listeners(self) -> None:
+        while self._listeners:
+            self._listeners.pop()[2].close()
 
     def counters(self) -> dict[str, int]:
         """Connections and bytes so far."""
@@ -418,10 +439,12 @@ class Session:
                     self._host.attach_socket(index, connection.fileno())
             case Listen():
                 listener = self._listen_on(entry)
-                self._listeners.append((index, listener))
                 address, port = listener.getsockname()[:2]
                 if self._accepts_at_once:
-                    self.accept()
+                    with listener:
+                        self._host.attach_listener(index, listener.fileno())
+                else:
+                    self._listeners.append((index, entry, listener))
                 self.endpoints.append(Endpoint(name=entry.name, host=_reachable(address), port=port, prot=entry.prot))
 
     def _send_boot(self) -> None:

@@ -4,9 +4,11 @@
     STATE/keeps/ID/state.json     a KeepStatus, replaced atomically by the host process
     STATE/keeps/ID/lock           held locked by the host process as long as it lives
     STATE/keeps/ID/control.sock   where the host process takes requests
+    STATE/keeps/ID/root.der       the root of its certificates
     STATE/keeps/ID/*.log          stdout and stderr of the workload, and what the host process says
 
-A host process that has gone without saying so still has `running` in its state; that its lock is free tells.
+A host process that has gone without saying so still has `running` in its state; that its lock is free tells. A Keep
+that is to be started again has `restarting`, which its service process writes, and no host process.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from pathlib import Path
 import msgspec
 
 from enarx_deploy import paths
+from enarx_deploy.errors import KeepError
 from enarx_deploy.models import ALIVE, KeepStatus, PackageSource, Record
 
 LOGS = {"stdout": "stdout.log", "stderr": "stderr.log", "host": "host.log"}
@@ -39,6 +42,16 @@ class KeepSpec(Record, frozen=True):
     """From where the Keep fetches its package; `package_root` is "" then."""
     manifest: str = ""
     """What is known of the manifest then: who issues certificates."""
+    service: str = ""
+    """The directory of the deployment whose service process holds its listening sockets, below `services`."""
+    version: int = 0
+    log_size: int = 8 << 20
+    """Bytes after which a log is put aside."""
+    healthy_within: int = 20
+    """Seconds that each of its sockets has to be served."""
+    memory: int = 0
+    cpu: float = 0
+    """Bytes and processors that the kernel holds the Keep and its host process to; 0 is no limit."""
 
 
 def keeps_dir() -> Path:
@@ -72,10 +85,31 @@ def read_status(directory: Path) -> KeepStatus | None:
         status = msgspec.json.decode((directory / "state.json").read_bytes(), type=KeepStatus)
     except (OSError, msgspec.DecodeError):
         return None
-    if status.state in ALIVE and not is_held(directory):
-        reason = "its host process has gone without a word: killed, or the machine was restarted"
-        return msgspec.structs.replace(status, state="crashed", pid=0, reason=reason)
-    return status
+    if status.state not in ALIVE or is_held(directory):
+        return status
+    if status.state == "restarting" and _is_served(directory):
+        return status
+    reason = "its host process has gone without a word: killed, or the machine was restarted"
+    return msgspec.structs.replace(status, state="crashed", pid=0, reason=reason)
+
+
+def _is_served(directory: Path) -> bool:
+    """Whether the service process that would start it again lives."""
+    try:
+        service = read_spec(directory).service
+    except (OSError, msgspec.DecodeError):
+        return False
+    return bool(service) and is_held(paths.state_dir("services", service))
+
+
+def new_keep(spec: KeepSpec) -> Path:
+    """A directory for a Keep that is to run `spec`. Raises KeepError."""
+    directory = paths.state_dir("keeps", spec.id)
+    try:
+        write_spec(directory, spec)
+    except OSError as error:
+        raise KeepError(f"{directory} cannot be written to: {error.strerror}", hint="is the disk full?") from error
+    return directory
 
 
 def all_status() -> Iterator[KeepStatus]:
@@ -89,6 +123,15 @@ def hold(directory: Path) -> int:
     descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     return descriptor
+
+
+def await_free(directory: Path) -> None:
+    """Wait until nobody holds the directory. Raises OSError where it is gone."""
+    descriptor = os.open(directory / "lock", os.O_RDWR | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+    finally:
+        os.close(descriptor)
 
 
 def is_held(directory: Path) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-import json
+import contextlib
 import os
 import signal
 import socket
@@ -15,8 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from enarx_deploy.errors import EnarxDeployError, KeepError, VerificationRefused
-from enarx_deploy.host import requests, state, usage
+from enarx_deploy import paths
+from enarx_deploy.errors import EnarxDeployError, KeepError
+from enarx_deploy.host import background, health, requests, services, state, usage
+from enarx_deploy.host.cgroup import Groups, Limits
+from enarx_deploy.host.listeners import place_of
+from enarx_deploy.host.log_files import LogFile
 from enarx_deploy.host.renewal import Renewal, Validity
 from enarx_deploy.host.session import DEFAULT_GRACE, Outcome, Session, Stdio
 from enarx_deploy.models import ALIVE, KeepStatus, Package
@@ -24,7 +28,12 @@ from enarx_deploy.project import Project
 from enarx_deploy.protocols import Challenge
 
 if TYPE_CHECKING:
+    from enarx_deploy.manifest import Listen
     from enarx_deploy.protocols import Issuer, ReleasedSecrets
+
+ROOT_FILE = "root.der"
+_TELL_LIMIT = 5.0  # seconds that a service process has to take note of something
+_WRITE_AGAIN = 5.0  # seconds after which what could not be written is tried again
 
 
 def supervise(directory: Path, ready_fd: int) -> None:
@@ -35,16 +44,20 @@ def supervise(directory: Path, ready_fd: int) -> None:
         keep.start()
     except EnarxDeployError as error:
         keep.note("failed", reason=str(error))
-        _report(ready_fd, {"error": str(error), "hint": error.hint})
+        keep.close_logs()
+        background.report(ready_fd, {"error": str(error), "hint": error.hint})
         return
-    _report(ready_fd, {})
+    background.report(ready_fd, {})
     keep.run()
     os.close(lock)
 
 
-def _report(ready_fd: int, message: dict[str, str]) -> None:
-    with os.fdopen(ready_fd, "w") as ready:
-        json.dump(message, ready)
+def _known_root(directory: Path) -> bytes:
+    """The root of the certificates that the Keep of a directory had before, which its clients know; empty if none."""
+    try:
+        return (directory / ROOT_FILE).read_bytes()
+    except FileNotFoundError:
+        return b""
 
 
 class _Supervisor:
@@ -52,6 +65,7 @@ class _Supervisor:
         self._directory = directory
         spec = state.read_spec(directory)
         self._spec = spec
+        before = state.read_status(directory)
         self._status = KeepStatus(
             id=spec.id,
             name=spec.name,
@@ -62,9 +76,13 @@ class _Supervisor:
             endpoints=[],
             created=spec.created,
             pid=os.getpid(),
+            version=spec.version,
+            restarts=before.restarts + 1 if before else 0,
         )
         self._session: Session | None = None
-        self._noting = threading.Lock()
+        self._metrics_listener: dict[str, socket.socket] = {}
+        self._logs: list[LogFile] = []
+        self._noting = threading.RLock()
         self._certifying = threading.Lock()
         self._root = b""
         self._renewal = Renewal(self._renew, self._note_failed_renewal)
@@ -73,12 +91,15 @@ class _Supervisor:
     def start(self) -> None:
         """Start the Keep and begin to take requests. Raises EnarxDeployError."""
         self.note("starting")
+        spec = self._spec
+        if unheld := Groups().confine(spec.id, Limits(memory=spec.memory, cpu=spec.cpu)):
+            self._change(unheld=unheld)
+            self._say(unheld)
         self._session = session = self._make_session()
         session.on_limit = self._limit_met
         self._serve_metrics(session)
         session.start()
-        self._listener = requests.bind(self._directory)
-        threading.Thread(target=self._serve, name="requests", daemon=True).start()
+        self._requests = requests.Server(self._directory, self._do, self._say)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: threading.Thread(target=self._stop, args=(DEFAULT_GRACE,)).start())
         waits = session.needs_certificate
@@ -91,19 +112,31 @@ class _Supervisor:
         self._renewal.start()
         outcome = session.wait()
         self._renewal.end()
+        self.close_logs()
         self._say(f"the Keep has ended: {outcome.kind} {outcome.code} {outcome.message}".rstrip())
         self._note_end(outcome)
         self._ended.set()
-        self._close_requests()
+        self._requests.close()
+
+    def close_logs(self) -> None:
+        """Have all that the workload wrote in its logs."""
+        for log in self._logs:
+            log.close()
 
     def _serve_metrics(self, session: Session) -> None:
         """Raises UsageError, KeepError."""
         if not self._spec.metrics:
             return
-        from enarx_deploy.host.metrics import Endpoint, pages_of
+        from enarx_deploy.host import metrics
+        from enarx_deploy.manifest import Listen
 
-        pages = pages_of(lambda: self._status, lambda: usage.measure(session.counters(), session.keep_pid))
-        self.note("starting", metrics=Endpoint(self._spec.metrics, pages).address)
+        host, port = metrics.parse(self._spec.metrics)
+        listener = None
+        if self._spec.service and port:  # the Keep that is replaced has it, too
+            entry = Listen(name=metrics.LISTENER, addr=host, port=port, prot="tcp")
+            listener = self._metrics_listener[place_of(entry)] = self._listen(entry)
+        pages = metrics.pages_of(lambda: self._status, lambda: usage.measure(session.counters(), session.keep_pid))
+        self.note("starting", metrics=metrics.Endpoint(self._spec.metrics, pages, listener).address)
 
     def _say_what_is_lacking(self) -> None:
         for line in self._the_session().lacking:
@@ -117,10 +150,22 @@ class _Supervisor:
     def _change(self, **changes: Any) -> None:
         with self._noting:
             self._status = msgspec.structs.replace(self._status, **changes)
-            state.write_status(self._directory, self._status)
+            self._write_status()
+
+    def _write_status(self) -> None:
+        """Write down what is known; where that cannot be done now, it is done as soon as it can."""
+        with self._noting:
+            try:
+                state.write_status(self._directory, self._status)
+            except OSError as error:
+                self._say(f"the Keep's state cannot be written: {error}")
+                again = threading.Timer(_WRITE_AGAIN, self._write_status)
+                again.daemon = True
+                again.start()
 
     def _say(self, line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError):  # a disk that is full ends no service
+            print(line, file=sys.stderr, flush=True)
 
     def _make_session(self) -> Session:
         from enarx_deploy import package_tree
@@ -137,17 +182,25 @@ class _Supervisor:
         self._manifest = parse(text, package_tree.MANIFEST).manifest
         self._plugins = PluginManager()
         backend = self._plugins.get("backend", spec.backend)
-        return Session(package, self._manifest, backend, self._stdio(), release=self._release, source=spec.source)
+        return Session(
+            package,
+            self._manifest,
+            backend,
+            self._stdio(),
+            listen=self._listen if spec.service else None,
+            release=self._release,
+            source=spec.source,
+        )
 
     def _stdio(self) -> Stdio:
-        """Nothing to read; what the workload writes goes to its logs."""
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        logs = {name: os.open(self._directory / file, flags, 0o600) for name, file in state.LOGS.items()}
+        """Nothing to read; what the workload writes goes to its logs, and what the Keep says to this process's."""
+        for name in ("stdout", "stderr"):
+            self._logs.append(LogFile(self._directory / state.LOGS[name], size=self._spec.log_size))
         return Stdio(
             stdin=os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC),
-            stdout=logs["stdout"],
-            stderr=logs["stderr"],
-            complaints=logs["host"],
+            stdout=self._logs[0].descriptor,
+            stderr=self._logs[1].descriptor,
+            complaints=sys.stderr.fileno(),
         )
 
     def _note_end(self, outcome: Outcome) -> None:
@@ -165,60 +218,58 @@ class _Supervisor:
         self.note(self._status.state, limits=[*self._status.limits, line])
         self._say(line)
 
-    def _serve(self) -> None:
-        while True:
-            try:
-                connection, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
-
-    def _close_requests(self) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        (self._directory / requests.SOCKET).unlink(missing_ok=True)
-        for thread in threading.enumerate():  # an answer that is being sent is sent to its end
-            if thread.name.startswith("answer"):
-                thread.join(timeout=1)
-
-    def _answer(self, connection: socket.socket) -> None:
-        threading.current_thread().name = "answer"
-        with connection:
-            try:
-                connection.settimeout(10)
-                request = requests.receive(connection)
-                answer = self._do(request)
-            except EnarxDeployError as error:
-                refused = isinstance(error, VerificationRefused)
-                answer = {"error": str(error), "hint": error.hint, "refused": refused}
-            except (OSError, ValueError, KeyError, TypeError) as error:
-                answer = {"error": f"the request cannot be understood ({error})"}
-            try:
-                connection.sendall(json.dumps(answer).encode())
-            except OSError:
-                self._say("a caller went away before its answer")
-
-    def _do(self, request: requests.Request) -> requests.Request:
+    def _do(self, request: requests.Request) -> requests.Answer:
+        session = self._the_session()
         match request["do"]:
             case "certify":
-                return self._certify(request)
+                return requests.Answer(self._certify(request))
             case "install":
-                return self._install(request)
+                self._install(request)
+            case "provision":
+                self._provision()
+            case "check":
+                self._check(str(request["where"]))
+            case "accept":
+                session.accept()
+            case "pause":
+                session.pause()
+            case "listeners":
+                return self._listeners(session)
             case "renew":
                 self._renewal.installed(self._renew())
-                return {}
             case "stop":
                 self._stop(float(request["grace"]))
                 self._ended.wait()
-                return {}
             case "usage":
-                session = self._the_session()
-                measured: requests.Request = msgspec.to_builtins(usage.measure(session.counters(), session.keep_pid))
-                return measured
+                measured = usage.measure(session.counters(), session.keep_pid)
+                return requests.Answer(msgspec.to_builtins(measured))
             case "counters":
-                return dict(self._the_session().counters())
+                return requests.Answer(dict(session.counters()))
             case other:
                 raise ValueError(f"no request {other!r}")
+        return requests.Answer({})
+
+    def _listen(self, entry: Listen) -> socket.socket:
+        """A handle of the deployment's socket for an entry, from its service process. Raises KeepError."""
+        asked = {"do": "listen", "name": entry.name, "addr": entry.addr, "port": entry.port}
+        answer = requests.ask_for_sockets(services.directory(self._spec.service), asked)
+        if len(answer.sockets) != 1:
+            raise KeepError(f"the service process gave {len(answer.sockets)} sockets for {entry.name!r}")
+        return answer.sockets[0]
+
+    def _listeners(self, session: Session) -> requests.Answer:
+        held = {place_of(entry): listener for entry, listener in session.listeners} | self._metrics_listener
+        # `socket.dup` would have all handles wait in accept, which the host half must never do.
+        handles = [socket.socket(fileno=os.dup(listener.fileno())) for listener in held.values()]
+        return requests.Answer({"places": list(held)}, handles)
+
+    def _check(self, where: str) -> None:
+        """Look whether each socket is served: inside, by a socket of the Keep's own, or as clients see it."""
+        session = self._the_session()
+        if where == "inside":
+            health.check_inside(session, self._root, self._spec.healthy_within)
+        else:
+            health.check_endpoints(session.endpoints, self._root, self._spec.healthy_within)
 
     def _certify(self, request: requests.Request) -> requests.Request:
         challenge = Challenge(nonce=base64.b64decode(request["nonce"]), audience=request["audience"])
@@ -232,24 +283,47 @@ class _Supervisor:
             "signatures": [base64.b64encode(one).decode() for one in answer.signatures],
         }
 
-    def _install(self, request: requests.Request) -> requests.Request:
+    def _provision(self) -> None:
+        """Have a Keep that waits for its certificate certified by the issuer that its manifest names."""
+        from enarx_deploy.host import certification
+
+        session = self._the_session()
+        if self._status.state != "starting":
+            return
+        issuer = self._issuer()
+        if not issuer.renews:
+            raise KeepError(
+                f"the issuer {issuer.name!r} certifies no second Keep under the same root",
+                hint="deploy anew: `enarx-deploy up --force`",
+            )
+        with self._certifying:
+            certified = certification.certify(session, issuer, self._project(), _known_root(self._directory))
+            self._serves_with(certified.root, certified.not_before, certified.not_after)
+        self._renewal.installed(Validity.read(certified.not_before, certified.not_after))
+
+    def _serves_with(self, root: bytes, not_before: str, not_after: str) -> None:
+        """The Keep has taken a certificate, and runs."""
+        self._root = root
+        with contextlib.suppress(OSError):  # only a start after a full disk would miss it
+            paths.write_atomically(self._directory / ROOT_FILE, root)
+        self.note(
+            "running",
+            certificate_not_before=not_before,
+            certificate_not_after=not_after,
+            endpoints=self._the_session().endpoints,
+        )
+        self._say_what_is_lacking()
+
+    def _install(self, request: requests.Request) -> None:
         chain = [base64.b64decode(one) for one in request["chain"]]
         root = base64.b64decode(request["root"])
-        not_after = str(request["not_after"])
-        validity = Validity.read(str(request["not_before"]), not_after)
+        not_before, not_after = str(request["not_before"]), str(request["not_after"])
+        validity = Validity.read(not_before, not_after)
         with self._certifying:
             self._the_session().install(chain, root)
-            self._root = root
-            self.note(
-                "running",
-                certificate_not_before=str(request["not_before"]),
-                certificate_not_after=not_after,
-                endpoints=self._the_session().endpoints,
-            )
-            self._say_what_is_lacking()
+            self._serves_with(root, not_before, not_after)
         if self._issuer().renews:
             self._renewal.installed(validity)
-        return {}
 
     def _renew(self) -> Validity:
         """Have the running Keep certified anew. Where that fails, what it has stays. Raises EnarxDeployError."""
@@ -293,7 +367,15 @@ class _Supervisor:
     def _stop(self, grace: float) -> None:
         if self._status.state in ALIVE:  # who failed meanwhile keeps its reason
             self.note("stopping")
+            self._tell_service()
         self._the_session().stop(grace)
+
+    def _tell_service(self) -> None:
+        """That the Keep is to end, and not to be started again; a service process that is gone need not know."""
+        if self._spec.service:
+            with contextlib.suppress(KeepError):
+                told = {"do": "stopping", "keep": self._spec.id}
+                requests.ask(services.directory(self._spec.service), told, _TELL_LIMIT)
 
     def _the_session(self) -> Session:
         if self._session is None:

@@ -1,0 +1,35 @@
+"""End a Keep from outside: its host process is asked to, and killed when it does not answer."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from pathlib import Path
+
+from enarx_deploy.errors import KeepError
+from enarx_deploy.host import requests, state
+
+_KILL_AFTER = 5.0  # seconds that a host process has after the grace period, before it is killed
+
+
+def end(directory: Path, grace: float) -> None:
+    """End the Keep of a directory, its open connections after at most `grace` seconds. Returns when it has ended."""
+    deadline = time.monotonic() + grace + _KILL_AFTER
+    if state.is_held(directory):
+        with contextlib.suppress(KeepError):
+            requests.ask(directory, {"do": "stop", "grace": grace}, timeout=grace + _KILL_AFTER)
+        _await_end(directory, deadline)
+
+
+def _await_end(directory: Path, deadline: float) -> None:
+    """Wait for the host process to let go; kill it when it has not by `deadline`, on the monotonic clock."""
+    while state.is_held(directory):
+        if time.monotonic() > deadline:
+            status = state.read_status(directory)
+            if status is not None and status.pid:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(status.pid, signal.SIGKILL)
+            deadline += _KILL_AFTER
+        time.sleep(0.02)

@@ -1,0 +1,179 @@
+"""What is kept on disk of each deployment of this machine, and how its service process is started.
+
+    STATE/services/ID/service.json   a Service, replaced atomically by the service process
+    STATE/services/ID/lock           held locked by the service process as long as it lives
+    STATE/services/ID/control.sock   where it takes requests
+    STATE/services/ID/service.log    what it says
+
+A deployment is known by its name. Its service process holds the listening sockets, starts Keeps, and starts them again.
+The Keeps do not depend on it: where it dies they go on, and the next one takes them over.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from enarx_deploy import __version__, paths
+from enarx_deploy.errors import EnarxDeployError, KeepError, UsageError
+from enarx_deploy.host import background, requests, state
+from enarx_deploy.host.restarts import Policy
+from enarx_deploy.models import Record, Version
+
+LOG = "service.log"
+_FILE = "service.json"
+MOST_VERSIONS = 50
+"""Versions that a deployment remembers."""
+START_LIMIT = 1800.0
+"""Seconds that a change of what serves may take: a large module is compiled for every Keep at once."""
+_STARTS_WITHIN = 10.0
+
+
+class Served(Record, frozen=True):
+    """One version, what its Keeps run (`keep` lacks an id), and how many of them it begins with."""
+
+    version: Version
+    keep: state.KeepSpec
+    restart: Policy = "on-failure"
+    replicas: int = 1
+
+
+class Service(Record, frozen=True):
+    """A deployment: who deployed it, how many Keeps are to serve it, its versions, and the Keeps it has.
+
+    `ports` are those that were chosen for its places, to be taken again by the next service process.
+    """
+
+    name: str
+    project: str
+    replicas: int = 0
+    versions: tuple[Served, ...] = ()
+    keeps: tuple[str, ...] = ()
+    ports: dict[str, int] = msgspec.field(default_factory=dict)
+
+    @property
+    def serving(self) -> Served | None:
+        """The version that serves."""
+        return next((one for one in reversed(self.versions) if one.version.state == "serving"), None)
+
+    @property
+    def next_number(self) -> int:
+        """The number of the next version."""
+        return self.versions[-1].version.number + 1 if self.versions else 1
+
+    def numbered(self, number: int) -> Served | None:
+        """A version by its number."""
+        return next((one for one in self.versions if one.version.number == number), None)
+
+
+def identity(name: str) -> str:
+    """The name of a deployment's directory: what can be said of its name in a file's name, and a digest of it."""
+    readable = re.sub(r"[^A-Za-z0-9._-]", "_", name)[:40]
+    return f"{readable}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def directory(service: str) -> Path:
+    """The directory of a deployment, by the identity of it; made if missing."""
+    return paths.state_dir("services", service)
+
+
+def find(name: str) -> Path | None:
+    """The directory of the deployment of that name, if there is one."""
+    place = paths.state_dir("services") / identity(name)
+    return place if (place / _FILE).exists() else None
+
+
+def write(place: Path, service: Service) -> None:
+    """Replace what is known of a deployment. Raises KeepError."""
+    try:
+        paths.write_atomically(place / _FILE, msgspec.json.encode(service))
+    except OSError as error:
+        raise KeepError(f"{place} cannot be written to: {error.strerror}", hint="is the disk full?") from error
+
+
+def read(place: Path) -> Service:
+    """What is known of a deployment. Raises KeepError where that cannot be read."""
+    try:
+        return msgspec.json.decode((place / _FILE).read_bytes(), type=Service)
+    except (OSError, msgspec.DecodeError) as error:
+        raise KeepError(
+            f"the state of the deployment in {place} cannot be read: {error}",
+            hint="stop its Keeps (`enarx-deploy keeps`), remove that directory, and deploy anew",
+        ) from error
+
+
+def note_stopped(place: Path, keep: str) -> None:
+    """A Keep was ended for good while no service process was there to note it."""
+    service = read(place)
+    if keep in service.keeps:
+        keeps = tuple(one for one in service.keeps if one != keep)
+        write(place, msgspec.structs.replace(service, keeps=keeps, replicas=max(0, service.replicas - 1)))
+
+
+def known(name: str) -> tuple[Path, Service]:
+    """The deployment of that name. Raises UsageError if there is none."""
+    place = find(name)
+    if place is None:
+        raise UsageError(
+            f"there is no deployment {name!r} on this machine", hint="`enarx-deploy keeps` lists the Keeps"
+        )
+    return place, read(place)
+
+
+def everyone() -> Iterator[tuple[Path, Service]]:
+    """Every deployment of this machine, by name; those that cannot be read are left out."""
+    places = (place for place in paths.state_dir("services").iterdir() if (place / _FILE).exists())
+    found = []
+    for place in places:
+        try:
+            found.append((place, read(place)))
+        except EnarxDeployError:
+            continue
+    yield from sorted(found, key=lambda one: one[1].name)
+
+
+def ask(name: str, request: requests.Request) -> requests.Request:
+    """Ask the service process of a deployment, which is started if there is none. Raises KeepError, UsageError."""
+    place, _ = known(name)
+    ensure(place)
+    try:
+        return requests.ask(place, request, START_LIMIT)
+    except KeepError:
+        if state.is_held(place):
+            raise
+    ensure(place)  # it had nothing left to do, and ended just then
+    return requests.ask(place, request, START_LIMIT)
+
+
+def ensure(place: Path) -> None:
+    """See to it that a service process of this program's own version is there. Raises KeepError."""
+    about = _about(place)
+    if about == {"version": __version__, "executable": sys.executable}:
+        return
+    if about is not None:
+        requests.ask(place, {"do": "leave"})
+        state.await_free(place)
+    try:
+        background.start("service", place, LOG).returncode = 0  # it outlives us, which is nothing to warn of
+    except KeepError:
+        if _about(place) is None:  # else another command was faster
+            raise
+
+
+def _about(place: Path) -> requests.Request | None:
+    """What the service process says of itself, which may just be starting; None where there is none."""
+    until = time.monotonic() + _STARTS_WITHIN
+    while state.is_held(place):
+        try:
+            return requests.ask(place, {"do": "about"})
+        except KeepError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(0.05)
+    return None

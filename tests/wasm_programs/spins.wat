@@ -1,0 +1,5 @@
+;; Never waits for anything, and so never serves anybody.
+(module
+  (memory (export "memory") 1)
+  (func (export "_start")
+    (loop $forever (br $forever))))
