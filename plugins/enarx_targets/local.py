@@ -75,7 +75,7 @@ class Local:
         """Start a Keep by the deployment's service process, beside those that serve now."""
         from enarx_deploy import pruning
 
-        place = services.directory(services.identity(project.name))
+        place = services.directory(state.service_identity(project.name))
         if services.find(project.name) is None:
             services.write(place, services.Service(name=project.name, project=str(project.root)))
         with pruning.in_use():

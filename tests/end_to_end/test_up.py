@@ -19,7 +19,8 @@ def test_new_up_verify_keeps_logs_stop(cli, up, read_exactly) -> None:
     project = cli.directory / "my-echo"
     service = up(project, "--set", "files.echo.port=0")
     record = service.record
-    assert set(record) == {"deployment", "endpoints", "steward", "identity", "stages"}
+    assert set(record) == {"deployment", "endpoints", "steward", "identity", "stages", "in_clear"}
+    assert record["in_clear"] == []
     assert (record["deployment"]["backend"], record["deployment"]["target"]) == ("nil", "local")
     assert record["deployment"]["package"].startswith("sha256:")
     assert [stage["name"] for stage in record["stages"]] == ["compile", "package", "attest", "deploy", "provision_tls"]
@@ -208,3 +209,13 @@ def test_a_service_in_clear_needs_no_certificate(cli, up, echo_project, read_exa
             sent.result()
         client.shutdown(socket.SHUT_WR)
         assert client.recv(1) == b""
+
+
+def test_up_names_what_the_workload_may_connect_to_in_clear(cli, echo_project) -> None:
+    project = echo_project(extra='[network]\nconnect = ["tcp://db.example.org:5432", "api.example.org:443"]\n')
+    done = cli("up", "-C", str(project))
+    assert done.returncode == 0, done.stderr
+    (line,) = [line for line in done.stdout.splitlines() if "in clear" in line]
+    assert "tcp://db.example.org:5432" in line
+    assert "api.example.org" not in done.stdout
+    assert json.loads(cli("up", "--json", "-C", str(project)).stdout)["in_clear"] == ["tcp://db.example.org:5432"]

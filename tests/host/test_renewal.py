@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 
 import pytest
@@ -22,6 +23,7 @@ class Issuer:
     def __init__(self) -> None:
         self.now = 0.0
         self.asked = 0
+        self.behind = 0.0
         self.fault: Exception | None = None
         self.told: list[str] = []
         self.renewal = Renewal(self.renew, self.told.append, clock=lambda: self.now, chance=lambda: 0.5)
@@ -31,7 +33,8 @@ class Issuer:
         self.asked += 1
         if self.fault:
             raise self.fault
-        return Validity(self.now, self.now + DAY)
+        began = self.now - self.behind
+        return Validity(began, began + DAY)
 
     def steps_to(self, moment: float, every: float = 15.0) -> int:
         """Let the time pass; answers how often the issuer was asked meanwhile."""
@@ -83,7 +86,7 @@ def test_it_goes_on_asking_less_and_less_often_also_after_the_end() -> None:
     issuer.fault = StewardError("again")
     told = len(issuer.told)
     issuer.steps_to(1.15 * DAY + 0.6 * DAY)
-    assert issuer.told[told].startswith("the certificate was not renewed (1, next attempt in 5 s)")
+    assert issuer.told[told].startswith("the certificate was not renewed (1, next attempt in 5 s), ")
 
 
 def test_a_plugin_that_fails_in_its_own_way_does_not_end_renewals() -> None:
@@ -107,7 +110,8 @@ def test_the_thread_renews_by_itself_and_ends_when_told() -> None:
         asked.set()
         return Validity(0.0, 1e12)
 
-    renewal = Renewal(renew, print, clock=lambda: 1e11)
+    moments = itertools.count(1e11, 10.0)
+    renewal = Renewal(renew, print, clock=lambda: next(moments))
     renewal.start()
     renewal.installed(Validity(0.0, 1.0))
     assert asked.wait(30)
@@ -124,3 +128,63 @@ def test_the_thread_renews_by_itself_and_ends_when_told() -> None:
 def test_a_certificate_that_is_never_valid_is_none(begins: str, ends: str) -> None:
     with pytest.raises(ValueError, match=r"never valid|Invalid isoformat"):
         Validity.read(begins, ends)
+
+
+# What users of other tools met (issues of theirs): each a rule here.
+
+
+def test_an_idle_service_renews_as_no_traffic_is_asked_for() -> None:
+    """confidential-dot-ai/c8s 678: no traffic, no renewal; then not ready, so no traffic, so never again."""
+    issuer = Issuer()
+    assert issuer.steps_to(5 * DAY) in range(8, 11)
+
+
+def test_a_certificate_that_is_due_at_once_does_not_make_it_spin() -> None:
+    """smallstep/certificates 676: asked every four seconds. Here: the issuer's clock is 13 hours behind."""
+    issuer = Issuer()
+    issuer.behind = 13 * 3600
+    issuer.steps_to(0.6 * DAY)
+    assert issuer.steps_to(0.6 * DAY + 3600) <= 5
+
+
+def test_it_recovers_after_the_end_of_the_certificate() -> None:
+    """smallstep/cli 573: it neither ended nor recovered."""
+    issuer = Issuer()
+    issuer.fault = StewardError("away")
+    issuer.steps_to(3 * DAY)
+    issuer.fault = None
+    assert issuer.steps_to(3 * DAY + 2 * LATEST) == 1
+    assert issuer.steps_to(3.4 * DAY) == 0
+
+
+@pytest.mark.parametrize("slept", [0.55, 1.0, 30.0])
+def test_a_machine_that_sleeps_through_it_renews_within_one_look(slept: float) -> None:
+    """smallstep/certificates 10, caddyserver/caddy 7677: timers that do not count the time that a machine slept."""
+    issuer = Issuer()
+    issuer.steps_to(0.1 * DAY)
+    issuer.now += slept * DAY
+    issuer.renewal.step()
+    assert issuer.asked == 1
+
+
+def test_the_hundredth_renewal_works_as_the_first() -> None:
+    """smallstep/certificates 967: the first order worked, and no renewal."""
+    issuer = Issuer()
+    assert issuer.steps_to(60 * DAY, every=600) in range(100, 121)
+    assert issuer.told == []
+
+
+def test_warnings_grow_as_the_certificate_ends() -> None:
+    issuer = Issuer()
+    issuer.fault = StewardError("away")
+    issuer.steps_to(1.2 * DAY)
+    said = [line.partition(":")[0] if line.startswith(("warning", "URGENT", "EXPIRED")) else "" for line in issuer.told]
+    assert list(dict.fromkeys(said)) == ["", "warning", "URGENT", "EXPIRED"]
+    assert "11 h left" in issuer.told[0]
+    assert "ago, and clients refuse it" in issuer.told[-1]
+
+
+def test_keeps_that_were_certified_together_do_not_all_ask_at_once() -> None:
+    validity = Validity(0.0, DAY)
+    moments = {due(validity, number / 100) for number in range(101)}
+    assert max(moments) - min(moments) >= 2 * 3600

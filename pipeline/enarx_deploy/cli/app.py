@@ -47,6 +47,7 @@ COMMANDS = {
     "scale": "Have more or fewer Keeps serve a deployment.",
     "history": "List the versions of a deployment.",
     "rollback": "Serve an earlier version of a deployment again.",
+    "service": "Have a deployment of this machine started with it.",
     "renew": "Give running Keeps new certificates; connections stay up.",
     "stop": "Stop Keeps.",
     "steward": "Run the Steward: it appraises evidence and issues certificates.",

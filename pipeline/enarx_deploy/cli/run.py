@@ -88,7 +88,7 @@ def _run_unseen(context: Context, program: str, roots: Path | None, *, alone: bo
     source = project.settings.source
     assert source is not None  # noqa: S101 - it was just found
     made = try_out.Unseen(program, package, project.manifest, source)
-    outcome, session = try_out.run(made, project, context.plugins, Grants(), note, ending.watch)
+    outcome, session = try_out.run(made, project, context.plugins, Grants(), note, ending.watch, context.warn)
     return ending.status or _answer(context, outcome, session)
 
 
@@ -110,7 +110,7 @@ def _run(
     ) as made:
         with reporter(context) as shown:
             made.prepare(shown)
-        outcome, session = try_out.run(made, project, context.plugins, grants, note, ending.watch)
+        outcome, session = try_out.run(made, project, context.plugins, grants, note, ending.watch, context.warn)
     return ending.status or _answer(context, outcome, session)
 
 

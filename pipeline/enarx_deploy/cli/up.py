@@ -12,8 +12,11 @@ from enarx_deploy.cli.context import Context, common_options
 from enarx_deploy.cli.run_stages import ask_first, attest_first_options, run_stages
 
 if TYPE_CHECKING:
+    from enarx_deploy.cli.progress import Reporting
     from enarx_deploy.models import Deployment, Identity, ReferenceValues
+    from enarx_deploy.project import Project
     from enarx_deploy.runner import StageRun
+    from enarx_deploy.steps import Work
 
 _COLUMNS = 100
 
@@ -26,25 +29,42 @@ def command(context: Context, reference: str, attest_first: bool | None, registr
     """Compile, package, attest, deploy, and provision TLS: the project ends as a running service.
 
     What would change is said first, as by `plan`; on a terminal you are then asked, unless --yes is given.
-    What did not change is not done again. When something did, the Keep that runs is stopped before the new one
-    starts, since both listen on the same port.
+    What did not change is not done again. When something did, what serves goes on until the new Keeps are healthy, and
+    where they do not get so; a target that cannot do that stops it first.
 
     With REFERENCE the project is left alone: that package is fetched from its registry, checked, and served. Where it
     is in a Drawbridge that speaks TLS, and REFERENCE ends in its @sha256:HEX, the Keep fetches it: it gets its
     certificate for that digest first, and this machine never sees the package. `--set steward=URL` says who issues.
     """
+    projects: list[Project] = []
+    ask = ask_first(context, "provision_tls")
+
+    def look(work: Work, shown: Reporting) -> None:
+        projects.append(work.project)
+        ask(work, shown)
+
     runs = run_stages(
         context,
         until="provision_tls",
         reference=reference,
         attest_first=attest_first,
         registry_roots=registry_roots,
-        look=ask_first(context, "provision_tls"),
+        look=look,
     )
     made = {run.name: run.record for run in runs}
     if reference:
         made["deploy"] = _as_it_serves(context, made["deploy"])
-    context.emit(lambda: _shown(made["attest"], made["deploy"], made["provision_tls"]), _record(runs, made))
+    in_clear = [one for project in projects for one in _in_clear(project)]
+    context.emit(
+        lambda: _shown(made["attest"], made["deploy"], made["provision_tls"], in_clear),
+        _record(runs, made) | {"in_clear": in_clear},
+    )
+
+
+def _in_clear(project: Project) -> list[str]:
+    """What the workload may connect to without TLS, so that nothing is proven there and nothing hidden."""
+    granted = project.manifest.network.connect if project.manifest.network else ()
+    return [destination for destination in granted if destination.startswith("tcp://")]
 
 
 def _as_it_serves(context: Context, deployment: Deployment) -> Deployment:
@@ -86,9 +106,10 @@ def _certificate(identity: Identity, endpoint: str) -> str:
     return next((served.certificate_sha256 for served in identity.endpoints if served.endpoint == endpoint), "")
 
 
-def _shown(values: ReferenceValues, deployment: Deployment, identity: Identity) -> str:
+def _shown(values: ReferenceValues, deployment: Deployment, identity: Identity, in_clear: list[str]) -> str:
     rows = [
         *_places(deployment, identity),
+        *[("in clear", f"{one}: the host and the network read and change what is said there") for one in in_clear],
         ("", ""),
         ("from whom", _from_whom(values, identity)),
         ("for how long", _for_how_long(identity)),

@@ -14,9 +14,9 @@ def main() -> None:
 
         supervise(place, ready)
     else:
-        from enarx_deploy.host.service_process import serve
+        from enarx_deploy.host.service_process import serve_in_background
 
-        serve(place, ready)
+        serve_in_background(place, ready)
 
 
 if __name__ == "__main__":

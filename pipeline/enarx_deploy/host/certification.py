@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
@@ -12,7 +13,7 @@ from enarx_deploy.errors import StewardError
 if TYPE_CHECKING:
     from enarx_deploy.host.session import Session
     from enarx_deploy.project import Project
-    from enarx_deploy.protocols import Issuer
+    from enarx_deploy.protocols import Challenge, Issuer, IssuerLocation
 
 
 class Certified(NamedTuple):
@@ -32,19 +33,33 @@ def certify(session: Session, issuer: Issuer, project: Project, root: bytes = b"
     """
     location = issuer.locate(project)
     shown = x509.load_pem_x509_certificate(location.root_pem.encode()).public_bytes(Encoding.DER)
-    if root and shown != root:
-        raise StewardError(
-            f"{issuer.name} has another root certificate now than when this Keep was started",
-            hint="those who connect pinned the old one: find out why it changed, then deploy anew",
-        )
-    challenge = issuer.challenge(location)
+    challenge = issuer.challenge(location) if root in (b"", shown) else None
+    if challenge is None:
+        location = _under(root, location)
+        challenge = _challenge_of_another_root(issuer, location)
     issued = issuer.issue(location, challenge, session.certify(challenge))
-    session.install(issued.chain, shown)
+    session.install(issued.chain, root or shown)
     leaf = x509.load_der_x509_certificate(issued.chain[0])
     return Certified(
         url=location.url,
-        root=shown,
+        root=root or shown,
         not_before=leaf.not_valid_before_utc.isoformat().replace("+00:00", "Z"),
         not_after=leaf.not_valid_after_utc.isoformat().replace("+00:00", "Z"),
         chain=tuple(issued.chain),
     )
+
+
+def _under(root: bytes, location: IssuerLocation) -> IssuerLocation:
+    """The same issuer, to issue under a root that it had before: it may serve that beside its new one for a while."""
+    pem = x509.load_der_x509_certificate(root).public_bytes(Encoding.PEM).decode()
+    return msgspec.structs.replace(location, root_pem=pem, root_pem_path="")
+
+
+def _challenge_of_another_root(issuer: Issuer, location: IssuerLocation) -> Challenge:
+    try:
+        return issuer.challenge(location)
+    except StewardError as error:
+        raise StewardError(
+            f"{issuer.name} has another root certificate now than when this Keep was started",
+            hint="those who connect pinned the old one: find out why it changed, then deploy anew",
+        ) from error

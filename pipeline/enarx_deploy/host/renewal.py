@@ -20,6 +20,7 @@ LOOK_EVERY = 15.0
 SOONEST, LATEST = 5.0, 900.0
 """Seconds between two attempts, at least and at most."""
 _ATTEMPTS_IN_A_LIFE = 20
+_MANY = 31  # failures after which the pause between attempts grows no more
 _SPREAD = 0.1  # of a life: Keeps that were started together do not all ask at once
 
 
@@ -58,6 +59,32 @@ def pause(validity: Validity, failures: int, chance: float) -> float:
     return min(most, least * 2.0 ** min(failures - 1, 30)) * (1 + _SPREAD * chance)
 
 
+class Left(NamedTuple):
+    """What is left of a certificate's life in words, and a warning that grows as it ends."""
+
+    warning: str
+    words: str
+
+
+def left_of(validity: Validity, now: float) -> Left:
+    """What is left at a moment, in seconds since 1970."""
+    left = validity.ends - now
+    warning = next(warning for share, warning in _WARNINGS if left <= share * validity.life)
+    words = f"{_in_words(left)} left" if left > 0 else f"ended {_in_words(-left)} ago, and clients refuse it"
+    return Left(warning, words)
+
+
+_WARNINGS = ((0.0, "EXPIRED: "), (0.1, "URGENT: "), (0.25, "warning: "), (float("inf"), ""))
+"""Up to which share of its life is left, and what is said then."""
+
+
+def _in_words(seconds: float) -> str:
+    for size, unit in ((3600, "h"), (60, "min")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
 class Renewal:
     """Calls `renew`, which answers the new certificate's validity, whenever it is due; `tell` hears what failed."""
 
@@ -93,7 +120,8 @@ class Renewal:
         """A certificate is in use: reckon from it."""
         with self._changed:
             self._validity = validity
-            self._due = due(validity, self._chance())
+            # Where this clock is far ahead of the issuer's, a new certificate is due at once, and the next one, too.
+            self._due = max(due(validity, self._chance()), self._clock() + pause(validity, _MANY, self._chance()))
             self._failures = 0
             self._changed.notify()
 
@@ -118,7 +146,9 @@ class Renewal:
             wait = pause(validity, self._failures, self._chance())
             self._due = self._clock() + wait
             failures = self._failures
-        self._tell(f"the certificate was not renewed ({failures}, next attempt in {wait:.0f} s): {reason}")
+        left = left_of(validity, self._clock())
+        attempts = f"({failures}, next attempt in {wait:.0f} s)"
+        self._tell(f"{left.warning}the certificate was not renewed {attempts}, {left.words}: {reason}")
 
     def _run(self) -> None:
         while True:

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,20 +45,26 @@ _IDLE = 30.0  # seconds after which a service process without Keeps ends
 _PROVISION_LIMIT = 600.0  # seconds that a Keep has to get its certificate, and perhaps its package
 
 
-def serve(place: Path, ready_fd: int) -> None:
-    """Look after the deployment of `place` until it has no Keeps any more. Says on `ready_fd` that it is up."""
+def serve_in_background(place: Path, ready_fd: int) -> None:
+    """As `serve`, for `background.start`: what it raises is said on `ready_fd`, and that it is up."""
     try:
-        lock = state.hold(place)
-    except BlockingIOError:
-        background.report(ready_fd, {"error": f"another process looks after {place.name}"})
-        return
-    Groups().make_room()
-    try:
-        process = ServiceProcess(place)
+        serve(place, lambda: background.report(ready_fd, {}))
     except EnarxDeployError as error:
         background.report(ready_fd, {"error": str(error), "hint": error.hint})
-        return
-    background.report(ready_fd, {})
+
+
+def serve(place: Path, is_up: Callable[[], None] = lambda: None) -> None:
+    """Look after the deployment of `place` until it has no Keeps any more; `is_up` is called when it does.
+
+    Raises KeepError.
+    """
+    try:
+        lock = state.hold(place)
+    except BlockingIOError as error:
+        raise KeepError(f"another process looks after {place.name}") from error
+    Groups().make_room()
+    process = ServiceProcess(place)
+    is_up()
     process.run()
     os.close(lock)
 

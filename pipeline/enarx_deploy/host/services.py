@@ -11,8 +11,6 @@ The Keeps do not depend on it: where it dies they go on, and the next one takes 
 
 from __future__ import annotations
 
-import hashlib
-import re
 import sys
 import time
 from collections.abc import Iterator
@@ -72,12 +70,6 @@ class Service(Record, frozen=True):
         return next((one for one in self.versions if one.version.number == number), None)
 
 
-def identity(name: str) -> str:
-    """The name of a deployment's directory: what can be said of its name in a file's name, and a digest of it."""
-    readable = re.sub(r"[^A-Za-z0-9._-]", "_", name)[:40]
-    return f"{readable}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-
-
 def directory(service: str) -> Path:
     """The directory of a deployment, by the identity of it; made if missing."""
     return paths.state_dir("services", service)
@@ -85,7 +77,7 @@ def directory(service: str) -> Path:
 
 def find(name: str) -> Path | None:
     """The directory of the deployment of that name, if there is one."""
-    place = paths.state_dir("services") / identity(name)
+    place = paths.state_dir("services") / state.service_identity(name)
     return place if (place / _FILE).exists() else None
 
 
@@ -152,13 +144,27 @@ def ask(name: str, request: requests.Request) -> requests.Request:
 
 
 def ensure(place: Path) -> None:
-    """See to it that a service process of this program's own version is there. Raises KeepError."""
-    about = _about(place)
-    if about == {"version": __version__, "executable": sys.executable}:
+    """See to it that a service process of this program's own version is there: by its unit, if it has one that can be
+    started, else in the background. Raises KeepError."""
+    from enarx_deploy.host import systemd
+
+    if _about(place) == {"version": __version__, "executable": sys.executable}:
         return
-    if about is not None:
+    unit = systemd.installed(read(place).name)
+    if unit is None or not unit.restart() or _about(place) is None:
+        ensure_background(place)
+
+
+def take_over(place: Path) -> None:
+    """Have the service process that is there, if any, leave its Keeps to this process. Raises KeepError."""
+    if _about(place) is not None:
         requests.ask(place, {"do": "leave"})
         state.await_free(place)
+
+
+def ensure_background(place: Path) -> None:
+    """See to it that a service process is there, in the background. Raises KeepError."""
+    take_over(place)
     try:
         background.start("service", place, LOG).returncode = 0  # it outlives us, which is nothing to warn of
     except KeepError:

@@ -14,7 +14,9 @@ that is to be started again has `restarting`, which its service process writes, 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,6 +54,12 @@ class KeepSpec(Record, frozen=True):
     memory: int = 0
     cpu: float = 0
     """Bytes and processors that the kernel holds the Keep and its host process to; 0 is no limit."""
+
+
+def service_identity(name: str) -> str:
+    """The name of a deployment's directory: what can be said of its name in a file's name, and a digest of it."""
+    readable = re.sub(r"[^A-Za-z0-9._-]", "_", name)[:40]
+    return f"{readable}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def keeps_dir() -> Path:

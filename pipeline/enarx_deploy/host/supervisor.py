@@ -322,8 +322,7 @@ class _Supervisor:
         with self._certifying:
             self._the_session().install(chain, root)
             self._serves_with(root, not_before, not_after)
-        if self._issuer().renews:
-            self._renewal.installed(validity)
+        self._renewal.installed(validity)  # with an issuer that does not renew, it is told from half of the life on
 
     def _renew(self) -> Validity:
         """Have the running Keep certified anew. Where that fails, what it has stays. Raises EnarxDeployError."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from enarx_deploy import choice, package_tree
-from enarx_deploy.errors import UsageError
+from enarx_deploy.errors import KeepError, UsageError
 from enarx_deploy.host import releasing
 from enarx_deploy.host.session import Grants, Outcome, Session, Stdio
 from enarx_deploy.manifest import parse
@@ -130,8 +130,12 @@ def run(
     grants: Grants,
     note: Callable[[str], None],
     made: Callable[[Session], None],
+    tell: Callable[[str], None],
 ) -> tuple[Outcome, Session]:
-    """Run a program to its end; `made` is called before it starts. Raises EnarxDeployError where it does not start."""
+    """Run a program to its end; `made` is called before it starts, and `tell` hears of certificates that end.
+
+    Raises EnarxDeployError where it does not start.
+    """
     backend, why = choice.backend(project, plugins)
     note(why)
     stdio = Stdio(stdin=0, stdout=1, stderr=2, complaints=2)
@@ -165,7 +169,7 @@ def run(
     made(session)
     try:
         session.start()
-        not_after = _certify(session, _issuer(keep, plugins), keep, note) if session.needs_certificate else ""
+        not_after = _certify(session, _issuer(keep, plugins), keep, note, tell) if session.needs_certificate else ""
         status = msgspec.structs.replace(status, state="running", certificate_not_after=not_after)
         for line in session.lacking:
             note(f"this machine lacks a part of the jail: {line}")
@@ -183,10 +187,23 @@ def _issuer(keep: Project, plugins: PluginManager) -> Issuer:
     return issuer
 
 
-def _certify(session: Session, issuer: Issuer, keep: Project, note: Callable[[str], None]) -> str:
-    """Have a certificate issued. Answers when it ends."""
+def _certify(
+    session: Session, issuer: Issuer, keep: Project, note: Callable[[str], None], tell: Callable[[str], None]
+) -> str:
+    """Have a certificate issued, and renewed while the program runs, or told that it is not. Answers when it ends."""
     from enarx_deploy.host import certification
+    from enarx_deploy.host.renewal import Renewal, Validity
 
     certified = certification.certify(session, issuer, keep)
     note(f"certificate issued by {issuer.name} {certified.url}".rstrip())
+
+    def renew() -> Validity:
+        if not issuer.renews:
+            raise KeepError(f"the issuer {issuer.name!r} does not renew", hint="run it anew before that")
+        renewed = certification.certify(session, issuer, keep, certified.root)
+        return Validity.read(renewed.not_before, renewed.not_after)
+
+    renewal = Renewal(renew, tell)
+    renewal.start()
+    renewal.installed(Validity.read(certified.not_before, certified.not_after))
     return certified.not_after

@@ -1,0 +1,161 @@
+"""What nobody wants: a process is killed, a disk is full. What is lost is bounded, and what is left is whole.
+
+A crash costs at most the requests that were under way in the Keep that died: each client of the load has one at a time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+from tests.end_to_end.conftest import children, eventually
+from tests.faults.load import under_load
+
+
+def service_process(echo) -> int:
+    """The process that looks after the deployment: the one whose command names its directory."""
+    (place,) = (echo.state / "services").iterdir()
+    found = [
+        int(one.name)
+        for one in Path("/proc").iterdir()
+        if one.name.isdecimal() and str(place).encode() in _command_line(one)
+    ]
+    (process,) = found
+    return process
+
+
+def _command_line(process: Path) -> bytes:
+    try:
+        return (process / "cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def is_whole(echo, replicas: int) -> bool:
+    """Whether so many Keeps run."""
+    keeps = echo.keeps()
+    return len(keeps) == replicas and all(keep["state"] == "running" for keep in keeps)
+
+
+@pytest.mark.parametrize(("victim", "replicas"), [("Keep", 1), ("host process", 2)])
+def test_a_kill_costs_what_was_under_way_in_that_keep(deployment, victim, replicas):
+    echo = deployment(f"[deploy.default]\nreplicas = {replicas}\n")
+    host = echo.keeps()[0]["pid"]
+    (keep,) = children(host)
+    with under_load(echo.load()) as load:
+        os.kill(host if victim == "host process" else keep, signal.SIGKILL)
+        load.goes_on()
+        eventually(lambda: is_whole(echo, replicas), "the Keep is started again")
+        load.goes_on()
+    assert load.failures <= load.clients, load.failed
+    assert sorted(keep["restarts"] for keep in echo.keeps()) == [*[0] * (replicas - 1), 1]
+    echo.state_is_valid()
+
+
+def test_a_kill_of_the_service_process_costs_nothing_and_the_next_one_takes_over(deployment):
+    echo = deployment("[deploy.default]\nreplicas = 2\n")
+    before = {keep["id"] for keep in echo.keeps()}
+    with under_load(echo.load()) as load:
+        os.kill(service_process(echo), signal.SIGKILL)
+        load.goes_on()
+        echo.scale(3)
+        load.goes_on()
+        assert before < {keep["id"] for keep in echo.keeps()}
+        echo.update("another")
+        load.goes_on()
+    assert load.failed == {}
+    assert not before & {keep["id"] for keep in echo.keeps()}
+    echo.state_is_valid()
+
+
+def test_a_kill_of_the_steward_costs_nothing_and_renewals_start_another(deployment):
+    echo = deployment()
+    steward = json.loads((echo.state / "steward" / "server.json").read_text())["pid"]
+    with under_load(echo.load()) as load:
+        os.kill(steward, signal.SIGKILL)
+        load.goes_on()
+        assert len(echo.does("renew", echo.name)) == 1
+        load.goes_on()
+    assert load.failed == {}
+    echo.state_is_valid()
+
+
+def test_all_processes_are_killed_and_the_service_process_starts_all_again_on_the_same_port(deployment):
+    """As after a power cut: what its unit runs with the machine, in the foreground."""
+    echo = deployment("[deploy.default]\nreplicas = 2\n")
+    pids = [service_process(echo), *(keep["pid"] for keep in echo.keeps())]
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    eventually(lambda: all(keep["state"] == "crashed" for keep in echo.does("keeps")), "all have crashed")
+    echo.cli.start("service", "run", echo.name)
+    eventually(lambda: is_whole(echo, 2), "all are started again")
+    with under_load(echo.load()) as load:
+        pass
+    assert load.failed == {}
+    echo.state_is_valid()
+
+
+def test_a_version_that_ends_again_and_again_is_taken_back(deployment, program):
+    """It looks healthy, and dies soon after: three times."""
+    echo = deployment()
+    package = echo.keeps()[0]["package"]
+    echo.update("fragile")
+    for _ in range(3):
+        keep = eventually(lambda: is_whole(echo, 1) and echo.keeps()[0], "it runs")
+        if keep["package"] == package:
+            break
+        os.kill(children(keep["pid"])[0], signal.SIGKILL)
+        eventually(lambda pid=keep["pid"]: not Path(f"/proc/{pid}").exists(), "it has ended")
+    eventually(lambda: [keep["package"] for keep in echo.keeps()] == [package], "the one before serves again")
+    eventually(lambda: is_whole(echo, 1), "and is whole")
+    versions = eventually(
+        lambda: (found := echo.does("history", echo.name))[1]["state"] == "failed" and found,
+        "it is known to have failed",
+    )
+    assert [version["state"] for version in versions] == ["replaced", "failed", "serving"]
+    assert "3 times" in versions[1]["reason"]
+    echo.state_is_valid()
+
+
+@pytest.fixture
+def small_disk(cli):
+    """The state directory on a disk of 24 MiB."""
+    state = Path(cli.environment["ENARX_DEPLOY_STATE_DIR"])
+    state.mkdir(mode=0o700)
+    words = ["mount", "-t", "tmpfs", "-o", "size=24m,mode=0700", "tmpfs", str(state)]
+    done = subprocess.run(words, capture_output=True, text=True)
+    if done.returncode != 0:
+        pytest.skip(f"a small disk takes the right to mount: {done.stderr.strip()}")
+    yield state
+    cli("stop", "--all", "--grace", "0")
+    cli("steward", "--stop")
+    subprocess.run(["umount", "-l", str(state)], check=True)
+
+
+def fill(path: Path) -> None:
+    with path.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+
+
+def test_a_full_disk_stops_changes_and_nothing_else(small_disk, deployment):
+    echo = deployment()
+    filler = small_disk / "filler"
+    with under_load(echo.load()) as load:
+        with pytest.raises(OSError, match="No space"):
+            fill(filler)
+        load.goes_on()
+        echo.change("another")
+        refused = echo.cli("up", "-C", str(echo.project))
+        assert refused.returncode != 0
+        assert "Traceback" not in refused.stderr
+        load.goes_on()
+        filler.unlink()
+        echo.update("another")
+        load.goes_on()
+    assert load.failed == {}
+    echo.state_is_valid()
