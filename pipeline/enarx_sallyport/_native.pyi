@@ -41,10 +41,7 @@ class Host:
     def waiting(self) -> int:
         """Answers that wait for an earlier connection of the Keep to end."""
     def stop_accepting(self) -> None:
-        """Close the listeners; open connections go on, and all that were accepted are counted when this returns.
-
-        A listener may be attached again. Raises RuntimeError once the host half has ended.
-        """
+        """Close the listeners; open connections go on."""
     def finish(self, limit: float) -> str | None:
         """The Keep has ended: deliver what it wrote, for at most `limit` seconds, and end the thread.
 

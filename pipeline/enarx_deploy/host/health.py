@@ -8,10 +8,13 @@ socket has `limit` seconds.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import socket
 import ssl
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cryptography import x509
@@ -24,18 +27,35 @@ if TYPE_CHECKING:
     from enarx_deploy.models import Endpoint
 
 
-def check_inside(session: Session, root: bytes, limit: float) -> None:
+def check_inside(session: Session, directory: Path, root: bytes, limit: float) -> None:
     """Look at each socket of a Keep that takes no clients yet, by a socket of its own. Raises KeepError."""
     for entry, _ in session.listeners:
         accepted = session.counters()["accepted"]
-        with socket.create_server(("127.0.0.1", 0)) as listener:
+        with _own_listener(directory) as (listener, place):
             session.accept_on(entry, listener)
-            with socket.create_connection(listener.getsockname(), timeout=limit) as connection:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+                connection.settimeout(limit)
+                connection.connect(place)
                 if entry.prot == "tls":
                     _check_tls(connection, root, f"{entry.name!r}")
                 else:
                     _await_accepted(session, accepted, limit, f"{entry.name!r}")
-        session.pause()
+
+
+@contextlib.contextmanager
+def _own_listener(directory: Path) -> Iterator[tuple[socket.socket, str]]:
+    """A listening socket that the user alone can reach, and nobody afterwards; and its address, which must be short."""
+    descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    place = Path(f"/proc/self/fd/{descriptor}/{_SOCKET}")
+    try:
+        place.unlink(missing_ok=True)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+            listener.bind(str(place))
+            listener.listen(1)
+            yield listener, str(place)
+    finally:
+        place.unlink(missing_ok=True)
+        os.close(descriptor)
 
 
 def check_endpoints(endpoints: Sequence[Endpoint], root: bytes, limit: float) -> None:
@@ -51,6 +71,7 @@ def check_endpoints(endpoints: Sequence[Endpoint], root: bytes, limit: float) ->
                 _check_tls(connection, root, what)
 
 
+_SOCKET = "check.sock"
 _HINT = "`enarx-deploy logs` shows what the Keep wrote"
 
 

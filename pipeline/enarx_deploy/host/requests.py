@@ -7,7 +7,7 @@ A Keep's host process takes these:
     {"do": "install", "chain": [...], "root": ..., "not_before": t, "not_after": t} -> {}
     {"do": "provision"}                                            -> {}    it has had itself certified, and runs
     {"do": "check", "where": "inside" | "endpoint"}                -> {}    each of its sockets is served
-    {"do": "accept"}, {"do": "pause"}                              -> {}    it takes connections, or no more of them
+    {"do": "accept"}                                               -> {}    it takes connections
     {"do": "listeners"}                                            -> {"places": [...]} and the sockets themselves
     {"do": "renew"}                                                -> {}    when the new certificate is in use
     {"do": "stop", "grace": seconds}                               -> {}    when the Keep has ended

@@ -1,9 +1,9 @@
 """The background process of one deployment: it holds the listening sockets, and keeps so many Keeps serving on them.
 
 What serves is changed in one way, by an update, a roll-back and a scaling alike: Keeps are started beside those that
-serve, certified, and looked at from inside; then they take connections and the others take none; then the endpoints are
-looked at as clients meet them. Only then do the others leave, when their connections have ended or had their time. If
-anything fails before that, the others take connections again, and nobody has noticed. No step is driven by traffic.
+serve, certified, and looked at from inside; then they take connections, too, and the endpoints are looked at as clients
+meet them. Only then do the others leave, when their connections have ended or had their time. If anything fails before
+that, the others have served all the time, and nobody has noticed. No step is driven by traffic.
 """
 
 from __future__ import annotations
@@ -246,7 +246,7 @@ class ServiceProcess:
         old, first = self._serving(), new[0]
         try:
             new += self._started(served, served.replicas - len(new))
-            self._let_in(new, old)
+            self._let_in(new)
             places = requests.ask(new[0].directory, {"do": "listeners"})["places"]
         except EnarxDeployError as error:
             if not _is_done(state.read_status(first.directory)):
@@ -278,32 +278,16 @@ class ServiceProcess:
             raise
         return new
 
-    def _let_in(self, new: Sequence[Replica], old: Sequence[Replica] = ()) -> None:
-        """Let clients in to Keeps that are healthy, in the place of others. Raises EnarxDeployError when they are not.
-
-        In between both accept. Where the endpoints are not served then, it is as before.
-        """
+    def _let_in(self, new: Sequence[Replica]) -> None:
+        """Let clients in to Keeps that are healthy, beside those that serve. Raises EnarxDeployError."""
         for one in new:
             self._check(one, "inside")
         for one in new:
             requests.ask(one.directory, {"do": "accept"})
-        self._pause(old)
-        try:
-            for one in new[:1]:
-                self._check(one, "endpoint")
-        except EnarxDeployError:
-            for one in old:
-                with contextlib.suppress(EnarxDeployError):
-                    requests.ask(one.directory, {"do": "accept"})
-            self._pause(new)
-            raise
+        for one in new[:1]:
+            self._check(one, "endpoint")
         for one in new:
             one.serves = True
-
-    def _pause(self, replicas: Sequence[Replica]) -> None:
-        for one in replicas:
-            with contextlib.suppress(EnarxDeployError):  # one that has ended accepts nothing either
-                requests.ask(one.directory, {"do": "pause"})
 
     def _check(self, replica: Replica, where: str) -> None:
         requests.ask(replica.directory, {"do": "check", "where": where}, services.START_LIMIT)

@@ -71,6 +71,7 @@ _LARGEST_STATUS = 255
 _SIGNALLED = 128
 _TIMED_OUT = 124
 _LOOK_EVERY = 2.0
+_NO_ENTRY = (1 << 31) - 1  # no manifest has so many
 _UNTOLD = "a system call of another architecture, or of a thread whose signals are blocked"
 
 _LIMITS = {
@@ -360,11 +361,6 @@ class Session:
             for index, _, listener in self._listeners:
                 self._host.attach_listener(index, listener.fileno())
 
-    def pause(self) -> None:
-        """Accept nothing more until `accept`; what was accepted is served. Raises RuntimeError if it has ended."""
-        self._accepts = False
-        self._host.stop_accepting()
-
     def accept_on(self, entry: Listen, listener: socket.socket) -> None:
         """Accept connections for an entry on one more socket, which stays the caller's."""
         (index,) = (index for index, one, _ in self._listeners if one == entry)
@@ -385,8 +381,7 @@ class Session:
     def stop(self, grace: float) -> None:
         """Accept nothing more, give open connections `grace` seconds, then end the Keep."""
         self._stopping = True
-        with contextlib.suppress(RuntimeError):  # it has ended
-            self.pause()
+        self._stop_accepting()
         self._close_listeners()
         until = time.monotonic() + grace
         while time.monotonic() < until and self.counters()["open"] and self._is_alive():
@@ -400,6 +395,14 @@ class Session:
         if self._process is not None:
             self._process.kill()
             self._ended.wait(2 * KILLED_DELIVERY_LIMIT)  # more only if its last words were being delivered already
+
+    def _stop_accepting(self) -> None:
+        """Accept nothing more. When this returns, all that was accepted is counted as open."""
+        self._host.stop_accepting()
+        if self._is_alive() and not self._host.broken:
+            # The host half takes orders between two turns: once it has refused this one, it has taken that one, too.
+            with contextlib.suppress(RuntimeError):
+                self._host.attach_sink(_NO_ENTRY, self._stdio.complaints)
 
     def _close_listeners(self) -> None:
         while self._listeners:

@@ -231,8 +231,6 @@ class _Supervisor:
                 self._check(str(request["where"]))
             case "accept":
                 session.accept()
-            case "pause":
-                session.pause()
             case "listeners":
                 return self._listeners(session)
             case "renew":
@@ -267,7 +265,7 @@ class _Supervisor:
         """Look whether each socket is served: inside, by a socket of the Keep's own, or as clients see it."""
         session = self._the_session()
         if where == "inside":
-            health.check_inside(session, self._root, self._spec.healthy_within)
+            health.check_inside(session, self._directory, self._root, self._spec.healthy_within)
         else:
             health.check_endpoints(session.endpoints, self._root, self._spec.healthy_within)
 

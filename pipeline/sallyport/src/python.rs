@@ -101,8 +101,8 @@ impl Host {
         self.0.counters().waiting.load(Relaxed)
     }
 
-    fn stop_accepting(&self, py: Python<'_>) -> PyResult<()> {
-        Ok(py.detach(|| self.0.stop_accepting())?)
+    fn stop_accepting(&self) {
+        self.0.stop_accepting();
     }
 
     fn finish(&self, py: Python<'_>, limit: f64) -> PyResult<Option<String>> {

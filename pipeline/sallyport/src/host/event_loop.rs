@@ -140,13 +140,6 @@ impl EventLoop {
         Ok(())
     }
 
-    /// Close the listeners. The sockets may be open elsewhere, and would then still be heard of.
-    pub fn stop_listening(&mut self) {
-        for listener in self.listeners.drain(..) {
-            let _ = epoll::delete(&self.epoll, &listener.fd);
-        }
-    }
-
     fn open(&mut self, slot: u32, file: u32, ends: Ends, fault: Option<Errno>) -> Result<(), Errno> {
         if let Some((fd, readiness)) = ends.to_watch() {
             let watch = readiness | EventFlags::ET | EventFlags::RDHUP;
@@ -165,7 +158,6 @@ impl EventLoop {
     /// Run until the Keep has ended and all is delivered. An error says how the guest broke the protocol.
     pub fn run(mut self) -> Result<(), String> {
         let end = self.turn();
-        held(&self.orders.attachments).take();
         for slot in 0..self.block.slots() {
             self.close(slot);
         }
@@ -363,7 +355,7 @@ impl EventLoop {
         }
     }
 
-    /// What was announced of a listener that was closed since is no news.
+    /// Listeners that are closed here may be open elsewhere, and are then still heard of.
     fn note_connection(&mut self, index: usize) {
         if let Some(listener) = self.listeners.get_mut(index) {
             listener.waiting = true;
@@ -375,8 +367,11 @@ impl EventLoop {
             self.listeners.iter_mut().for_each(|listener| listener.waiting = true);
         }
         self.make_changes(work);
+        if self.orders.stop_accepting.load(Ordering::SeqCst) {
+            self.listeners.clear();
+        }
         if self.orders.keep_ended.load(Ordering::SeqCst) {
-            self.stop_listening();
+            self.listeners.clear();
             self.answers.clear();
             for slot in 0..self.block.slots() {
                 if let Some(stream) = &mut self.streams[slot as usize] {
@@ -391,10 +386,7 @@ impl EventLoop {
     }
 
     fn make_changes(&mut self, work: &mut Vec<u32>) {
-        let asked = held(&self.orders.attachments)
-            .as_mut()
-            .map(std::mem::take)
-            .unwrap_or_default();
+        let asked: Vec<_> = held(&self.orders.attachments).drain(..).collect();
         for Attachment { change, done } in asked {
             let changed = change(self).map(|slot| work.extend(slot));
             // Who has given up waiting needs no answer.

@@ -44,9 +44,9 @@ pub struct Counters {
 pub(crate) struct Orders {
     /// Wakes the loop. The Keep does not have it: what a hostile one does to its own bell stops no order.
     bell: OwnedFd,
+    stop_accepting: AtomicBool,
     answers: Mutex<Vec<Answer>>,
-    /// None once the loop has ended and makes no more changes.
-    attachments: Mutex<Option<Vec<Attachment>>>,
+    attachments: Mutex<Vec<Attachment>>,
     keep_ended: AtomicBool,
     finish_by: Mutex<Option<Instant>>,
 }
@@ -109,8 +109,9 @@ impl Host {
         rustix::io::ioctl_fionbio(&inner, true)?;
         let orders = Arc::new(Orders {
             bell: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+            stop_accepting: AtomicBool::default(),
             answers: Mutex::default(),
-            attachments: Mutex::new(Some(Vec::new())),
+            attachments: Mutex::default(),
             keep_ended: AtomicBool::default(),
             finish_by: Mutex::default(),
         });
@@ -146,17 +147,14 @@ impl Host {
         if let Some(event_loop) = held(&self.event_loop).as_mut() {
             return change(event_loop).map(drop);
         }
-        let ended = || BlockError::Unusable("the host half has ended".into());
         let (done, answer) = sync_channel(1);
-        held(&self.orders.attachments)
-            .as_mut()
-            .ok_or_else(ended)?
-            .push(Attachment {
-                change: Box::new(change),
-                done,
-            });
+        held(&self.orders.attachments).push(Attachment {
+            change: Box::new(change),
+            done,
+        });
         self.orders.ring();
-        answer.recv_timeout(ATTACH_LIMIT).map_err(|_| ended())?
+        let ended = |_| BlockError::Unusable("the host half has ended".into());
+        answer.recv_timeout(ATTACH_LIMIT).map_err(ended)?
     }
 
     fn attach(
@@ -202,13 +200,10 @@ impl Host {
         Ok(())
     }
 
-    /// Accept nothing more, unless a listener is attached again; connections that are open go on. Those that were
-    /// accepted are all counted when this returns.
-    pub fn stop_accepting(&self) -> Result<(), BlockError> {
-        self.change(|event_loop| {
-            event_loop.stop_listening();
-            Ok(None)
-        })
+    /// Accept nothing more; connections that are open go on.
+    pub fn stop_accepting(&self) {
+        self.orders.stop_accepting.store(true, Ordering::SeqCst);
+        self.orders.ring();
     }
 
     /// A connection that the guest asked for: it becomes a stream of the manifest's grant `grant`, or the guest is told
