@@ -18,10 +18,7 @@ fuzz_target!(|steps: Vec<Step>| {
     let bell = rustix::event::eventfd(0, rustix::event::EventfdFlags::NONBLOCK).unwrap();
     let mut port = Port::new(Block::open(&file).unwrap(), bell);
     let mut carrier = Incoming::of(Side::Guest, block);
-    let mut sender = Sender {
-        number: 1,
-        ..Sender::default()
-    };
+    let mut sender = Sender::at(1);
     let mut received = Vec::new();
     let mut news = Vec::new();
     for step in steps.iter().take(200) {

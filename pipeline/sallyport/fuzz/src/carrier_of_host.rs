@@ -27,7 +27,7 @@ fuzz_target!(|steps: Vec<Step>| {
     host.start().unwrap();
     let file: OwnedFd = duplicate(host.block_fd()).unwrap();
     let mut carrier = Incoming::of(Side::Host, Block::open(&file).unwrap());
-    let mut sender = Sender::default();
+    let mut sender = Sender::at(0);
     let mut received = Vec::new();
     for step in steps.iter().take(200) {
         received.extend(sender.bytes(step));

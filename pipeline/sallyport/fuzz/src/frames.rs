@@ -28,13 +28,20 @@ pub enum Step {
 }
 
 /// What was sent so far, as one who plays by the rules would count it.
-#[derive(Default)]
 pub struct Sender {
-    pub number: u32,
+    number: u32,
     slots: [(u32, u32); 8],
 }
 
 impl Sender {
+    /// One whose next frame has this number.
+    pub fn at(number: u32) -> Self {
+        Self {
+            number,
+            slots: Default::default(),
+        }
+    }
+
     pub fn bytes(&mut self, step: &Step) -> Vec<u8> {
         let mut out = Vec::new();
         match step {
