@@ -167,7 +167,7 @@ def _keep(backend: Backend) -> Iterator[_Keep]:
 def _session(folder: Path, backend: Backend, log: int) -> Session:
     project = folder / "echo"
     words = [str(peers.PROGRAM), "-q"]
-    subprocess.run([*words, "new", "echo", str(project)], check=True)
+    subprocess.run([*words, "new", "echo", str(project)], check=True, stdout=subprocess.DEVNULL)
     done = subprocess.run([*words, "-C", str(project), "compile", "--json"], check=True, capture_output=True)
     wasm = project / msgspec.json.decode(done.stdout)["path"]
     data = wasm.read_bytes()
