@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 
 import pytest
@@ -66,6 +67,25 @@ def test_a_policy_that_says_otherwise_is_not_overruled(old, words):
         accept(old, SNP)
 
 
+@pytest.mark.parametrize(
+    ("sections", "words"),
+    [
+        ({"snp": {**SNP["snp"], "names": ["bank.example.org"]}}, "snp.names"),
+        ({"snp": {**SNP["snp"], "lifetime": "7d"}}, "snp.lifetime"),
+        ({"snp": {**SNP["snp"], "guest_policy": {"debug": True}}}, "snp.guest_policy"),
+        ({"snp": {**SNP["snp"], "measured_package": False}}, "snp.measured_package"),
+        ({"nil": {"any_workload": True}}, "nil.any_workload"),
+        ({"ca": {"renewal_grace": "7d"}}, "[ca]"),
+        ({"grant": [{"kind": "nil", "names": ["bank.example.org"]}]}, "[grant]"),
+        ({"packages": {"deny": []}}, "[packages]"),
+    ],
+    ids=["names", "lifetime", "debug", "unmeasured", "any-workload", "ca", "grant", "packages"],
+)
+def test_who_signs_reference_values_decides_nothing_but_what_is_measured(sections, words):
+    with pytest.raises(ConfigurationError, match=re.escape(words)):
+        accept(POLICY, sections, ["shop.example.org"])
+
+
 @pytest.fixture
 def statement(enarx_deploy):
     """A project's reference values on nil, signed by a key that is trusted, and the statement's place."""
@@ -100,6 +120,28 @@ def test_attest_signs_and_the_steward_accepts_what_a_trusted_key_signed(enarx_de
     }
     assert policies.load(policy).appraisal.nil.packages == (OTHER, statement)
     assert json.loads(enarx_deploy(*words).stdout)["changed"] is False
+
+
+@pytest.mark.parametrize(
+    "policy",
+    [{"kvm": {"packages": [OTHER]}}, {"nil": {"packages": [OTHER]}}, {"nil": {"packages": []}}, {}],
+    ids=["another-kind", "another-package", "no-package", "nothing"],
+)
+def test_what_is_signed_beside_the_package_that_is_told_is_refused(enarx_deploy, policy):
+    from enarx_deploy import reference_statement
+    from enarx_deploy.models import ReferenceValues
+    from enarx_signing import load
+
+    directory = enarx_deploy.directory
+    enarx_deploy("key", "generate", "release.key", "--no-passphrase")
+    enarx_deploy("key", "trust", "release.key.pub", "--name", "release team")
+    values = ReferenceValues(backend="nil", hardware=False, package=PACKAGE, measurements={}, policy=policy)
+    key = load(directory / "release.key", lambda: b"")
+    (directory / "odd.values").write_bytes(reference_statement.signed(values, [key]))
+    (directory / "steward.toml").write_bytes(POLICY)
+    refused = enarx_deploy("steward", "accept", "odd.values", "--policy", "steward.toml", "--name", "shop.example.org")
+    assert refused.returncode == 3, refused.stderr
+    assert (directory / "steward.toml").read_bytes() == POLICY
 
 
 def test_a_statement_that_was_changed_is_refused(enarx_deploy, statement):

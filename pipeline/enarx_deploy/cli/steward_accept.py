@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from enarx_deploy.cli.context import Context, common_options
-from enarx_deploy.errors import StewardError, UsageError
+from enarx_deploy.errors import StewardError, UsageError, VerificationRefused
 
 if TYPE_CHECKING:
     from enarx_deploy.models import ReferenceValues
@@ -52,6 +52,7 @@ def command(
     trust`). The policy is in force after `enarx-deploy steward --reload`.
     """
     values, signers = _read(statement, trust)
+    _require_one_package(values)
     path = policy or (state or _own_state()) / "steward.toml"
     added = _change(path, values, names)
     told = f"{path} accepts {values.package} on {values.backend}, as {_whose(signers)} signed"
@@ -74,6 +75,18 @@ def _read(path: Path, trust: Path | None) -> tuple[ReferenceValues, tuple[Signer
 
     envelope = evidence_files.read(path, reference_statement.MAX_SIZE)
     return reference_statement.read(envelope, load(trust), datetime.now(UTC), str(path))
+
+
+def _require_one_package(values: ReferenceValues) -> None:
+    """What is added must be what is told: this package, on this backend."""
+    kind = values.backend.replace("-", "_")
+    section = values.policy.get(kind)
+    packages = section.get("packages") if isinstance(section, dict) else None
+    if values.policy.keys() != {kind} or packages != [values.package]:
+        raise VerificationRefused(
+            f"the reference values of {values.package} on {values.backend} accept something else",
+            hint="ask who signed them why; those of `enarx-deploy attest` accept one package on one backend",
+        )
 
 
 def _change(path: Path, values: ReferenceValues, names: tuple[str, ...]) -> bool:
