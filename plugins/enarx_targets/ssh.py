@@ -32,7 +32,7 @@ from enarx_deploy.protocols import (
     Target,
     silent,
 )
-from enarx_targets.ssh_client import Client, Place
+from enarx_targets.ssh_client import AT_ONCE, Client, Place
 
 _PROGRAM = "enarx-deploy"
 _BEGIN = "-----BEGIN CERTIFICATE-----"
@@ -108,6 +108,7 @@ class Ssh:
         words = _words(project, values.package, values.backend, store)
         force = ["--force"] if project.settings.force else []
         made = client.ask(["deploy", *words, *force, "-v"], Deployment, tell=progress, under=_under(client, project))
+        _require_asked_for(made, values, client.place)
         return _reached_from_here(made, client)
 
     def provision(self, project: Project, deployment: Deployment, progress: Progress) -> Identity:
@@ -244,6 +245,15 @@ def _carry(client: Client, package: Package, store: str, progress: Progress) -> 
         )
 
 
+def _require_asked_for(made: Deployment, values: ReferenceValues, place: Place) -> None:
+    """That the machine says it started this package on this backend, and no weaker one. Raises KeepError."""
+    if (made.package, made.backend) != (values.package, values.backend):
+        raise KeepError(
+            f"{place.host} has started {made.package} on {made.backend}, not {values.package} on {values.backend}",
+            hint="is the machine sound? `enarx-deploy stop` ends what it started",
+        )
+
+
 def _reached_from_here(deployment: Deployment, client: Client) -> Deployment:
     address = client.address()
     return msgspec.structs.replace(
@@ -269,7 +279,7 @@ def _first(answered: list[KeepStatus], place: Place) -> KeepStatus:
 
 
 def _asked(place: Place) -> list[KeepStatus]:
-    found = Client(place).ask(["keeps", "--target", "local"], list[KeepStatus])
+    found = Client(place).ask(["keeps", "--target", "local"], list[KeepStatus], within=AT_ONCE)
     statuses = [_ours(status, place) for status in found]
     paths.write_atomically(_known(place), msgspec.json.encode(statuses))
     return statuses

@@ -29,6 +29,8 @@ T = TypeVar("T")
 
 CONNECT_TIMEOUT = 15
 """Seconds."""
+AT_ONCE = 60.0
+"""Seconds for what a machine can say without doing anything."""
 _ANSWER_LIMIT = 64 << 20  # bytes
 _LINE_LIMIT = 500  # characters
 _LINES_KEPT = 20
@@ -36,6 +38,7 @@ _CHUNK = 1 << 16
 _SHORT = "/tmp"  # noqa: S108  # for a directory of mode 0700: what TMPDIR names may be too long for a socket in it
 _OF_SSH = 255  # exit status of the client itself
 _NOT_FOUND = (126, 127)  # of the shell there
+_NOTHING_LENT = ("-a", "-x", "-o", "ClearAllForwardings=yes")
 _LIVE = ("-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=4")
 
 _HINTS = {
@@ -75,27 +78,28 @@ class Client:
         tell: Progress = silent,
         send: Callable[[IO[bytes]], None] | None = None,
         under: Sequence[str] = (),
+        within: float | None = None,
     ) -> T:
         """Run a command there with `--json`, and read its answer. `under` are words that start the program there.
 
-        Each line that it says is told; `send` writes what it reads from its standard input. Raises what the command
-        there reports, or KeepError.
+        Each line that it says is told; `send` writes what it reads from its standard input; `within` is how many
+        seconds it may take. Raises what the command there reports, or KeepError.
         """
-        status, out, said = self._run([*under, self.place.program, *words, "--json"], tell, send)
+        status, out, said = self._run([*under, self.place.program, *words, "--json"], tell, send, within)
         if status == 0:
             return self._decoded(out, form)
         raise self._failure(status, out, said)
 
     def version(self) -> str:
         """What the program there says of its version. Raises KeepError."""
-        status, out, said = self._run([self.place.program, "--version"], silent, None)
+        status, out, said = self._run([self.place.program, "--version"], silent, None, AT_ONCE)
         if status:
             raise self._failure(status, b"", said)
         return _plain(out.decode(errors="replace").strip())
 
     def holds(self, script: str) -> bool:
         """Whether a line of shell ends well there. Raises KeepError where ssh does not get that far."""
-        status, _, said = self._run(["sh", "-c", script], silent, None)
+        status, _, said = self._run(["sh", "-c", script], silent, None, AT_ONCE)
         if status == _OF_SSH:
             raise self._failure(status, b"", said)
         return status == 0
@@ -122,10 +126,14 @@ class Client:
         return names[0] if names else self.place.host
 
     def _run(
-        self, words: Sequence[str], tell: Progress, send: Callable[[IO[bytes]], None] | None
+        self,
+        words: Sequence[str],
+        tell: Progress,
+        send: Callable[[IO[bytes]], None] | None,
+        within: float | None,
     ) -> tuple[int, bytes, list[str]]:
         stdin = subprocess.DEVNULL if send is None else subprocess.PIPE
-        with self._start(words, stdin=stdin) as process:
+        with self._start(words, stdin=stdin) as process, _ended_after(process, within) as late:
             said = _Listener(_pipe(process.stderr), tell)
             sender = threading.Thread(target=_send, args=(process.stdin, send), daemon=True)
             sender.start()
@@ -137,6 +145,10 @@ class Client:
                 )
             status = process.wait()
             sender.join()
+            if late.is_set():
+                raise KeepError(
+                    f"{self.place.host} did not answer within {within:.0f} s", hint="log in there, and look"
+                )
             return status, out, said.lines()
 
     def _start(self, words: Sequence[str], stdin: int) -> subprocess.Popen[bytes]:
@@ -222,6 +234,25 @@ class _Listener:
                 tell(words)
 
 
+@contextlib.contextmanager
+def _ended_after(process: subprocess.Popen[bytes], seconds: float | None) -> Iterator[threading.Event]:
+    """End a process that takes longer; the event says whether it came to that."""
+    late = threading.Event()
+
+    def end() -> None:
+        late.set()
+        process.kill()
+
+    timer = threading.Timer(seconds or 0.0, end)
+    timer.daemon = True
+    if seconds is not None:
+        timer.start()
+    try:
+        yield late
+    finally:
+        timer.cancel()
+
+
 def _send(stream: IO[bytes] | None, send: Callable[[IO[bytes]], None] | None) -> None:
     if stream is None or send is None:
         return
@@ -242,10 +273,13 @@ def _plain(text: str) -> str:
 
 
 def _options() -> tuple[str, ...]:
-    """How every connection is made. Whether a host's key is good the user's own configuration says, and nobody here."""
+    """How every connection is made. Whether a host's key is good the user's own configuration says, and nobody here.
+
+    Whatever that says of forwarding, the other machine gets no use of the user's agent, display or ports.
+    """
     somebody = sys.stdin is not None and sys.stdin.isatty() and not os.environ.get("CI")
     asks = () if somebody else ("-o", "BatchMode=yes")
-    return (*asks, "-o", f"ConnectTimeout={CONNECT_TIMEOUT}", *_LIVE, *_shared())
+    return (*asks, *_NOTHING_LENT, "-o", f"ConnectTimeout={CONNECT_TIMEOUT}", *_LIVE, *_shared())
 
 
 def _shared() -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from enarx_deploy.errors import KeepError
 from enarx_deploy.protocols import Versions
 from enarx_targets.local import Local
 
@@ -327,6 +328,38 @@ def test_what_arrives_and_is_another_package_is_not_deployed(cli, project, machi
     told = refused(cli, folder, "--set", swaps)
     assert "there has unpacked sha256:00, not sha256:" in told
     assert "swapped" not in machine.run("keeps", "--json")
+
+
+@pytest.mark.parametrize(("package", "backend"), [("sha256:00", "nil"), ("${2##*@}", "weak")])
+def test_a_machine_that_starts_something_else_is_not_believed(cli, project, machine, package, backend):
+    """Such as a Keep of a weaker backend than the one that was asked for."""
+    said = {"id": "x", "name": "x", "package": "%s", "backend": backend, "target": "local", "endpoints": []}
+    answer = shlex.quote(json.dumps(said | {"created": ""}))
+    cheats = program(machine, f'[ "$1" != deploy ] || {{ printf {answer} "{package}"; exit; }}')
+    told = refused(cli, project(f"cheated-{backend}"), "--backend", "nil", "--set", cheats)
+    assert f" on {backend}, not sha256:" in told
+    assert "hint: is the machine sound?" in told
+
+
+def test_a_machine_that_goes_on_and_on_is_not_waited_for(machine, monkeypatch):
+    from enarx_targets import ssh_client
+
+    monkeypatch.setattr(ssh_client, "AT_ONCE", 2.0)
+    endless = program(machine, "exec sleep 60").partition("=")[2]
+    client = ssh_client.Client(ssh_client.Place("there", str(machine.config), endless))
+    with pytest.raises(KeepError, match="there did not answer within 2 s"):
+        client.version()
+
+
+def test_the_machine_gets_no_use_of_the_users_agent_display_or_ports(machine, tmp_path):
+    from enarx_targets import ssh_client
+
+    config = tmp_path / "ssh_config"
+    lent = "Host there\n  ForwardAgent yes\n  ForwardX11 yes\n  RemoteForward 8099 127.0.0.1:22\n"
+    config.write_text(lent + machine.config.read_text())
+    words = ["ssh", "-G", "-F", config, *ssh_client._options(), "--", "there"]
+    said = subprocess.run(words, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert {"forwardagent no", "forwardx11 no", "clearallforwardings yes"} <= set(said)
 
 
 def test_a_connection_that_is_lost_midway(cli, project, up, machine):
