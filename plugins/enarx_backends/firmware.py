@@ -55,6 +55,15 @@ def find(kind: Kind) -> Path:
     )
 
 
+def content(kind: Kind) -> bytes:
+    """The firmware's bytes, which have the pinned digest whatever becomes of the file. Raises KeepError."""
+    path = find(kind)
+    found = _read(path)
+    if hashlib.sha256(found).hexdigest() != pin(kind).sha256:
+        raise KeepError(f"{path} was changed while it was read", hint="is somebody installing it just now? Try again")
+    return found
+
+
 def digest(path: Path) -> str:
     """The digest of a firmware that is there, as `sha256:HEX`. Raises KeepError."""
     found = _digest(path)
@@ -66,8 +75,11 @@ def digest(path: Path) -> str:
 def _digest(path: Path) -> str:
     """SHA-256 of a file in hexadecimal; "" where it cannot be read."""
     try:
-        with path.open("rb") as file:
-            content = file.read(_LIMIT + 1)
+        return hashlib.sha256(_read(path)).hexdigest()
     except OSError:
         return ""
-    return hashlib.sha256(content).hexdigest()
+
+
+def _read(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(_LIMIT + 1)

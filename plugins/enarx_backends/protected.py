@@ -84,7 +84,7 @@ class Protected(ABC):
         package = bytes.fromhex(launch.package_digest.removeprefix("sha256:"))
         with ExitStack() as opened:
             boot = opened.enter_context(keep_image.bootable(image))
-            bios = qemu.sealed(firmware.find(self.firmware_kind).read_bytes(), "firmware")
+            bios = qemu.sealed(firmware.content(self.firmware_kind), "firmware")
             opened.callback(os.close, bios)
             device = os.open("/dev/kvm", os.O_RDWR | os.O_CLOEXEC)
             opened.callback(os.close, device)

@@ -118,6 +118,15 @@ def test_a_damaged_signature_starts_nothing(tmp_path, content):
         signature(tmp_path / "image.sig")
 
 
+def test_firmware_that_changes_after_it_was_found_boots_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv("ENARX_DEPLOY_CACHE_DIR", str(tmp_path))
+    path = firmware.places("snp")[0]
+    path.write_bytes(b"another")
+    monkeypatch.setattr(firmware, "find", lambda _: path)  # as if it had been whole a moment ago
+    with pytest.raises(KeepError, match="was changed while it was read"):
+        firmware.content("snp")
+
+
 def test_tdx_measures_nothing_without_the_event_log_of_a_launch(image, tmp_path, monkeypatch):
     """A policy that left the registers open would accept any kernel."""
     monkeypatch.setenv("ENARX_DEPLOY_STATE_DIR", str(tmp_path / "state"))
