@@ -226,10 +226,12 @@ class VirtualMachine:
         *lines, rest = (self._monitored + piece).split(b"\n")
         self._monitored = rest[-_PIECE:]
         for line in lines:
-            with contextlib.suppress(ValueError, KeyError, TypeError):
+            with contextlib.suppress(ValueError, KeyError, TypeError, RecursionError):
                 self._note(json.loads(line))
 
-    def _note(self, event: dict[str, object]) -> None:
+    def _note(self, event: object) -> None:
+        if not isinstance(event, dict):
+            return
         if (
             event.get("event") == "STOP"
         ):  # nobody asks for that: KVM has lost the guest, which QEMU would keep for a look

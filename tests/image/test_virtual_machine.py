@@ -97,6 +97,14 @@ def test_a_guest_whose_kernel_panics_has_ended_and_its_end_says_so(image: Image)
     assert "the guest's kernel gave up" in machine.explanation()
 
 
+def test_what_is_no_event_of_the_monitor_ends_no_watch() -> None:
+    machine = object.__new__(VirtualMachine)
+    machine._monitored, machine._ended_by = bytearray(), ""
+    machine._take_event(b'[]\n7\n"STOP"\n{"event": []}\n' + b"[" * 50_000 + b"\n")
+    machine._take_event(b'{"event": "SHUTDOWN", "data": {"reason": "guest-reset"}}\n')
+    assert machine._ended_by == "guest-reset"
+
+
 @needs_qemu
 def test_a_machine_that_qemu_cannot_make_says_what_qemu_said(image: Image) -> None:
     boot = _boot(image, b"")
