@@ -32,14 +32,22 @@ class Unpacked:
     def add(self, package: Package, content: bytes) -> None:
         """Lay out a package whose digest was checked. Raises WrongInput."""
         for member in deb.members(content, package.name, _wanted(package)):
-            place = self.root / member.path
-            place.parent.mkdir(parents=True, exist_ok=True)
+            place = self._place(member.path, package)
             if member.target:
                 place.symlink_to(member.target)
             else:
                 place.write_bytes(member.content)
                 place.chmod(0o755)
             self.owner[member.path] = f"{package.name} {package.version}"
+
+    def _place(self, path: str, package: Package) -> Path:
+        """Where a file will be, with nothing there yet. Links of packages may lead on, and not out of here."""
+        place = self.root / path
+        if not place.parent.resolve().is_relative_to(self.root.resolve()):
+            raise WrongInput(f"{package.name} would write outside of where it is laid out: {path}")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.unlink(missing_ok=True)
+        return place
 
     def read(self, path: str) -> bytes:
         """A file, links followed. Raises WrongInput."""

@@ -13,6 +13,8 @@ from tests.keep_image import CACHE
 
 from enarx_image import archive, build, cpio, deb, lock, pins, tree
 from enarx_image.errors import BadPins, MissingInput, MovedOn, WrongInput
+from enarx_image.pins import Package
+from enarx_image.unpacked import Unpacked
 
 NAMES = st.lists(st.text("abcdef", min_size=1, max_size=8), min_size=1, max_size=3).map("/".join)
 
@@ -59,6 +61,25 @@ def test_a_package_that_is_none_is_named(content, told):
     with pytest.raises(WrongInput, match=told) as refused:
         list(deb.members(content, "libodd", lambda _: True))
     assert "libodd" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("files", "links"),
+    [
+        pytest.param({"usr/lib/x/../../../../a": b"1"}, {"usr/lib/x": "../.."}, id="by-a-path-through-a-link"),
+        pytest.param({"usr/y/a": b"1"}, {"usr/x": "..", "usr/y": "x/../../usr"}, id="by-a-link-through-a-link"),
+    ],
+)
+def test_links_of_packages_lead_nowhere_else(tmp_path, files, links):
+    """Word for word these paths stay inside; the links in them do not."""
+    root = tmp_path / "deep" / "root"
+    root.mkdir(parents=True)
+    unpacked = Unpacked(root)
+    pin = Package(name="odd", version="1", architecture="amd64", use="image", size=1, sha256="0" * 64)
+    unpacked.add(pin, package({}, links=links))
+    with pytest.raises(WrongInput):
+        unpacked.add(pin, package(files))
+    assert not [path for path in tmp_path.rglob("a") if path.is_file()]
 
 
 @given(st.binary(max_size=200), st.integers(0, 400))
