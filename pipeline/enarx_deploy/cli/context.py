@@ -164,11 +164,11 @@ class Context:
     def note(self, line: str) -> None:
         """A line that a user wants to see on stderr, unless quiet or a program is listening."""
         if not self.quiet and (not self.json or self.verbosity):
-            click.echo(line, err=True)
+            click.echo(printable(line), err=True)
 
     def warn(self, line: str) -> None:
         """A warning on stderr, shown even with `--quiet`."""
-        click.echo(f"warning: {line}", err=True)
+        click.echo(printable(f"warning: {line}"), err=True)
 
     def trace(self, line: str) -> None:
         """A line of `--trace-hooks`, on stderr."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 import click
 
+from enarx_deploy.cli.printable import printable
 from enarx_deploy.models import Deployment, Identity, Module, Package, ReferenceValues, StageName
 from enarx_deploy.sizes import size
 
@@ -95,7 +96,7 @@ class Plain:
         self._stage = ""
 
     def _line(self, stage: str, text: str) -> None:
-        click.echo(f"{stage:<{_WIDTH}} {text}" if stage else text, err=True)
+        click.echo(printable(f"{stage:<{_WIDTH}} {text}" if stage else text), err=True)
 
 
 class Settled:
@@ -118,7 +119,7 @@ class Settled:
         self._print(f"{mark} {run.name:<{_WIDTH}} {_outcome(run)}: {summary(run.record)}")
 
     def _print(self, text: str) -> None:
-        click.echo(text, err=True)
+        click.echo(printable(text), err=True)
 
 
 class Live(Settled):
@@ -180,10 +181,10 @@ def _outcome(run: StageRun) -> str:
 
 
 def _literal(text: str) -> Any:
-    """Text in which rich reads no markup: a path may hold brackets."""
+    """Text in which rich reads no markup, and a terminal nothing that it would obey: strangers say some of it."""
     from rich.text import Text
 
-    return Text(text)
+    return Text(printable(text))
 
 
 def _of_module(module: Module) -> str:
