@@ -29,13 +29,17 @@ _REPRODUCIBLE = {
 }
 _NOT_FOR_TOOLS = frozenset(
     {
+        "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
+        "ENARX_DEPLOY_ID_TOKEN",
+        "ENARX_DEPLOY_STEWARD_DATABASE",
         "ENARX_INSECURE_AUTH_TOKEN",
         "ENARX_OIDC_CLIENT_SECRET",
         "OTEL_EXPORTER_OTLP_HEADERS",
         "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
     }
 )
-"""Variables of this program's own that hold secrets: what a build runs is others' code."""
+"""Variables of this program's own that hold secrets, and that by which a CI job asks for its identity: what a build
+runs is others' code."""
 _CONFINED = (
     *("setpriv", "--pdeathsig", "KILL", "--"),
     *("unshare", "--user", "--map-current-user", "--pid", "--fork", "--kill-child"),

@@ -151,7 +151,15 @@ def test_the_date_of_a_build_is_fixed(shell, project, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "variable", ["ENARX_INSECURE_AUTH_TOKEN", "ENARX_OIDC_CLIENT_SECRET", "OTEL_EXPORTER_OTLP_HEADERS"]
+    "variable",
+    [
+        "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
+        "ENARX_DEPLOY_ID_TOKEN",
+        "ENARX_DEPLOY_STEWARD_DATABASE",
+        "ENARX_INSECURE_AUTH_TOKEN",
+        "ENARX_OIDC_CLIENT_SECRET",
+        "OTEL_EXPORTER_OTLP_HEADERS",
+    ],
 )
 def test_no_secret_of_this_program_is_told_to_what_a_build_runs(shell, project, monkeypatch, variable):
     monkeypatch.setenv(variable, "61f0c4b7a2")
