@@ -7,11 +7,14 @@ import os
 import shutil
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
 import yaml
+
+from enarx_steward.root import Root
 
 CD = Path(__file__).parents[2] / "templates" / "cd"
 SCHEMAS = {"github-actions.yml": "vendor.github-workflows", "gitlab-ci.yml": "vendor.gitlab-ci"}
@@ -88,3 +91,13 @@ def test_every_step_of_a_workflow_is_done_in_order(name, job, cli):
     verified = ElementTree.parse(project / "verify.xml").getroot()  # noqa: S314  # as the job wrote it
     assert int(verified.get("tests")) > 10
     assert verified.get("failures") == "0"
+
+    if name == "github-actions.yml":  # whose last step verifies, and can be done again alone
+        root = project / "other.pem"
+        root.write_text(Root.create(datetime.now(UTC)).pem)
+        words = ["bash", "-c", steps(name)[-1][0]]
+        other = subprocess.run(
+            words, cwd=project, env=environment | {"ROOT": str(root)}, capture_output=True, text=True
+        )
+        assert other.returncode == 3, other.stderr
+        assert "another root" in other.stderr
