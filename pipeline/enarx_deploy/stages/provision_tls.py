@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _NOWHERE = IssuerLocation(url="", root_pem="", root_pem_path="")
 _NOTHING = Issued(chain=(), appraisal={})
+_FORGED = "does the workload write what strangers send into its log? Such a line may have been taken for the Keep's own"
 
 
 @hookimpl
@@ -64,13 +66,35 @@ def provision_tls(
 
 
 def _under_root(issued: Issued, location: IssuerLocation) -> Issued:
-    """The same, if it ends in the issuer's root. Raises StewardError."""
-    if not issued.chain or _pem(_certificates(issued)[-1]) != location.root_pem:
+    """The same, if it leads to the issuer's root: that it is the Keep's is the word of a log, where others write too.
+
+    Raises StewardError.
+    """
+    try:
+        chain = _certificates(issued)
+        is_under_it = bool(chain) and _pem(chain[-1]) == location.root_pem
+        leads_there = len(chain) > 1 and all(_issued_by(one, issuer) for one, issuer in pairwise(chain))
+    except ValueError as error:
+        raise StewardError(f"what the Keep got is no certificate: {error}", hint=_FORGED) from error
+    if not is_under_it:
         raise StewardError(
             f"the Keep has a certificate under another root than that of {location.url}",
             hint=f"pinned here: {location.root_pem_path}; find out which of the two is right",
         )
+    if not leads_there:
+        raise StewardError(f"what the Keep got was not issued by {location.url}", hint=_FORGED)
     return issued
+
+
+def _issued_by(certificate: Certificate, issuer: Certificate) -> bool:
+    from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+    from cryptography.x509 import BasicConstraints, ExtensionNotFound
+
+    try:
+        certificate.verify_directly_issued_by(issuer)
+        return issuer.extensions.get_extension_for_class(BasicConstraints).value.ca
+    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm, ExtensionNotFound):
+        return False
 
 
 def as_it_serves(deployment: Deployment, target: Target) -> Deployment:
