@@ -81,7 +81,7 @@ def read(folder: Path) -> Image:
     """An image, by its record alone. Raises MissingImage, WrongImage."""
     try:
         record = msgspec.json.decode((folder / RECORD).read_bytes(), type=Record)
-        cmdline = (folder / CMDLINE).read_text("ascii")
+        cmdline = (folder / CMDLINE).read_bytes().decode("ascii")
     except OSError as error:
         raise MissingImage(f"{folder} holds no image: {error.strerror}", hint="`enarx-deploy image build`") from error
     except (msgspec.MsgspecError, ValueError) as error:
@@ -92,7 +92,8 @@ def read(folder: Path) -> Image:
 def check(folder: Path) -> Image:
     """An image whose parts were read and have the digests of its record. Raises MissingImage, WrongImage."""
     image = read(folder)
-    found = {name: _digest(folder / name) for name in (KERNEL, INITRD, CMDLINE)}
+    found = {name: _digest(folder / name) for name in (KERNEL, INITRD)}
+    found[CMDLINE] = measurement.sha256(image.cmdline.encode())  # as it was read, for that is what boots
     expected = {name: getattr(image.record, name).sha256 for name in found}
     differing = tuple(name for name in found if found[name] != expected[name])
     if differing:
