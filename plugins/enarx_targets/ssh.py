@@ -7,6 +7,7 @@ given by hand just as well. Only the package is carried over, once, and checked 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
@@ -338,8 +339,11 @@ def _remembered() -> list[Place]:
 
 
 def _remember(place: Place) -> None:
-    known = {*_remembered(), place}
-    paths.write_atomically(_file(), msgspec.json.encode(sorted(known)))
+    """So that `keeps` and `stop` find what is there; others may remember theirs at the same time."""
+    with _file().with_suffix(".lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        known = {*_remembered(), place}
+        paths.write_atomically(_file(), msgspec.json.encode(sorted(known)))
 
 
 @hookimpl

@@ -14,6 +14,7 @@ import ssl
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -398,6 +399,17 @@ def test_a_machine_that_does_not_answer_is_shown_with_what_was_last_known(cli, p
     assert "Connection refused" in cli("-C", str(folder), "keeps", "--target", "prod").stderr
     (folder / "ssh_config").write_text(config)
     assert cli("-C", str(folder), "stop", keep, "--grace", "0").returncode == 0
+
+
+def test_machines_that_are_deployed_to_at_the_same_time_are_all_remembered(tmp_path, monkeypatch):
+    from enarx_targets import ssh
+    from enarx_targets.ssh_client import Place
+
+    monkeypatch.setenv("ENARX_DEPLOY_STATE_DIR", str(tmp_path))
+    places = [Place(f"host{number}") for number in range(10, 30)]
+    with ThreadPoolExecutor(len(places)) as pool:
+        list(pool.map(ssh._remember, places))
+    assert ssh._remembered() == places
 
 
 def test_the_root_that_a_machine_sends_is_kept_where_no_word_of_that_machine_leads(tmp_path, monkeypatch):
