@@ -101,9 +101,13 @@ class Cluster:
             ) from error
 
     def apply(self, one: Any) -> None:
-        """Make an object so (server-side apply). What others have set stays theirs, and is an error."""
+        """Make an object so (server-side apply). What others have set stays theirs, and is an error.
+
+        So is an object of somebody else's that has the name: it would be merged with ours, and removed with it.
+        """
         shown = f"{type(one).__name__} {one.metadata.name}"
         with self.asked(f"applying {shown}"):
+            self._require_ours(type(one), one.metadata.name)
             try:
                 self._apply(one)
             except ApiError as error:
@@ -120,14 +124,32 @@ class Cluster:
         )
 
     def remove(self, kind: type[NamespacedResource], name: str) -> None:
-        """Delete it, if it is there."""
+        """Delete it, if it is there. What somebody else manages is an error."""
         with self.asked(f"removing {kind.__name__} {name}"):
+            self._require_ours(kind, name)
             for form in (kind, _older_kind(kind)):
                 try:
                     self.client.delete(form, name, namespace=self.namespace)
                 except ApiError as error:
                     if error.status.code != _NOT_FOUND:
                         raise
+
+    def _require_ours(self, kind: Any, name: str) -> None:
+        """Raise KeepError where there is an object of this name that this program did not make."""
+        for form in dict.fromkeys((kind, _older_kind(kind))):
+            try:
+                found = self.client.get(form, name, namespace=self.namespace)
+            except ApiError as error:
+                if error.status.code != _NOT_FOUND:
+                    raise
+                continue
+            said = (found.metadata.labels if found.metadata else None) or {}
+            if said.get(labels.MANAGED_BY) != labels.MANAGER:
+                raise KeepError(
+                    f"{kind.__name__} {name} is in namespace {self.namespace} already, and is somebody else's",
+                    hint="give the deployment another `name` in [deploy.NAME], or another namespace",
+                )
+            return
 
     def _refused(self, what: str, error: ApiError) -> EnarxDeployError:
         said = " ".join((error.status.message or str(error)).split())[:600]

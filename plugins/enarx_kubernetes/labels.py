@@ -5,6 +5,8 @@ from __future__ import annotations
 MANAGER = "enarx-deploy"
 """The field manager of what is applied, and who is said to manage it."""
 
+MANAGED_BY = "app.kubernetes.io/managed-by"
+"""Label: whose an object is."""
 PACKAGE = "enarx-deploy.dev/package"
 """Annotation: the package's digest."""
 BACKEND = "enarx-deploy.dev/backend"
@@ -22,4 +24,4 @@ def selector(name: str, kind: str = "keep") -> dict[str, str]:
 
 def labels(name: str, kind: str = "keep") -> dict[str, str]:
     """What every object of one deployment has."""
-    return {**selector(name, kind), "app.kubernetes.io/managed-by": MANAGER}
+    return {**selector(name, kind), MANAGED_BY: MANAGER}

@@ -21,9 +21,6 @@ from pathlib import Path
 import pytest
 
 from enarx_deploy.errors import KeepError
-from enarx_deploy.protocols import Versions
-from enarx_targets.local import Local
-
 SSHD = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:" + os.environ["PATH"])
 pytestmark = pytest.mark.skipif(SSHD is None, reason="no sshd here: apt-get install openssh-server")
 
@@ -434,7 +431,6 @@ def test_the_root_that_a_machine_sends_is_kept_where_no_word_of_that_machine_lea
     assert [path.name for path in tmp_path.iterdir()] == ["ssh"]
 
 
-@pytest.mark.skipif(not isinstance(Local(), Versions), reason="the target local counts no versions")
 def test_what_a_deployment_is_made_of_is_changed_from_here(cli, project, up, machine):
     """Replicas and versions are those of the target `local` there; here they go by the environment."""
     folder = project("many")
