@@ -101,13 +101,9 @@ class Cluster:
             ) from error
 
     def apply(self, one: Any) -> None:
-        """Make an object so (server-side apply). What others have set stays theirs, and is an error.
-
-        So is an object of somebody else's that has the name: it would be merged with ours, and removed with it.
-        """
+        """Make an object so (server-side apply). What others have set stays theirs, and is an error."""
         shown = f"{type(one).__name__} {one.metadata.name}"
         with self.asked(f"applying {shown}"):
-            self._require_ours(type(one), one.metadata.name)
             try:
                 self._apply(one)
             except ApiError as error:
@@ -125,8 +121,8 @@ class Cluster:
 
     def remove(self, kind: type[NamespacedResource], name: str) -> None:
         """Delete it, if it is there. What somebody else manages is an error."""
+        self.require_ours(kind, name)
         with self.asked(f"removing {kind.__name__} {name}"):
-            self._require_ours(kind, name)
             for form in (kind, _older_kind(kind)):
                 try:
                     self.client.delete(form, name, namespace=self.namespace)
@@ -134,22 +130,26 @@ class Cluster:
                     if error.status.code != _NOT_FOUND:
                         raise
 
-    def _require_ours(self, kind: Any, name: str) -> None:
-        """Raise KeepError where there is an object of this name that this program did not make."""
+    def require_ours(self, kind: Any, name: str) -> None:
+        """Raise KeepError where there is an object of this name that this program did not make: applying ours would
+        merge the two, and removing ours would remove both."""
         for form in dict.fromkeys((kind, _older_kind(kind))):
-            try:
-                found = self.client.get(form, name, namespace=self.namespace)
-            except ApiError as error:
-                if error.status.code != _NOT_FOUND:
-                    raise
-                continue
-            said = (found.metadata.labels if found.metadata else None) or {}
-            if said.get(labels.MANAGED_BY) != labels.MANAGER:
+            found = self._found(form, name)
+            said = (found.metadata.labels if found is not None and found.metadata else None) or {}
+            if found is not None and said.get(labels.MANAGED_BY) != labels.MANAGER:
                 raise KeepError(
                     f"{kind.__name__} {name} is in namespace {self.namespace} already, and is somebody else's",
                     hint="give the deployment another `name` in [deploy.NAME], or another namespace",
                 )
-            return
+
+    def _found(self, kind: Any, name: str) -> Any:
+        with self.asked(f"looking for {kind.__name__} {name}"):
+            try:
+                return self.client.get(kind, name, namespace=self.namespace)
+            except ApiError as error:
+                if error.status.code != _NOT_FOUND:
+                    raise
+        return None
 
     def _refused(self, what: str, error: ApiError) -> EnarxDeployError:
         said = " ".join((error.status.message or str(error)).split())[:600]

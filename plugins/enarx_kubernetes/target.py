@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -185,7 +185,10 @@ def _rolled_out(cluster: Cluster, wanted: Desired, name: str, progress: Progress
     from enarx_kubernetes import manifests, operations, rollout
 
     before = _serving(cluster, wanted.name)
-    for one in manifests.objects(wanted):
+    objects: list[Any] = list(manifests.objects(wanted))
+    for one in objects:
+        cluster.require_ours(type(one), one.metadata.name)
+    for one in objects:
         progress(f"applying {type(one).__name__}")
         cluster.apply(one)
     place = known.Known(name, cluster.context, str(cluster.kubeconfig), cluster.namespace, wanted.name)

@@ -21,6 +21,7 @@ from pathlib import Path
 import pytest
 
 from enarx_deploy.errors import KeepError
+
 SSHD = shutil.which("sshd", path="/usr/sbin:/usr/local/sbin:" + os.environ["PATH"])
 pytestmark = pytest.mark.skipif(SSHD is None, reason="no sshd here: apt-get install openssh-server")
 

@@ -151,6 +151,19 @@ def test_what_somebody_else_manages_is_not_taken_from_them(shop: Shop, cluster: 
     assert "--force-conflicts" in ended.stderr
 
 
+def test_an_object_of_somebody_elses_is_neither_changed_nor_removed(shop: Shop, cluster: Cluster):
+    theirs = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "theirs"}, "spec": {"ports": [{"port": 80}]}}
+    cluster.engine.ask("/api/v1/namespaces/default/services", "POST", theirs)
+    before = cluster.get("/api/v1/namespaces/default/services/theirs")
+    ended = shop("up", "--context", CONTEXT, "--set", "deploy.default.name=theirs")
+    assert ended.returncode == 1
+    assert "Service theirs is in namespace default already, and is somebody else's" in ended.stderr
+    assert cluster.get("/api/v1/namespaces/default/services/theirs") == before
+    assert (
+        cluster.get("/apis/apps/v1/namespaces/default/deployments?fieldSelector=metadata.name%3Dtheirs")["items"] == []
+    )
+
+
 def test_stop_ends_the_deployment_and_all_that_belongs_to_it(shop: Shop, cluster: Cluster):
     ended = shop("stop", "shop", "--grace", "0")
     assert ended.returncode == 0, ended.stderr
