@@ -11,7 +11,6 @@ import contextlib
 import subprocess
 import sys
 import tempfile
-from importlib.metadata import version
 from pathlib import Path
 
 from enarx_deploy import paths
@@ -26,6 +25,8 @@ def code_for(launch: Launch) -> bytes:
     """The code, made now or before; empty where it cannot be made, which the Keep then says why."""
     if not launch.module_path:
         return b""
+    from importlib.metadata import version
+
     engine = f"wasmtime-{version('wasmtime')}-v2{'-deadline' if launch.has_deadline else ''}"
     place = paths.cache_dir("guest-modules") / engine / f"{launch.module_sha256}.cwasm"
     with contextlib.suppress(OSError):

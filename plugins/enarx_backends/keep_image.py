@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
 
 from enarx_backends import qemu
 from enarx_deploy import paths
 from enarx_deploy.errors import KeepError
 from enarx_deploy.protocols import Launch
-from enarx_image import build, image, measurement, pins
-from enarx_image.errors import ImageError
+
+if TYPE_CHECKING:
+    from enarx_image import image
 
 BASE_MEMORY = 320 << 20
 """Bytes of a machine beside what the workload may have: the kernel, the image, the interpreter and the engine."""
@@ -21,6 +23,9 @@ UNKNOWN_WORKLOAD = 1 << 30
 
 def find() -> image.Image:
     """The image of this version. Raises KeepError."""
+    from enarx_image import build, pins  # which are heavy, and of no use where no Keep is started
+    from enarx_image.errors import ImageError
+
     try:
         return build.find(paths.cache_dir("image"), pins.load())
     except ImageError as error:
@@ -35,6 +40,8 @@ def memory(launch: Launch) -> int:
 @contextmanager
 def bootable(found: image.Image) -> Iterator[qemu.Boot]:
     """The parts of an image in sealed memory, where they have the digests that were recorded. Raises KeepError."""
+    from enarx_image import measurement
+
     with ExitStack() as opened:
         descriptors = {}
         for name, path, part in (

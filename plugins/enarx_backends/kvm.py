@@ -18,7 +18,6 @@ from enarx_deploy.errors import EnarxDeployError, KeepError
 from enarx_deploy.hookspecs import hookimpl
 from enarx_deploy.models import Package, Probe, ProbeCheck, ReferenceValues
 from enarx_deploy.protocols import Backend, KeepProcess, Launch
-from enarx_image import measurement
 
 
 class Kvm:
@@ -46,6 +45,8 @@ class Kvm:
 
     def measure(self, package: Package) -> ReferenceValues:
         """The image's parts, and all of it with the package, by software."""
+        from enarx_image import measurement
+
         record = keep_image.find().record
         return ReferenceValues(
             backend=self.name,

@@ -7,15 +7,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from enarx_backends import confidential, measured
+from enarx_backends import confidential
 from enarx_backends.protected import Protected
 from enarx_deploy.errors import KeepError
 from enarx_deploy.hookspecs import hookimpl
 from enarx_deploy.machine import Cpu
 from enarx_deploy.machine.cpu import SEV
 from enarx_deploy.protocols import Backend
-from enarx_measurement import guest_policy
-from enarx_measurement.snp_structures import AUTHOR_AT, ID_AUTH_SIZE, ID_BLOCK_SIZE
 
 if TYPE_CHECKING:
     from enarx_deploy.models import Package, ReferenceValues
@@ -43,10 +41,15 @@ class Snp(Protected):
 
     def reference_values(self, package: Package, image: Image, bios: Path) -> ReferenceValues:
         """See `measured.snp`."""
+        from enarx_backends import measured
+
         return measured.snp(package, image, bios)
 
     def guest(self, package_digest: bytes, image: Image, bios: str, memory: int) -> confidential.Guest:
         """See `confidential.snp`."""
+        from enarx_backends import measured
+        from enarx_measurement import guest_policy
+
         registers = Cpu(self.machine).leaf(SEV)
         if registers is None:
             raise KeepError(
@@ -68,6 +71,8 @@ class Snp(Protected):
 
 def signature(path: Path) -> Signed:
     """The owner's word that lies beside an image. Raises KeepError where it cannot be read."""
+    from enarx_measurement.snp_structures import AUTHOR_AT, ID_AUTH_SIZE, ID_BLOCK_SIZE
+
     try:
         found = json.loads(path.read_bytes())["sev"]
         block, proof = bytes(found["id_block"]), bytes(found["id_auth"])

@@ -6,13 +6,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from enarx_backends import confidential, measured
+from enarx_backends import confidential
 from enarx_backends.protected import Protected
 from enarx_deploy import paths
 from enarx_deploy.errors import KeepError
 from enarx_deploy.hookspecs import hookimpl
 from enarx_deploy.protocols import Backend
-from enarx_measurement import MeasurementFault, event_log
 
 if TYPE_CHECKING:
     from enarx_deploy.models import Package, ReferenceValues
@@ -32,6 +31,9 @@ class Tdx(Protected):
 
     def reference_values(self, package: Package, image: Image, bios: Path) -> ReferenceValues:
         """See `measured.tdx`. Without an event log of this image there are none, and not some that leave it open."""
+        from enarx_backends import measured
+        from enarx_measurement import MeasurementFault, event_log
+
         place = log_place(image)
         try:
             seen = event_log.registers(place.read_bytes(), image.initrd.read_bytes())

@@ -12,7 +12,6 @@ import hashlib
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from importlib import metadata
 from pathlib import Path
 from typing import IO, Annotated, Any, Literal
 
@@ -195,6 +194,8 @@ def _place(root: Path, settings: Settings) -> Place:
 
 def _require_program(client: Client) -> None:
     """Both sides have one version, since one reads what the other answers. Raises KeepError."""
+    from importlib import metadata
+
     here, there = metadata.version(_PROGRAM), client.version().rpartition(" ")[2]
     if there != here:
         raise KeepError(

@@ -35,7 +35,7 @@ def test_an_echo_service_in_a_virtual_machine_from_up_to_the_end_of_qemu(
     machine_cli, echo_project, eventually, image
 ) -> None:
     cli = machine_cli
-    project = echo_project(extra='[resources]\nmemory = "64 MiB"\n')
+    project = echo_project(extra='[resources]\nmemory = "64 MiB"\n[deploy.default.local]\nrestart = "never"\n')
     done = cli("up", "--json", "-C", str(project), "--backend", "kvm", timeout=300)
     if done.returncode != 0:  # a guest that is emulated may be lost, less often than once in thirty
         done = cli("up", "--json", "-C", str(project), "--backend", "kvm", timeout=300)

@@ -45,7 +45,7 @@ def test_top_and_metrics_of_all_keeps(two, cli, tmp_path, eventually) -> None:
     assert samples["one"]["usage"]["memory"] > 1 << 20
     assert samples["one"]["cpu_percent"] >= 0
     assert samples["one"]["status"]["certificate_not_before"]
-    assert samples["two"]["usage"]["connections"] == 0
+    assert samples["two"]["usage"]["connections_open"] == 0
     assert "0 s old" in plain.stdout or "old, 23 h left" in plain.stdout
     assert [line.split()[1] for line in plain.stdout.splitlines()] == ["NAME", "two", "one"]
 

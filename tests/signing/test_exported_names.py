@@ -22,6 +22,7 @@ def test_the_public_names() -> None:
         "load",
         "package_signature",
         "parse",
+        "reference_values",
         "statement",
     }
     assert all(hasattr(enarx_signing, name) for name in enarx_signing.__all__)

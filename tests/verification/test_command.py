@@ -168,7 +168,8 @@ def test_without_a_root_the_users_own_steward_decides(service, enarx_deploy, own
         words = ("verify", f"localhost:{port}", "--any-workload")
         assert enarx_deploy(*words).returncode == 0
         policy = own_steward / "steward.toml"
-        policy.write_text(policy.read_text().replace("[nil]", "[kvm]"))
+        before, _, kvm = policy.read_text().partition("[nil]")
+        policy.write_text(f"{before}[kvm]{kvm.partition('[kvm]')[2]}")
         ended = enarx_deploy(*words)
         assert ended.returncode == 3
         assert f"claims.backend: nil; {policy} accepts kvm" in ended.stderr

@@ -17,7 +17,8 @@ _SYSTEM = click.option(
 
 
 @click.group()
-def command() -> None:
+@common_options()
+def command(_context: Context) -> None:
     """Have a deployment of the target `local` started with the machine, by a unit of systemd.
 
     The unit runs the deployment's service process: it starts the Keeps, starts those again that end, and is itself
