@@ -105,11 +105,11 @@ def test_a_wasm_artifact_in_the_place_of_an_image_is_explained(shop: Shop, clust
 def test_a_runtime_class_that_the_cluster_does_not_have_is_told_before_anything_is_applied(
     shop: Shop, cluster: Cluster
 ):
-    before = cluster.deployment("shop")["metadata"]["resourceVersion"]
+    before = cluster.deployment("shop")["metadata"]["generation"]
     ended = shop("up", "--context", CONTEXT, "--set", "deploy.default.kubernetes.runtime_class=kata-qemu-snp")
     assert ended.returncode == 1
     assert "the cluster has no RuntimeClass 'kata-qemu-snp'" in ended.stderr
-    assert cluster.deployment("shop")["metadata"]["resourceVersion"] == before
+    assert cluster.deployment("shop")["metadata"]["generation"] == before
 
 
 def test_a_quota_that_is_used_up_is_explained(shop: Shop, cluster: Cluster):
