@@ -25,7 +25,7 @@ ROOMS = {
     "enarx_toml": (),
     "enarx_service": (),
     "enarx_drawbridge": ("enarx_attestation", "enarx_toml", "enarx_service"),
-    "enarx_measurement": ("enarx_attestation",),
+    "enarx_measurement": ("enarx_attestation", "enarx_signing"),
     "enarx_signing": (),
     "enarx_image": ("enarx_signing",),
     "enarx_steward": ("enarx_attestation", "enarx_collateral", "enarx_toml", "enarx_service", "enarx_signing"),

@@ -12,8 +12,6 @@ The digests are what reports and quotes name: ID_KEY_DIGEST and AUTHOR_KEY_DIGES
 from __future__ import annotations
 
 import hashlib
-import os
-import stat
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -25,6 +23,9 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     load_pem_private_key,
 )
+
+from enarx_signing import KeyFault
+from enarx_signing.key_files import read_secret
 
 from .errors import MeasurementFault
 from .snp_structures import public_key
@@ -83,24 +84,12 @@ def sgx_digest(key: SgxKey) -> str:
 
 def _load(path: Path) -> object:
     try:
-        return load_pem_private_key(_read_secret(path), None)
+        return load_pem_private_key(read_secret(path, _LIMIT), None)
+    except KeyFault as error:
+        raise MeasurementFault(str(error), hint=error.hint) from error
     except TypeError as error:
         raise MeasurementFault(
             f"{path}: encrypted keys are not read", hint="decrypt it into a file of yours"
         ) from error
     except (ValueError, UnsupportedAlgorithm) as error:
         raise MeasurementFault(f"{path}: not a private key in PEM", hint="is it the right file?") from error
-
-
-def _read_secret(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            status = os.fstat(file.fileno())
-            if stat.S_ISREG(status.st_mode) and status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-                raise MeasurementFault(f"{path}: others could read it", hint=f"chmod 600 {path}")
-            data = file.read(_LIMIT + 1)
-    except OSError as error:
-        raise MeasurementFault(f"{path}: {error.strerror}", hint="is the path right, and may you read it?") from error
-    if len(data) > _LIMIT:
-        raise MeasurementFault(f"{path}: larger than {_LIMIT:,} bytes")
-    return data

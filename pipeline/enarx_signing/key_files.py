@@ -42,7 +42,7 @@ def generate(path: Path, algorithm: Algorithm, passphrase: bytes | None) -> Publ
 
 def load(path: Path, ask: Ask) -> SigningKey:
     """Read a key. `ask` is called if it is encrypted. Raises KeyFault."""
-    pem = _read_secret(path, MAX_PEM)
+    pem = read_secret(path, MAX_PEM)
     passphrase = ask() if b"-----BEGIN ENCRYPTED PRIVATE KEY-----" in pem else None
     try:
         return SigningKey(load_pem_private_key(pem, passphrase))
@@ -54,7 +54,7 @@ def load(path: Path, ask: Ask) -> SigningKey:
 
 def passphrase_of_file(path: Path) -> bytes:
     """The passphrase in a file that nobody else can read, without its line end. Raises KeyFault."""
-    return _checked(_read_secret(path, MAX_PASSPHRASE + 1), str(path))
+    return _checked(read_secret(path, MAX_PASSPHRASE + 1), str(path))
 
 
 def passphrase_of_descriptor(descriptor: int) -> bytes:
@@ -75,7 +75,8 @@ def _checked(found: bytes, shown: str) -> bytes:
     return passphrase
 
 
-def _read_secret(path: Path, limit: int) -> bytes:
+def read_secret(path: Path, limit: int) -> bytes:
+    """A file of at most `limit` bytes that only its owner can read. Raises KeyFault."""
     try:
         with path.open("rb") as file:
             status = os.fstat(file.fileno())

@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from . import dsse, statement
+from . import dsse, signed_statement, statement
 from .errors import MalformedEnvelope, RefusedSignature
 from .keys import SigningKey
 from .trust import Signer, Signers
@@ -50,13 +50,9 @@ def verify(envelope: bytes, package: str, signers: Signers, at: datetime) -> Sig
 
     Raises MalformedEnvelope, RefusedSignature.
     """
-    found = dsse.read(envelope, limit=MAX_SIZE)
-    if found.payload_type != statement.PAYLOAD_TYPE:
-        raise MalformedEnvelope(f"the envelope holds {found.payload_type!a}, not {statement.PAYLOAD_TYPE}")
-    good = signers.verify(found, at)
-    said = statement.read(found.payload)
-    if said.predicate_type != PREDICATE_TYPE:
-        raise RefusedSignature(f"what was signed is {said.predicate_type!a}, not the signature of a package")
+    good, said = signed_statement.read(
+        envelope, PREDICATE_TYPE, "not the signature of a package", signers, at, MAX_SIZE
+    )
     if not said.is_about(package):
         raise RefusedSignature(
             f"what was signed is not about the package {package}", hint="was the package changed after it was signed?"

@@ -12,8 +12,8 @@ from typing import Any, Final
 
 import msgspec
 
-from . import dsse, statement
-from .errors import MalformedEnvelope, RefusedSignature
+from . import dsse, signed_statement, statement
+from .errors import RefusedSignature
 from .keys import SigningKey
 from .trust import Signer, Signers
 
@@ -39,13 +39,7 @@ def sign(package: str, values: Mapping[str, Any], keys: Iterable[SigningKey]) ->
 
 def verify(envelope: bytes, signers: Signers, at: datetime) -> Vouched:
     """Check that a trusted key signed reference values of one package. Raises MalformedEnvelope, RefusedSignature."""
-    found = dsse.read(envelope, limit=MAX_SIZE)
-    if found.payload_type != statement.PAYLOAD_TYPE:
-        raise MalformedEnvelope(f"the envelope holds {found.payload_type!a}, not {statement.PAYLOAD_TYPE}")
-    good = signers.verify(found, at)
-    said = statement.read(found.payload)
-    if said.predicate_type != PREDICATE_TYPE:
-        raise RefusedSignature(f"what was signed is {said.predicate_type!a}, and not reference values")
+    good, said = signed_statement.read(envelope, PREDICATE_TYPE, "and not reference values", signers, at, MAX_SIZE)
     package = said.predicate.get("package")
     if not isinstance(package, str) or len(said.subject) != 1 or not said.is_about(package):
         raise RefusedSignature("what was signed is not about the package that it names")
