@@ -51,9 +51,11 @@ def command(
     FILE is what `enarx-deploy attest --statement` wrote. It counts if a trusted key signed it (`enarx-deploy key
     trust`). The policy is in force after `enarx-deploy steward --reload`.
     """
+    from enarx_deploy import paths
+
     values, signers = _read(statement, trust)
     _require_one_package(values)
-    path = policy or (state or _own_state()) / "steward.toml"
+    path = policy or (state or paths.state_dir("steward")) / "steward.toml"
     added = _change(path, values, names)
     told = f"{path} accepts {values.package} on {values.backend}, as {_whose(signers)} signed"
     record: dict[str, Any] = {
@@ -107,12 +109,6 @@ def _change(path: Path, values: ReferenceValues, names: tuple[str, ...]) -> bool
     except (ConfigurationError, ValueError) as error:
         raise StewardError(f"{path}: {error}", hint=getattr(error, "hint", "")) from error
     return changed != text
-
-
-def _own_state() -> Path:
-    from enarx_deploy import paths
-
-    return paths.state_dir("steward")
 
 
 def _whose(signers: tuple[Signer, ...]) -> str:
