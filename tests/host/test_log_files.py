@@ -18,13 +18,23 @@ def written(path) -> bytes:
 def test_what_is_written_is_all_there_and_no_file_is_larger_than_it_may_be(tmp_path):
     log = LogFile(tmp_path / "out.log", size=1000, count=100)
     lines = [f"line {number}\n".encode() for number in range(500)]
-    for line in lines:
+    for line in lines[:100]:
         os.write(log.descriptor, line)
+    os.write(log.descriptor, b"".join(lines[100:]))
     log.close()
     assert written(tmp_path / "out.log") == b"".join(lines)
-    sizes = [one.stat().st_size for one in parts(tmp_path / "out.log")]
-    assert len(sizes) > 1
+    files = [one.read_bytes() for one in parts(tmp_path / "out.log")]
+    assert len(files) > 1
+    assert max(map(len, files)) <= 1000
+    assert all(file.endswith(b"\n") for file in files)
     assert {one.stat().st_mode & 0o777 for one in tmp_path.iterdir()} == {0o600}
+
+
+def test_a_line_that_is_longer_than_a_file_may_be_goes_on_in_the_next(tmp_path):
+    log = LogFile(tmp_path / "out.log", size=10, count=100)
+    os.write(log.descriptor, b"0123456789abcdefghijklm\nlast\n")
+    log.close()
+    assert [one.read_bytes() for one in parts(tmp_path / "out.log")] == [b"0123456789", b"abcdefghij", b"klm\nlast\n"]
 
 
 def test_the_oldest_are_removed(tmp_path):

@@ -39,7 +39,8 @@ class LogFile:
     def _run(self) -> None:
         with os.fdopen(self._source, "rb", buffering=0) as source:
             while piece := source.read(_PIECE):
-                self._take(piece)
+                for part in _cut(piece, self._size):
+                    self._take(part)
 
     def _take(self, piece: bytes) -> None:
         lost = f"[{self._lost} bytes of this log are lost: they could not be written]\n".encode() if self._lost else b""
@@ -68,6 +69,16 @@ class LogFile:
                 raise
         finally:
             os.close(descriptor)
+
+
+def _cut(piece: bytes, size: int) -> Iterator[bytes]:
+    """The piece in parts of at most `size` bytes, each up to the end of a line where there is one."""
+    start = 0
+    while len(piece) - start > size:
+        end = piece.rfind(b"\n", start, start + size) + 1 or start + size
+        yield piece[start:end]
+        start = end
+    yield piece[start:]
 
 
 def put_aside(path: Path, count: int = DEFAULT_COUNT) -> None:
