@@ -93,7 +93,7 @@ def steward(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StewardProcess
     url = re.match(r"Steward at (\S+), root", process.stdout.readline())[1]
     yield StewardProcess(state, url)
     process.send_signal(signal.SIGTERM)
-    process.wait(timeout=20)
+    process.wait(timeout=120)
     process.stdout.close()
 
 

@@ -199,7 +199,7 @@ def test_a_reader_that_goes_away_is_no_error(enarx_deploy):
         env=enarx_deploy._environment(),
     )
     os.close(writing)
-    assert process.communicate(timeout=30)[1] == ""
+    assert process.communicate(timeout=120)[1] == ""
 
 
 @pytest.mark.parametrize("before", [True, False])
@@ -291,5 +291,5 @@ def on_a_terminal(enarx_deploy, *words: str) -> str:
     except OSError:  # how a terminal says that nobody is left at its other end
         pass
     os.close(ours)
-    assert process.wait(30) == 0, shown
+    assert process.wait(120) == 0, shown
     return shown.decode()

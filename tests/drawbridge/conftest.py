@@ -179,7 +179,7 @@ class Server:
         self.http.close()
         if self.process.poll() is None:
             self.process.send_signal(how)
-            _, self.said = self.process.communicate(timeout=30)
+            _, self.said = self.process.communicate(timeout=120)
         return self.process.returncode
 
     def files(self) -> list[str]:
@@ -212,7 +212,7 @@ def launch(store: Path, *options: str, context: ssl.SSLContext | None = None, be
     line = process.stdout.readline()
     assert line.startswith("Drawbridge at "), line + process.communicate()[1]
     url = line.split()[2].rstrip(",").replace("127.0.0.1", "localhost" if context else "127.0.0.1")
-    return Server(process, store, url, httpx.Client(trust_env=False, timeout=30, verify=context or False))
+    return Server(process, store, url, httpx.Client(trust_env=False, timeout=120, verify=context or False))
 
 
 @pytest.fixture

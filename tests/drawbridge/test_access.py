@@ -188,7 +188,7 @@ def with_keeps(tmp_path_factory, policy, steward, provider):
     opened = []
 
     def shown(certificate: bytes) -> Client:
-        opened.append(httpx.Client(verify=steward.context(certificate, place), trust_env=False, timeout=20))
+        opened.append(httpx.Client(verify=steward.context(certificate, place), trust_env=False, timeout=120))
         return Client(opened[-1], server.url)
 
     yield shown

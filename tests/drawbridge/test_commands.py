@@ -184,7 +184,7 @@ def test_the_registry_starts_from_nothing_and_says_where_it_is(user):
     running = json.loads("".join(lines))
     assert httpx.get(f"{running['url']}/health").status_code == 200
     process.terminate()
-    assert process.wait(timeout=30) == 0
+    assert process.wait(timeout=120) == 0
 
 
 @pytest.mark.parametrize(

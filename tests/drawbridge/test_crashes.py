@@ -44,7 +44,7 @@ class Mortals:
     def close(self) -> None:
         for pipe in (self.process.stdin, self.process.stdout):
             pipe.close()
-        self.process.wait(timeout=20)
+        self.process.wait(timeout=120)
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_a_server_that_is_killed_at_any_step_of_a_publish(tmp_path, policy, prov
     for point in range(1, 200):
         url, process = mortals.start("serve", store, point)
         assert list((store / "incoming").iterdir()) == []
-        with httpx.Client(trust_env=False, timeout=20) as http:
+        with httpx.Client(trust_env=False, timeout=120) as http:
             client = Client(http, url, provider.token())
             if point == 1:
                 client.register()

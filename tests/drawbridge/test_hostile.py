@@ -109,7 +109,7 @@ def head_of(path: str, entry: Entry, length: str | None = None) -> str:
 def said(client, head: str, body: bytes = b"", *, ends: bool = False) -> str:
     """The head of the answer to these very bytes; with `ends`, nothing comes after them."""
     host, _, port = client.url.removeprefix("http://").rpartition(":")
-    with socket.create_connection((host, int(port)), timeout=20) as raw:
+    with socket.create_connection((host, int(port)), timeout=120) as raw:
         raw.sendall(f"{head}Authorization: Bearer {client.token}\r\n\r\n".encode() + body)
         if ends:
             raw.shutdown(socket.SHUT_WR)
@@ -359,7 +359,7 @@ def test_a_client_that_takes_nothing_of_its_package_is_cut_off(brief):
 
 def test_a_body_that_does_not_come_is_a_timeout(brief, provider):
     address, _ = brief
-    with socket.create_connection(address, timeout=20) as raw:
+    with socket.create_connection(address, timeout=120) as raw:
         lines = f"Authorization: Bearer {provider.token(aud='a')}\r\nContent-Type: application/json\r\n"
         raw.sendall(f"PUT /api/v0.1.0/a HTTP/1.1\r\nHost: a\r\n{lines}Content-Length: 100\r\n\r\n{{".encode())
         assert raw.recv(4096).startswith(b"HTTP/1.1 408 ")
@@ -383,5 +383,5 @@ def test_the_words_of_a_registry_that_never_ends_are_cut_off():
     place = Place(f"127.0.0.1:{listener.getsockname()[1]}", in_clear=True)
     with listener, connected(place, Logins(Path())) as connection, pytest.raises(Unreachable, match="more than"):
         list(connection.chunks(f"{TREE}/main.wasm", GOOD))
-    talking.join(30)
+    talking.join(120)
     assert sent < 32 << 20

@@ -114,7 +114,7 @@ def served(port: int, root: Path, name: str) -> x509.Certificate:
     """What a client sees that trusts a root of the web and asks for a name."""
     context = ssl.create_default_context(cafile=root)
     with (
-        socket.create_connection(("127.0.0.1", port), timeout=30) as plain,
+        socket.create_connection(("127.0.0.1", port), timeout=120) as plain,
         context.wrap_socket(plain, server_hostname=name) as client,
     ):
         return x509.load_der_x509_certificate(client.getpeercert(binary_form=True) or b"")
@@ -149,7 +149,7 @@ def test_a_keep_serves_a_certificate_of_the_web_for_the_names_of_its_manifest(cl
 
     # Nothing was left open.
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", pebble.http_port), timeout=5)
+        socket.create_connection(("127.0.0.1", pebble.http_port), timeout=120)
 
     # And so is whoever verifies it.
     root = ["--root", str(pebble.root), "--accept", "nil", "--any-workload", "--server-name", NAME]

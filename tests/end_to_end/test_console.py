@@ -117,13 +117,13 @@ def test_nothing_is_shown_to_whoever_has_no_session(console, cli) -> None:
         assert client.get("/").status_code == 303  # and the session has ended on this side too
 
     # By TLS alone, and under an authority that can certify this machine's names alone.
-    with socket.create_connection(("127.0.0.1", served.port), timeout=30) as plain:
+    with socket.create_connection(("127.0.0.1", served.port), timeout=120) as plain:
         plain.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
         assert not plain.recv(100).startswith(b"HTTP")
     state = token.parent
     assert stat.S_IMODE((state / "root.key").stat().st_mode) == 0o600
     served.process.send_signal(signal.SIGINT)
-    assert served.process.wait(30) == 130
+    assert served.process.wait(120) == 130
     assert not token.exists()
 
 

@@ -11,7 +11,7 @@ import pytest
 
 def refuses(port: int) -> bool:
     try:
-        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+        socket.create_connection(("127.0.0.1", port), timeout=120).close()
     except OSError:
         return True
     return False
@@ -45,7 +45,7 @@ def test_run_drains_too_and_a_second_signal_ends_it_at_once(run, echo_project, e
         port = free.getsockname()[1]
     process = run.start(echo_project(prot="tcp", port=port))
     eventually(lambda: not refuses(port), "it serves")
-    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
+    with socket.create_connection(("127.0.0.1", port), timeout=120) as connection:
         connection.sendall(b"before\n")
         assert connection.recv(100) == b"before\n"
         process.send_signal(signal.SIGTERM)
@@ -53,4 +53,4 @@ def test_run_drains_too_and_a_second_signal_ends_it_at_once(run, echo_project, e
         connection.sendall(b"after\n")
         assert connection.recv(100) == b"after\n"
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) == 128 + signal.SIGTERM
+        assert process.wait(120) == 128 + signal.SIGTERM

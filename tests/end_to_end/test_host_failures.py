@@ -125,7 +125,7 @@ def test_a_killed_host_process_takes_its_keep_along(cli, up, echo_project, event
     echo = up(project)
     keep = echo.keep_pid
     os.kill(echo.host_pid, signal.SIGKILL)
-    eventually(lambda: not Path(f"/proc/{keep}").exists(), "the Keep died with its host process", 5)
+    eventually(lambda: not Path(f"/proc/{keep}").exists(), "the Keep died with its host process")
     status = eventually(lambda: (found := echo.status())["state"] == "crashed" and found, "it is known to have crashed")
     assert status["reason"]
     stopped = cli("stop", "--json", echo.id)
@@ -141,7 +141,7 @@ def test_a_killed_keep_is_failed_and_says_why(cli, up, echo_project, eventually)
     echo = up(project)
     host = echo.host_pid
     os.kill(echo.keep_pid, signal.SIGKILL)
-    eventually(lambda: not Path(f"/proc/{host}").exists(), "the host process has ended", 10)
+    eventually(lambda: not Path(f"/proc/{host}").exists(), "the host process has ended")
     status = echo.status()
     assert status["state"] == "failed"
     assert "SIGKILL" in status["reason"]
@@ -169,7 +169,7 @@ def test_a_stopped_host_process_is_ended_hard(cli, service, eventually, monkeypa
     os.kill(host, signal.SIGSTOP)
     stopped = cli("stop", "--json", "--grace", "0", echo.id)
     assert stopped.returncode == 0, stopped.stderr
-    eventually(lambda: not Path(f"/proc/{keep}").exists(), "the Keep is gone", 5)
+    eventually(lambda: not Path(f"/proc/{keep}").exists(), "the Keep is gone")
     assert [keep["state"] for keep in json.loads(stopped.stdout)] == ["crashed"]
 
 
@@ -177,7 +177,7 @@ def test_stop_lets_open_connections_end(cli, service) -> None:
     echo = service()
     client = echo.connect()
     stopping = cli.start("stop", "--grace", "20", echo.id)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 120
     while echo.status()["state"] != "stopping":
         assert time.monotonic() < deadline
     client.sendall(b"still there?")
@@ -186,7 +186,7 @@ def test_stop_lets_open_connections_end(cli, service) -> None:
         echo.connect(timeout=1)
     began = time.monotonic()
     client.close()
-    assert stopping.wait(timeout=10) == 0
+    assert stopping.wait(timeout=120) == 0
     assert time.monotonic() - began < 5
     assert echo.status()["state"] == "exited"
 
@@ -206,7 +206,7 @@ def test_a_client_who_does_not_read_holds_up_no_end(cli, service) -> None:
 def test_stop_twice_and_from_two_shells(cli, service) -> None:
     echo = service()
     both = [cli.start("stop", "--grace", "1", echo.id) for _ in range(2)]
-    assert [process.wait(timeout=20) for process in both] == [0, 0]
+    assert [process.wait(timeout=120) for process in both] == [0, 0]
     assert cli("stop", echo.id).returncode == 0
     assert cli("stop", "nothing-of-that-name").returncode == 2
 
@@ -217,7 +217,7 @@ def test_logs_follow_to_the_end(cli, service) -> None:
     assert following.stdout.readline().startswith("echo: listening")
     assert following.poll() is None
     assert cli("stop", "--grace", "0", echo.id).returncode == 0
-    out, err = following.communicate(timeout=10)
+    out, err = following.communicate(timeout=120)
     assert (following.returncode, out, err) == (0, "", "")
 
 

@@ -94,7 +94,7 @@ def test_nothing_that_was_written_before_a_keep_is_killed_is_lost(
         import signal
 
         os.kill(keep, signal.SIGKILL)
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=120)
     assert (tmp_path / "out").read_text().splitlines() == OUTPUT
     assert err.startswith(b"last words\n")
     assert (process.returncode, b"SIGKILL" in err) == (128 + signal.SIGKILL, True)

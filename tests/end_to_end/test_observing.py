@@ -63,10 +63,10 @@ def test_top_and_metrics_of_all_keeps(two, cli, tmp_path, eventually) -> None:
 
     serving = cli.start("metrics", "--listen", "127.0.0.1:0")
     url = serving.stdout.readline().strip()
-    with urllib.request.urlopen(f"http://{url.removeprefix('http://')}", timeout=30) as answer:
+    with urllib.request.urlopen(f"http://{url.removeprefix('http://')}", timeout=120) as answer:
         assert values(answer.read().decode(), "enarx_keep_state") == {"one": 1, "two": 0}
     serving.send_signal(signal.SIGINT)
-    assert serving.wait(30) == 130
+    assert serving.wait(120) == 130
 
 
 def test_top_on_a_terminal_looks_again_until_it_is_interrupted(two, cli, eventually) -> None:
@@ -93,7 +93,7 @@ def test_top_on_a_terminal_looks_again_until_it_is_interrupted(two, cli, eventua
         process.send_signal(signal.SIGINT)
         while piece := read():
             said += piece
-        process.wait(30)
+        process.wait(120)
     finally:
         process.kill()
         process.wait()

@@ -35,7 +35,7 @@ def register_backends() -> Iterable[Backend]:
 
 
 def ends(pid: int) -> bool:
-    until = time.monotonic() + 20
+    until = time.monotonic() + 120
     while time.monotonic() < until:
         try:
             state = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]

@@ -121,13 +121,13 @@ def test_a_manifest_without_files_gives_none(run, program, cli) -> None:
 
 def test_stdin_is_closed(run, program) -> None:
     process = run.start(program("echo"), stdin=subprocess.DEVNULL)
-    assert process.communicate(timeout=30) == (b"", b"")
+    assert process.communicate(timeout=120) == (b"", b"")
     assert process.returncode == 0
 
 
 def test_no_stdin_at_all(run, program) -> None:
     process = run.start(program("hello_wasi_snapshot1"), stdin=None, preexec_fn=lambda: os.close(0))
-    out, err = process.communicate(timeout=30)
+    out, err = process.communicate(timeout=120)
     assert (process.returncode, out) == (0, b"Hello, world!\n"), err
 
 
@@ -144,14 +144,14 @@ def test_the_reader_of_stdout_leaves_early(run, program) -> None:
             process.stdin.close()
         except BrokenPipeError:
             pass
-        assert process.wait(timeout=30) == 1  # the program's own status for a failed write
+        assert process.wait(timeout=120) == 1  # the program's own status for a failed write
         assert b"Traceback" not in process.stderr.read()
 
 
 def test_stdout_is_a_file(run, program, tmp_path: Path) -> None:
     with (tmp_path / "out").open("wb") as out:
         process = run.start(program("echo"), stdout=out)
-        process.communicate(TWO_MIB, timeout=30)
+        process.communicate(TWO_MIB, timeout=120)
     assert process.returncode == 0
     assert (tmp_path / "out").read_bytes() == TWO_MIB
 
@@ -160,20 +160,20 @@ def test_stdin_is_a_file(run, program, tmp_path: Path) -> None:
     (tmp_path / "in").write_bytes(TWO_MIB)
     with (tmp_path / "in").open("rb") as data:
         process = run.start(program("echo"), stdin=data)
-        out, _ = process.communicate(timeout=30)
+        out, _ = process.communicate(timeout=120)
     assert (process.returncode, out) == (0, TWO_MIB)
 
 
 def test_stdout_is_appended_to(run, program, tmp_path: Path) -> None:
     (tmp_path / "out").write_bytes(b"before\n")
     with (tmp_path / "out").open("ab") as out:
-        run.start(program("hello_wasi_snapshot1"), stdout=out).communicate(timeout=30)
+        run.start(program("hello_wasi_snapshot1"), stdout=out).communicate(timeout=120)
     assert (tmp_path / "out").read_bytes() == b"before\nHello, world!\n"
 
 
 def test_stdout_is_dev_null(run, program) -> None:
     process = run.start(program("echo"), stdout=subprocess.DEVNULL)
-    process.communicate(TWO_MIB, timeout=30)
+    process.communicate(TWO_MIB, timeout=120)
     assert process.returncode == 0
 
 
@@ -193,7 +193,7 @@ def test_a_slow_reader_gets_everything(run, program) -> None:
             got += piece
             time.sleep(0.02)
         writer.join()
-        assert process.wait(timeout=30) == 0
+        assert process.wait(timeout=120) == 0
     assert bytes(got) == TWO_MIB
 
 
@@ -205,7 +205,7 @@ def test_a_program_that_has_ended_still_gets_its_words_through(run, program) -> 
         process.stdin.close()
         time.sleep(1)
         assert process.stdout.read() == TWO_MIB[:50_000]
-        assert process.wait(timeout=30) == 0
+        assert process.wait(timeout=120) == 0
 
 
 # What `run` adds
@@ -350,10 +350,10 @@ def test_a_signal_ends_run_and_its_keep(
         assert process.stdout.read(3) == b"up?"
         (keep,) = children(process.pid)
         process.send_signal(number)
-        ended = process.wait(timeout=30)
+        ended = process.wait(timeout=120)
         assert b"Traceback" not in process.stderr.read()
     assert ended == status
-    eventually(lambda: not Path(f"/proc/{keep}").exists(), "the Keep is gone", 5)
+    eventually(lambda: not Path(f"/proc/{keep}").exists(), "the Keep is gone")
     assert list(own_temporary.iterdir()) == []
 
 
@@ -366,7 +366,7 @@ def test_ctrl_c_ends_the_wait_for_a_reader_who_does_not_read(run, program) -> No
         time.sleep(1)
         assert process.poll() is None
         process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=5) == 130
+        assert process.wait(timeout=120) == 130
 
 
 # Sockets
@@ -472,11 +472,11 @@ def test_listen(run, program, serve, prot: str) -> None:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         context.minimum_version = ssl.TLSVersion.TLSv1_3
         for _ in range(3):
-            with socket.create_connection(("127.0.0.1", port), timeout=20) as plain:
+            with socket.create_connection(("127.0.0.1", port), timeout=120) as plain:
                 if prot == "tcp":
                     lines_come_back(plain)
                 else:
                     with context.wrap_socket(plain, server_hostname="localhost") as secure:
                         lines_come_back(secure)
         err = process.stderr.read()
-        assert process.wait(timeout=20) == 0, err
+        assert process.wait(timeout=120) == 0, err

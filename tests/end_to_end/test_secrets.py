@@ -75,4 +75,4 @@ def test_dev_serves_a_project_with_a_secret_that_its_steward_releases(cli, echo_
     logged = cli("steward", "log", "show", "--json")
     assert [entry["body"]["decision"] for entry in json.loads(logged.stdout)] == ["issued", "released"]
     developing.send_signal(signal.SIGINT)
-    assert developing.wait(30) == 130
+    assert developing.wait(120) == 130

@@ -45,7 +45,7 @@ def test_run_in_the_foreground_takes_over_and_its_end_ends_the_keep_until_the_ne
     assert echo.echoes()
     assert echo.host_pid == before
     first.terminate()
-    assert first.wait(30) == 0
+    assert first.wait(120) == 0
     eventually(lambda: echo.status()["state"] == "exited", "its end ended the Keep")
     cli.start("service", "run", "echo")
     eventually(lambda: echo.status()["state"] == "running" and echo.echoes(), "the next one starts it again")

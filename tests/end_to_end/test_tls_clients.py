@@ -50,7 +50,7 @@ def test_a_handshake_that_does_not_end_is_given_up(service, sent: str) -> None:
     echo = service(extra=SHORT)
     hello = client_hello(echo.context())
     parts = {"nothing": b"", "half of a hello": hello[: len(hello) // 2], "a hello": hello}
-    with socket.create_connection(("localhost", echo.port), timeout=10) as half:
+    with socket.create_connection(("localhost", echo.port), timeout=120) as half:
         half.sendall(parts[sent])
         began = time.monotonic()
         with contextlib.suppress(ConnectionResetError):
@@ -80,7 +80,7 @@ def test_a_client_of_tls_12_is_refused(service) -> None:
 
 def test_what_is_not_tls_is_refused(service) -> None:
     echo = service()
-    with socket.create_connection(("localhost", echo.port), timeout=10) as client:
+    with socket.create_connection(("localhost", echo.port), timeout=120) as client:
         client.sendall(b"GET / HTTP/1.0\r\n\r\n")
         answer = b""
         with contextlib.suppress(ConnectionResetError):
@@ -97,7 +97,7 @@ def test_no_session_is_resumed(service) -> None:
         first.sendall(b"x")
         assert first.recv(1) == b"x"
         session = first.session
-    with socket.create_connection(("localhost", echo.port), timeout=10) as plain:
+    with socket.create_connection(("localhost", echo.port), timeout=120) as plain:
         how = {} if session is None or not session.has_ticket else {"session": session}
         with context.wrap_socket(plain, server_hostname="localhost", **how) as second:
             second.sendall(b"y")
@@ -112,7 +112,7 @@ def test_after_close_notify_everything_still_comes_back(service) -> None:
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     tls = echo.context().wrap_bio(incoming, outgoing, server_hostname="localhost")
     data = bytes(range(256)) * 512  # 128 KiB: more than a ring holds
-    with socket.create_connection(("localhost", echo.port), timeout=10) as plain:
+    with socket.create_connection(("localhost", echo.port), timeout=120) as plain:
 
         def until(step):
             while True:

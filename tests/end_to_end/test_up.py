@@ -202,7 +202,7 @@ def test_a_service_in_clear_needs_no_certificate(cli, up, echo_project, read_exa
     echo = up(echo_project(prot="tcp"))
     assert echo.record["endpoints"][0]["certificate_sha256"] == ""
     data = bytes(range(256)) * 2048
-    with socket.create_connection(("localhost", echo.port), timeout=30) as client:
+    with socket.create_connection(("localhost", echo.port), timeout=120) as client:
         with ThreadPoolExecutor(1) as pool:
             sent = pool.submit(client.sendall, data)
             assert read_exactly(client, len(data)) == data

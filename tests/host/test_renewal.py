@@ -114,11 +114,11 @@ def test_the_thread_renews_by_itself_and_ends_when_told() -> None:
     renewal = Renewal(renew, print, clock=lambda: next(moments))
     renewal.start()
     renewal.installed(Validity(0.0, 1.0))
-    assert asked.wait(30)
+    assert asked.wait(120)
     renewal.end()
     (thread,) = [one for one in threading.enumerate() if one.name == "renewal"] or [threading.Thread()]
     if thread.ident:
-        thread.join(30)
+        thread.join(120)
     assert not thread.is_alive()
 
 

@@ -28,7 +28,7 @@ def store(cli: Any, make_project: Callable[[str], Path]) -> Callable[[], ssl.SSL
     trust = ssl.create_default_context(cafile=record["steward"]["root_pem_path"])
 
     def connect() -> ssl.SSLSocket:
-        plain = socket.create_connection(("localhost", record["endpoints"][0]["port"]), timeout=30)
+        plain = socket.create_connection(("localhost", record["endpoints"][0]["port"]), timeout=120)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return trust.wrap_socket(plain, server_hostname="localhost")
 

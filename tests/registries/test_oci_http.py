@@ -108,7 +108,7 @@ def repository(server: Server, client: httpx.Client) -> Repository:
 
 @pytest.fixture
 def client() -> Iterator[httpx.Client]:
-    with httpx.Client(trust_env=False, timeout=10) as made:
+    with httpx.Client(trust_env=False, timeout=120) as made:
         yield made
 
 

@@ -145,7 +145,7 @@ def containerd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[object
     finally:
         process.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(20)
+            process.wait(120)
         process.kill()
 
 

@@ -78,7 +78,7 @@ def stewards(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str
     yield start
     for one in started.values():
         one.process.terminate()
-        one.process.wait(timeout=20)
+        one.process.wait(timeout=120)
         one.process.stdout.close()
 
 

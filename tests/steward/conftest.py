@@ -130,7 +130,7 @@ class Process:
     def end(self) -> int:
         """Ask it to end; its exit status."""
         self.process.send_signal(signal.SIGTERM)
-        status = self.process.wait(timeout=20)
+        status = self.process.wait(timeout=120)
         self.process.stdout.close()
         self.process.stderr.close()
         return status
@@ -193,7 +193,7 @@ class Cluster:
         for pid in self.freeze():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        self._process.wait(timeout=30)
+        self._process.wait(timeout=120)
 
     def freeze(self) -> list[int]:
         """Have it and all its processes stand still: connections stay, and nobody answers. Returns their numbers."""
@@ -269,7 +269,7 @@ _number = itertools.count()
 
 @pytest.fixture(scope="session")
 def http():
-    with httpx.Client(trust_env=False, timeout=30) as client:
+    with httpx.Client(trust_env=False, timeout=120) as client:
         yield client
 
 

@@ -47,7 +47,7 @@ class Peer:
         self.server: uvicorn.Server | None = None
 
     def connect(self) -> socket.socket:
-        plain = socket.create_connection(self.address, timeout=20)
+        plain = socket.create_connection(self.address, timeout=120)
         return self.context.wrap_socket(plain, server_hostname="localhost") if self.context else plain
 
     def say(self, *parts: bytes) -> bytes:
@@ -87,7 +87,7 @@ def peer(request, tmp_path_factory, http):
         port = int(running.client.url.rpartition(":")[2])
         yield Peer(("127.0.0.1", port), ssl.create_default_context(cadata=running.root.read_text()))
     running.process.terminate()
-    _, said = running.process.communicate(timeout=20)
+    _, said = running.process.communicate(timeout=120)
     assert "Traceback" not in said
 
 
@@ -203,5 +203,5 @@ def test_what_comes_in_time_is_answered(brief):
 
 
 def test_a_tls_handshake_that_does_not_come_ends_the_connection(brief):
-    with socket.create_connection(brief.address, timeout=20) as silent:
+    with socket.create_connection(brief.address, timeout=120) as silent:
         assert head_of(silent) == b""

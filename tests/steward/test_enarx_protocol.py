@@ -166,7 +166,7 @@ def test_what_is_wrong_is_in_the_log_and_the_body_is_not(start, keep):
     running.client.enarx(keep.request(subject=secret, marking=None))
     running.client.enarx(secret.encode())
     running.process.terminate()
-    log = running.process.communicate(timeout=20)[1]
+    log = running.process.communicate(timeout=120)[1]
     assert "carries no evidence" in log
     assert '"POST / HTTP/1.1" 400' in log
     assert secret not in log

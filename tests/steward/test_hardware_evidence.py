@@ -733,4 +733,4 @@ def test_a_steward_as_a_process_refuses_it_without_a_reason_in_the_answer_and_wi
     answer = running.client.enarx(SNP_CSR.read_bytes())
     assert (answer.status_code, answer.content) == (400, b"")
     running.process.terminate()
-    assert "refused: snp.policy.revocation" in running.process.communicate(timeout=20)[1]
+    assert "refused: snp.policy.revocation" in running.process.communicate(timeout=120)[1]

@@ -361,7 +361,7 @@ def head_of(path: Path) -> Head:
 
 def certify_until_it_ends(client, make_keep, got: list[bytes], end: threading.Event) -> None:
     """Ask for certificates, whatever happens, and remember those that came."""
-    with httpx.Client(trust_env=False, timeout=30) as http:
+    with httpx.Client(trust_env=False, timeout=120) as http:
         client = replace(client, http=http)
         while not end.is_set():
             try:
@@ -458,7 +458,7 @@ def frozen(cluster):
 
 
 def is_unavailable(client) -> bool:
-    answer = httpx.post(f"{client.url}/v1/nonce", trust_env=False, timeout=30)
+    answer = httpx.post(f"{client.url}/v1/nonce", trust_env=False, timeout=120)
     return (answer.status_code, answer.json()["code"]) == (503, "unavailable")
 
 

@@ -106,7 +106,7 @@ def test_an_address_of_ipv6_is_told_in_json(enarx_deploy, http):
     assert re.fullmatch(r"http://\[::1\]:\d+/metrics", url)
     assert read(http, url)["log_seq",] == 0
     process.terminate()
-    process.communicate(timeout=20)
+    process.communicate(timeout=120)
     assert process.returncode == 0
 
 

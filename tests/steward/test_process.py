@@ -48,7 +48,7 @@ def test_sigterm_and_sigint_end_it_in_good_order(start):
     for number in (signal.SIGTERM, signal.SIGINT):
         running = start()
         running.process.send_signal(number)
-        out, err = running.process.communicate(timeout=20)
+        out, err = running.process.communicate(timeout=120)
         assert running.process.returncode == 0
         assert "Traceback" not in out + err
 
@@ -67,7 +67,7 @@ def test_a_request_under_way_is_answered_before_the_end(start, keep):
         assert running.process.poll() is None
         connection.sendall(request[-1:])
         assert connection.recv(100).startswith(b"HTTP/1.1 200")
-    running.process.communicate(timeout=20)
+    running.process.communicate(timeout=120)
     assert running.process.returncode == 0
 
 
@@ -77,7 +77,7 @@ def test_a_request_of_two_lengths_is_refused_and_no_other_is_read_after_it(start
     head = f"POST {path} HTTP/1.1\r\nHost: {host}\r\n"
     lengths = "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
     smuggled = f"GET /v1/info HTTP/1.1\r\nHost: {host}\r\n\r\n"
-    with socket.create_connection((host, int(port)), timeout=20) as connection:
+    with socket.create_connection((host, int(port)), timeout=120) as connection:
         connection.sendall((head + lengths + smuggled).encode())
         said = b"".join(iter(lambda: connection.recv(4096), b""))
     assert said.startswith(b"HTTP/1.1 400")
@@ -256,7 +256,7 @@ def test_the_command_runs_it_in_the_foreground_and_says_where(enarx_deploy):
     root = Path(lines[1].split()[1])
     assert "BEGIN CERTIFICATE" in root.read_text()
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=120)
     assert process.returncode == 0
     assert "which accepts Keeps without hardware protection (nil)" in err
 
@@ -271,7 +271,7 @@ def test_the_command_in_json(enarx_deploy, http):
     assert Path(record["root_pem_path"]).exists()
     assert http.get(record["url"] + "/v1/info").json()["audience"] == record["audience"]
     process.terminate()
-    assert process.communicate(timeout=20)[0] == ""
+    assert process.communicate(timeout=120)[0] == ""
     assert process.returncode == 0
 
 
@@ -323,10 +323,10 @@ def test_connections_that_say_nothing_or_half_a_request_are_ended():
         thread.start()
         try:
             for words in (b"", b"GET / HTTP/1.1\r\nHo"):
-                with socket.create_connection(listener.getsockname(), timeout=5) as connection:
+                with socket.create_connection(listener.getsockname(), timeout=120) as connection:
                     connection.sendall(words)
                     assert connection.recv(1) == b""
-            with socket.create_connection(listener.getsockname(), timeout=5) as connection:
+            with socket.create_connection(listener.getsockname(), timeout=120) as connection:
                 connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
                 assert b"200 OK" in connection.recv(1000)
         finally:

@@ -230,7 +230,7 @@ def test_plain_http_for_others_is_asked_for_by_name_and_said_so(for_others, http
     running, url = for_others("--insecure-http", scheme="http")
     assert http.get(f"{url}/v1/info").json()["transport"] == "insecure-http"
     running.process.terminate()
-    assert "as --insecure-http asks" in running.process.communicate(timeout=20)[1]
+    assert "as --insecure-http asks" in running.process.communicate(timeout=120)[1]
 
 
 def test_the_own_certificate_is_kept_and_made_anew_before_it_ends(state):
