@@ -12,13 +12,10 @@ StewardFault
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from enarx_attestation import Check
 from enarx_service.errors import ConfigurationError, ServiceFault
 
-if TYPE_CHECKING:
-    from .appraisal import Appraisal
+from .appraisal import Appraisal
 
 __all__ = [
     "ConfigurationError",

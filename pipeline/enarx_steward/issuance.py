@@ -19,7 +19,8 @@ from enarx_attestation import Evidence, MalformedEvidence, Sheet, UnknownKind, V
 from enarx_attestation.claims_extension import MAX_EVIDENCE, CertifiedEvidence, KeepClaims
 
 from . import collateral, csr, decisions, release, renewal
-from .appraisal import Appraisal, Appraiser
+from .appraisal import Appraisal
+from .appraiser import Appraiser
 from .ca import Authority, Leaf
 from .decisions import Protocol
 from .errors import MalformedRequest, Refused, Unattested

@@ -27,7 +27,7 @@ from enarx_service.tls import Listener as TlsListener
 from . import database, state
 from . import policy as policy_file
 from .app import make_app
-from .appraisal import Appraiser
+from .appraiser import Appraiser
 from .issuance import Steward, utc_now
 from .issuance_log import IssuanceLog
 from .options import Options, audience_of

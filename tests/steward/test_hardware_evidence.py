@@ -33,7 +33,7 @@ from enarx_attestation.snp import read_collateral as read_amd
 from enarx_collateral import Item, Store
 from enarx_collateral.directory import offers
 from enarx_steward import policy as policy_file
-from enarx_steward.appraisal import Appraiser
+from enarx_steward.appraiser import Appraiser
 from enarx_steward.ca import Authority
 from enarx_steward.collateral import MissingCollateral, Revocation
 from enarx_steward.errors import MalformedRequest, Refused

@@ -28,7 +28,7 @@ from enarx_measurement import Image as Launched
 from enarx_measurement import MeasurementFault, Shape, launch_digests, mrtds, registers
 from enarx_steward import policy as policies
 from enarx_steward.acceptance import accept
-from enarx_steward.appraisal import Appraiser
+from enarx_steward.appraiser import Appraiser
 from enarx_steward.ca import Authority
 from enarx_steward.errors import Refused
 from enarx_steward.issuance import Steward

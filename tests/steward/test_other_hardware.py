@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from enarx_attestation import Anchors, cbor, report_data
 from enarx_attestation.snp import read_collateral
 from enarx_steward import policy as policy_file
-from enarx_steward.appraisal import Appraiser
+from enarx_steward.appraiser import Appraiser
 from enarx_steward.ca import Authority
 from enarx_steward.errors import MalformedRequest, Refused
 from enarx_steward.issuance import Certified, Steward

@@ -38,7 +38,7 @@ from enarx_deploy.verification import Hardware, Report, verify
 from enarx_deploy.verification.certificate import read_leaf
 from enarx_deploy.verification.hardware import appraise_certified
 from enarx_steward import policy
-from enarx_steward.appraisal import Appraiser
+from enarx_steward.appraiser import Appraiser
 from enarx_steward.ca import Leaf
 from enarx_steward.issuance import Steward
 
