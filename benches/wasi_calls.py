@@ -91,8 +91,8 @@ class _Sallyport:
         host.start()
         self._hosts.append(host)
         guest = Guest(os.dup(host.block_fd), os.dup(host.doorbell_fd))
-        guest.add_stdio()
-        guest.add_stdio()
+        guest.add_stdio(terminal=False)
+        guest.add_stdio(terminal=False)
         linker = wasmtime.Linker(engine)
         link(guest, linker)
         return linker

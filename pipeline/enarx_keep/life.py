@@ -232,8 +232,12 @@ class _Keep:
 
     def _open(self, own: manifest.Manifest, files: package.Files) -> None:
         self._guest.limit_descriptors(own.descriptors)
+        terminals = self._terminals()
         for entry in own.files:
-            self._add(entry, files)
+            if entry.kind in manifest.STDIO:
+                self._guest.add_stdio(terminal=entry.kind in terminals)
+            else:
+                self._add(entry, files)
         if self._source is not None:
             self._guest.reserve_files(self._source.entry + 1)
         self._guest.limit_filesystem(own.filesystem_bytes)
@@ -261,14 +265,20 @@ class _Keep:
             raise BadMessage(f"the host may not set {name} in a Keep that is attested")
         return field(self._boot, name, kind)
 
+    def _terminals(self) -> frozenset[str]:
+        """Standard streams that the host says to be terminals. Every Keep hears it: the host reads and writes these
+        streams anyway, and a wrong word makes a workload colour its lines, or ask nobody."""
+        told = field(self._boot, "terminals", list) if "terminals" in self._boot else []
+        if any(kind not in manifest.STDIO for kind in told):
+            raise BadMessage("message 'boot': terminals lists what is no standard stream")
+        return frozenset(told)
+
     def _add(self, entry: manifest.File, files: package.Files) -> None:
         guest = self._guest
         if entry.kind == "null":
             guest.add_null()
         elif entry.kind == "listen":
             self._listen(entry, files)
-        elif entry.kind != "connect":
-            guest.add_stdio()
         else:
             self._connect(entry, files)
 

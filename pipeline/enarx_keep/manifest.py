@@ -17,8 +17,9 @@ from enarx_keep.errors import BadManifest
 
 ARGV0 = "main.wasm"
 _UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
-_STDIO = ("stdin", "stdout", "stderr")
-_KINDS = ("null", *_STDIO, "listen", "connect")
+STDIO = ("stdin", "stdout", "stderr")
+"""Kinds of files that are standard streams."""
+_KINDS = ("null", *STDIO, "listen", "connect")
 
 
 _OPENED = ("kind", "name", "prot", "addr", "port", "host")

@@ -140,8 +140,8 @@ class Guest:
         """Arguments, the program's name first, and the environment as NAME=value."""
     def add_null(self) -> int:
         """The next entry of `files` reads nothing and swallows everything. Answers its descriptor."""
-    def add_stdio(self) -> int:
-        """The next entry of `files` is standard input, output or error."""
+    def add_stdio(self, *, terminal: bool) -> int:
+        """The next entry of `files` is standard input, output or error, and a terminal to the workload if so."""
     def add_listener(self) -> int:
         """The next entry of `files` listens in clear."""
     def add_tls_listener(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import os
+import pty
 import shutil
 import signal
 import socket
@@ -175,6 +176,24 @@ def test_stdout_is_dev_null(run, program) -> None:
     process = run.start(program("echo"), stdout=subprocess.DEVNULL)
     process.communicate(TWO_MIB, timeout=120)
     assert process.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("terminals", "status"),
+    [([], 0), (["stdin"], 1), (["stdout"], 2), (["stderr"], 4), (["stdin", "stdout", "stderr"], 7)],
+    ids=lambda value: ",".join(value) or "none" if isinstance(value, list) else "",
+)
+def test_a_stream_is_a_terminal_to_the_workload_if_it_is_one_here(
+    run, program, terminals: list[str], status: int
+) -> None:
+    shown, terminal = pty.openpty()
+    process = run.start(program("terminals"), "--quiet", **dict.fromkeys(terminals, terminal))
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == status
+    green = os.read(shown, 100) if "stdout" in terminals else out
+    os.close(terminal)
+    os.close(shown)
+    assert green == (b"\x1b[32mgreen\x1b[0m\r\n" if "stdout" in terminals else b"green\n")
 
 
 def test_a_slow_reader_gets_everything(run, program) -> None:

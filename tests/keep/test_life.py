@@ -81,6 +81,23 @@ def test_an_attested_keep_takes_nothing_beside_its_manifest(kind: str, name: str
         keep._granted(name, type(value))
 
 
+@pytest.mark.parametrize("told", [["stdin", "stderr"], []])
+def test_terminals_are_what_the_host_says(told: list[str]) -> None:
+    keep = life._Keep.__new__(life._Keep)
+    keep._boot = {"type": "boot", "terminals": told}
+    assert keep._terminals() == set(told)
+    keep._boot = {"type": "boot"}
+    assert keep._terminals() == frozenset()
+
+
+@pytest.mark.parametrize("told", [["stdin", "listen"], [0], [["stdin"]], "stdin", {"stdin": True}])
+def test_terminals_that_are_no_standard_streams_are_refused(told: object) -> None:
+    keep = life._Keep.__new__(life._Keep)
+    keep._boot = {"type": "boot", "terminals": told}
+    with pytest.raises(BadMessage, match="terminals"):
+        keep._terminals()
+
+
 @pytest.mark.parametrize("kind", ["snp", "tdx", "sgx"])
 def test_a_keep_that_hardware_protects_takes_no_code_of_its_host(kind: str) -> None:
     keep = life._Keep.__new__(life._Keep)

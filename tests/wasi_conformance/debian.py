@@ -130,12 +130,14 @@ def _minigzip(module: Path, tree: Path, root: Path, run: Callable[[Run], Ended])
 
 
 def _bzip2(module: Path, tree: Path, root: Path, run: Callable[[Run], Ended]) -> list[str]:
-    """Unpacking alone: it packs to no terminal, which a Keep's standard output says to be."""
+    """Packing too, which it does to nothing that says to be a terminal."""
     text = (tree / "bzip2.c").read_bytes()
     (root / "text.bz2").write_bytes(bz2.compress(text))
+    packed = run(Run(module, root, ("-c",), stdin=text))
     unpacked, tested = run(Run(module, root, ("-dc", "/text.bz2"))), run(Run(module, root, ("-tv", "/text.bz2")))
-    good = unpacked.status == tested.status == 0 and unpacked.stdout == text and b"ok" in tested.stderr
-    return [] if good else [_told(unpacked), _told(tested)]
+    good = packed.status == 0 and bz2.decompress(packed.stdout) == text
+    good &= unpacked.status == tested.status == 0 and unpacked.stdout == text and b"ok" in tested.stderr
+    return [] if good else [_told(packed), _told(unpacked), _told(tested)]
 
 
 def _tinyxml2(module: Path, tree: Path, root: Path, run: Callable[[Run], Ended]) -> list[str]:

@@ -450,6 +450,10 @@ class Session:
                     self._listeners.append((index, entry, listener))
                 self.endpoints.append(Endpoint(name=entry.name, host=_reachable(address), port=port, prot=entry.prot))
 
+    def _terminals(self) -> list[str]:
+        """The standard streams whose other end is a terminal, by the kinds that a manifest has for them."""
+        return [kind for kind in ("stdin", "stdout", "stderr") if os.isatty(getattr(self._stdio, kind))]
+
     def _send_boot(self) -> None:
         grants = self._grants
         boot = {
@@ -459,6 +463,7 @@ class Session:
             "args": None if grants.args is None else list(grants.args),
             "env": dict(grants.env),
             "mounts": len(grants.mounts),
+            "terminals": self._terminals(),
             "signatures": [base64.b64encode(one).decode() for one in self._signatures()],
         }
         if isinstance(self._process, OwnMachine):

@@ -308,8 +308,9 @@ impl Guest {
         self.add(FileKind::Null)
     }
 
-    fn add_stdio(&mut self) -> PyResult<u32> {
-        self.add(FileKind::Stdio)
+    #[pyo3(signature = (*, terminal))]
+    fn add_stdio(&mut self, terminal: bool) -> PyResult<u32> {
+        self.add(FileKind::Stdio { terminal })
     }
 
     fn add_listener(&mut self) -> PyResult<u32> {

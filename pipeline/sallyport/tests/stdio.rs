@@ -15,7 +15,7 @@ fn with_stdin(fd: impl Into<OwnedFd>) -> (Host, Workload) {
     host.attach_source(0, fd.into()).unwrap();
     host.start().unwrap();
     let mut guest = guest_of(&host);
-    guest.add_file(FileKind::Stdio).unwrap();
+    guest.add_file(FileKind::Stdio { terminal: false }).unwrap();
     guest.open_for_business();
     (host, workload(guest))
 }
@@ -89,7 +89,7 @@ fn output_goes_to_a_pipe_and_its_end_is_told() {
     host.attach_sink(0, writer.into()).unwrap();
     host.start().unwrap();
     let mut guest = guest_of(&host);
-    guest.add_file(FileKind::Stdio).unwrap();
+    guest.add_file(FileKind::Stdio { terminal: false }).unwrap();
     guest.open_for_business();
     let mut workload = workload(guest);
     let content = pattern(150_000, 4);
@@ -125,8 +125,8 @@ fn a_terminal_that_nobody_reads_holds_up_no_other_stream() {
     host.attach_sink(1, pipe_writer.into()).unwrap();
     host.start().unwrap();
     let mut guest = guest_of(&host);
-    guest.add_file(FileKind::Stdio).unwrap();
-    guest.add_file(FileKind::Stdio).unwrap();
+    guest.add_file(FileKind::Stdio { terminal: false }).unwrap();
+    guest.add_file(FileKind::Stdio { terminal: false }).unwrap();
     guest.open_for_business();
     let mut workload = workload(guest);
     // More than a terminal holds, so that it has room for a little and then for nothing.

@@ -52,7 +52,10 @@ pub enum Descriptor {
 /// What kind of byte stream a descriptor is, which decides its file type and rights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    Stdio,
+    /// A terminal to whoever asks, else of a kind that the specification has no number for: a pipe, or a file.
+    Stdio {
+        terminal: bool,
+    },
     Socket,
 }
 
@@ -79,9 +82,9 @@ impl Stream {
         }
     }
 
-    /// Standard input or output.
-    pub fn stdio(slot: u32) -> Self {
-        Self::new(slot, None, Kind::Stdio)
+    /// Standard input or output, whose other end the host says to be a `terminal` or not.
+    pub fn stdio(slot: u32, terminal: bool) -> Self {
+        Self::new(slot, None, Kind::Stdio { terminal })
     }
 
     /// A plain connection.
@@ -102,7 +105,8 @@ impl Stream {
     /// `filetype` and rights.
     pub fn stat(&self) -> (Filetype, Rights) {
         match self.kind {
-            Kind::Stdio => (Filetype::CharacterDevice, STDIO),
+            Kind::Stdio { terminal: true } => (Filetype::CharacterDevice, STDIO),
+            Kind::Stdio { terminal: false } => (Filetype::Unknown, STDIO),
             Kind::Socket => (Filetype::SocketStream, STREAM),
         }
     }

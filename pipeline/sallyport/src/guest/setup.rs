@@ -27,7 +27,10 @@ pub enum FileKind {
     /// `null`.
     Null,
     /// `stdin`, `stdout` or `stderr`.
-    Stdio,
+    Stdio {
+        /// Whether the host says that its end is a terminal. The workload hears it, and nothing else depends on it.
+        terminal: bool,
+    },
     /// `listen`; in clear with `None`.
     Listen(Option<ListenTls>),
     /// `connect` in clear.
@@ -91,7 +94,7 @@ impl Guest {
         let slot = file + 1;
         let descriptor = match kind {
             FileKind::Null => Descriptor::Null,
-            FileKind::Stdio => Descriptor::Stream(Stream::stdio(self.opened(slot)?)),
+            FileKind::Stdio { terminal } => Descriptor::Stream(Stream::stdio(self.opened(slot)?, terminal)),
             FileKind::ConnectTcp => Descriptor::Stream(Stream::plain(self.opened(slot)?)),
             FileKind::ConnectTls(how) => Descriptor::Stream(self.connect(slot, how)?),
             FileKind::Listen(how) => {
