@@ -21,19 +21,23 @@ ROOMS = {
     "enarx_sallyport": (),
     "enarx_keep": ("enarx_sallyport", "enarx_signing"),  # the latter where it runs code that packages bring
     "enarx_attestation": (),
-    "enarx_collateral": ("enarx_attestation",),
+    "enarx_collateral": ("enarx_attestation", "enarx_files"),
     "enarx_toml": (),
+    "enarx_files": (),
     "enarx_service": (),
-    "enarx_drawbridge": ("enarx_attestation", "enarx_toml", "enarx_service"),
+    "enarx_drawbridge": ("enarx_attestation", "enarx_toml", "enarx_files", "enarx_service"),
     "enarx_measurement": ("enarx_attestation", "enarx_signing"),
     "enarx_signing": (),
     "enarx_image": ("enarx_signing",),
-    "enarx_steward": ("enarx_attestation", "enarx_collateral", "enarx_toml", "enarx_service", "enarx_signing"),
+    "enarx_steward": (
+        *("enarx_attestation", "enarx_collateral", "enarx_toml", "enarx_files", "enarx_service", "enarx_signing"),
+    ),
     "enarx_deploy": (
         "enarx_sallyport",
         "enarx_attestation",
         "enarx_collateral",
         "enarx_toml",
+        "enarx_files",
         "enarx_service",
         "enarx_measurement",
         "enarx_signing",
@@ -44,11 +48,15 @@ ROOMS = {
     ),
     "enarx_backends": ("enarx_deploy", "enarx_image", "enarx_measurement", "enarx_sallyport"),
     "enarx_languages": ("enarx_deploy",),
-    "enarx_targets": ("enarx_deploy",),
+    "enarx_targets": ("enarx_deploy", "enarx_files"),
     "enarx_registries": ("enarx_deploy", "enarx_drawbridge", "enarx_service"),
-    "enarx_issuers": ("enarx_deploy", "enarx_attestation", "enarx_service", "enarx_steward"),
+    "enarx_issuers": ("enarx_deploy", "enarx_attestation", "enarx_files", "enarx_service", "enarx_steward"),
     "enarx_sigstore": ("enarx_deploy", "enarx_signing"),
-    "enarx_acme": ("enarx_deploy", "enarx_issuers"),  # the latter for the check of a chain that every issuer makes
+    "enarx_acme": (
+        "enarx_deploy",
+        "enarx_files",
+        "enarx_issuers",
+    ),  # the latter for the check of a chain that every issuer makes
     # Its images are sent as the OCI registry sends packages, its pods are given the root that the issuer pinned, and a
     # Steward's policy is read before it is rendered.
     "enarx_kubernetes": ("enarx_deploy", "enarx_registries", "enarx_issuers", "enarx_steward"),

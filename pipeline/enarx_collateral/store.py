@@ -30,6 +30,7 @@ from typing import Final, Literal
 import msgspec
 
 from enarx_attestation import VENDOR_ANCHORS, Anchors, Collateral, Evidence
+from enarx_files.whole import flush_directory
 
 from .admission import Admitted, admit
 from .assembly import Assembler
@@ -168,7 +169,7 @@ class Store:
             file.flush()
             os.fsync(file.fileno())
         Path(temporary).replace(path)
-        _synchronise(path.parent)
+        flush_directory(path.parent)
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
@@ -244,12 +245,3 @@ def _make_private(directory: Path) -> None:
         raise DamagedStore(f"{directory} is not a directory of yours", hint="name another place for the store")
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise DamagedStore(f"{directory}: others can write to it", hint=f"chmod go-w {directory}")
-
-
-def _synchronise(directory: Path) -> None:
-    """Make the names in a directory last."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

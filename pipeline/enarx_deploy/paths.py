@@ -13,6 +13,9 @@ from pathlib import Path
 import platformdirs
 
 from enarx_deploy.errors import UsageError
+from enarx_files.whole import write_atomically
+
+__all__ = ["cache_dir", "private_directory", "state_dir", "write_atomically"]
 
 _APP = "enarx-deploy"
 _ELSEWHERE = "remove it, or name another place in ENARX_DEPLOY_STATE_DIR or ENARX_DEPLOY_CACHE_DIR"
@@ -56,23 +59,3 @@ def _require_private(path: Path) -> None:
         )
     if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise UsageError(f"{path}: others can write to it", hint=f"chmod go-w {path}")
-
-
-def write_atomically(path: Path, data: bytes, *, mode: int = 0o600) -> None:
-    """Write a file so that a reader, or a crash, meets either the old content or the new one, never a part.
-
-    The temporary file is born with `mode`, so a secret is never readable by others, not even for a moment.
-    """
-    import tempfile  # which takes as long as all else here, for what most commands do not do
-
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(file.fileno(), mode)
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

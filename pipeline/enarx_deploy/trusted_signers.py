@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from enarx_deploy import paths
 from enarx_deploy.errors import EnarxDeployError, PackageError, UsageError, VerificationRefused
-from enarx_signing import MalformedEnvelope, RefusedSignature, Signers, SigningError, parse
+from enarx_files.turns import turn
+from enarx_signing import MalformedEnvelope, RefusedSignature, Signer, Signers, SigningError, parse
 from enarx_signing.trust import MAX_FILE, to_tables
 
 NAME = "signers.toml"
@@ -40,13 +41,26 @@ def load(file: Path | None = None) -> Signers:
         return parse(data)
 
 
-def save(signers: Signers, file: Path | None = None) -> Path:
-    """Write the list; returns where."""
+def change(make: Callable[[Signers], Iterable[Signer]], file: Path | None = None) -> tuple[Path, Signers]:
+    """Write the list anew as `make` says, of what it is at that time; returns where and what. Raises UsageError."""
     import tomli_w
 
     path = file or default_file()
-    paths.write_atomically(path, tomli_w.dumps(to_tables(signers), multiline_strings=True).encode(), mode=0o644)
-    return path
+    try:
+        with turn(path), signing_faults():
+            signers = Signers(make(load_or_empty(file)))
+            tables = to_tables(signers)
+            paths.write_atomically(path, tomli_w.dumps(tables, multiline_strings=True).encode(), mode=0o644)
+    except OSError as error:
+        raise UsageError(
+            f"{path}: {error.strerror}", hint="is there such a directory, and may you write there?"
+        ) from error
+    return path, signers
+
+
+def load_or_empty(file: Path | None = None) -> Signers:
+    """The list in a file, empty where there is none yet. Raises UsageError."""
+    return Signers() if file is not None and not file.exists() else load(file)
 
 
 @contextmanager

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
+from enarx_files.whole import flush_directory
+
 from .directory_form import Digests
 from .errors import Full, Malformed
 
@@ -121,12 +123,3 @@ def refusing_when_full() -> Iterator[None]:
         if error.errno not in _NO_SPACE:
             raise
         raise Full("The disk of this registry is full") from error
-
-
-def flush_directory(directory: Path) -> None:
-    """Have the names in a directory outlive a loss of power."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -25,6 +25,8 @@ from .pkcs8 import encrypted_pem
 MAX_PASSPHRASE: Final = 1024
 """Bytes."""
 
+_MAY_YOU: Final = "is there such a directory, and may you write there?"
+
 Ask = Callable[[], bytes]
 """Called for a passphrase, where a key has one."""
 
@@ -36,7 +38,7 @@ def generate(path: Path, algorithm: Algorithm, passphrase: bytes | None) -> Publ
         pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     else:
         pem = encrypted_pem(key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption()), passphrase)
-    _write_new(path, pem)
+    write_new(path, pem)
     return PublicKey(key.public_key())
 
 
@@ -90,15 +92,20 @@ def read_secret(path: Path, limit: int) -> bytes:
     return data
 
 
-def _write_new(path: Path, data: bytes) -> None:
+def write_new(path: Path, data: bytes) -> None:
+    """Write a secret to a file that is not there yet, mode 0600; no link is followed. Raises KeyFault."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+    except FileExistsError as exc:
+        raise KeyFault(f"{path}: there is a file, and it is never written over", hint="name another one") from exc
+    except OSError as exc:
+        raise KeyFault(f"{path}: {exc.strerror}", hint=_MAY_YOU) from exc
+    try:
         with os.fdopen(descriptor, "wb") as file:
             os.fchmod(file.fileno(), 0o600)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-    except FileExistsError as exc:
-        raise KeyFault(f"{path}: there is a file, and a key is never written over", hint="name another one") from exc
     except OSError as exc:
-        raise KeyFault(f"{path}: {exc.strerror}", hint="is there such a directory, and may you write there?") from exc
+        path.unlink(missing_ok=True)  # half of a key is none
+        raise KeyFault(f"{path}: {exc.strerror}", hint="is there room on the disk?") from exc

@@ -6,7 +6,6 @@ Nothing here needs the process that started it: the state directory says whether
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import select
 import signal
@@ -16,6 +15,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
+
+from enarx_files.turns import take
 
 from . import state
 from .errors import ConfigurationError
@@ -136,15 +137,9 @@ def _still(directory: Path, running: Running) -> bool:
 
 @contextlib.contextmanager
 def _only_one(directory: Path) -> Iterator[None]:
-    deadline = time.monotonic() + 2 * START_SECONDS
     with (directory / _START_LOCK).open("ab") as file:
-        while True:
-            with contextlib.suppress(BlockingIOError):
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            if time.monotonic() > deadline:
-                raise ConfigurationError("another process is starting the Steward and does not get on")
-            time.sleep(0.02)
+        if not take(file.fileno(), 2 * START_SECONDS):
+            raise ConfigurationError("another process is starting the Steward and does not get on")
         yield
 
 

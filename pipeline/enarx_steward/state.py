@@ -20,7 +20,6 @@ import fcntl
 import os
 import shutil
 import stat
-import tempfile
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -30,6 +29,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from enarx_files.whole import flush_directory, write_atomically
 from enarx_service import private_directory
 
 from .ca import Authority, policy_of
@@ -157,7 +157,7 @@ def put_in_place(directory: Path, files: Mapping[str, tuple[bytes, int]]) -> Non
         for name, (data, mode) in files.items():
             write(prepared / name, data, mode)
         prepared.rename(directory / CHANGE)
-        _flush_directory(directory)
+        flush_directory(directory)
         _complete_change(directory)
 
 
@@ -167,7 +167,7 @@ def _complete_change(directory: Path) -> None:
         for path in change.iterdir():
             path.replace(directory / path.name)
         change.rmdir()
-        _flush_directory(directory)
+        flush_directory(directory)
 
 
 @contextlib.contextmanager
@@ -203,24 +203,6 @@ def read_secret(path: Path, most: int = _MAX_FILE) -> bytes:
 
 
 def write(path: Path, data: bytes, mode: int) -> None:
-    """Write a file that is there whole or not at all; it is born with `mode`, so that a secret is never open."""
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            os.fchmod(descriptor, mode)
-            file.write(data)
-            file.flush()
-            os.fsync(descriptor)
-        Path(temporary).replace(path)
-        _flush_directory(path.parent)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def _flush_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    """Write a file that is there whole or not at all, also after a loss of power."""
+    write_atomically(path, data, mode=mode)
+    flush_directory(path.parent)

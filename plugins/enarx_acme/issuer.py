@@ -6,7 +6,6 @@ It looks at no evidence, so that what it brings says who controls a name, and no
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import secrets
 import time
@@ -20,6 +19,7 @@ from enarx_acme import accounts
 from enarx_acme.accounts import Account
 from enarx_deploy.errors import StewardError, UsageError
 from enarx_deploy.protocols import CertificateRequest, Challenge, Issued, IssuerLocation
+from enarx_files.turns import take
 
 if TYPE_CHECKING:
     from enarx_deploy.project import Project
@@ -99,17 +99,8 @@ def _turn(account: Account) -> Iterator[None]:
     """One order of an account at a time, also of other processes: they would answer on the same port."""
     descriptor = os.open(accounts.path_of(account.directory), os.O_RDONLY | os.O_CLOEXEC)
     try:
-        until = time.monotonic() + _TURN
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > until:
-                    raise StewardError(
-                        "another Keep's certificate is being ordered, which takes long", hint="try again"
-                    ) from None
-                time.sleep(0.2)
+        if not take(descriptor, _TURN):
+            raise StewardError("another Keep's certificate is being ordered, which takes long", hint="try again")
         yield
     finally:
         os.close(descriptor)

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from enarx_deploy import paths
 from enarx_deploy.errors import StewardError
+from enarx_files.turns import turn
 
 DIRECTORY = "steward-roots"
 
@@ -36,8 +37,9 @@ def pin(url: str, shown: Sequence[str]) -> Root:
     """
     path = path_of(url)
     roots = [_read(pem, f"the Steward at {url} shows") for pem in shown]
-    if not path.exists():
-        paths.write_atomically(path, shown[0].encode(), mode=0o644)
+    with turn(path):
+        if not path.exists():
+            paths.write_atomically(path, shown[0].encode(), mode=0o644)
     pinned = known(url)
     if _read(pinned.pem, f"{path} holds") not in roots:
         raise StewardError(

@@ -7,7 +7,6 @@ given by hand just as well. Only the package is carried over, once, and checked 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
@@ -32,6 +31,7 @@ from enarx_deploy.protocols import (
     Target,
     silent,
 )
+from enarx_files.turns import turn
 from enarx_targets.ssh_client import AT_ONCE, Client, Place
 
 _PROGRAM = "enarx-deploy"
@@ -341,8 +341,7 @@ def _remembered() -> list[Place]:
 
 def _remember(place: Place) -> None:
     """So that `keeps` and `stop` find what is there; others may remember theirs at the same time."""
-    with _file().with_suffix(".lock").open("ab") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with turn(_file()):
         known = {*_remembered(), place}
         paths.write_atomically(_file(), msgspec.json.encode(sorted(known)))
 

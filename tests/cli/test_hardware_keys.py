@@ -46,6 +46,16 @@ def test_a_new_key_is_its_owners_alone_and_is_never_written_over(enarx_deploy, k
     assert enarx_deploy("key", kind, "digest", str(path)).stdout == digest
 
 
+@pytest.mark.parametrize("kind", ["sev", "sgx"])
+def test_a_new_key_goes_through_no_link_that_leads_nowhere_yet(enarx_deploy, kind):
+    elsewhere, path = enarx_deploy.directory / "elsewhere.key", enarx_deploy.directory / "new.key"
+    path.symlink_to(elsewhere)
+    refused = enarx_deploy("key", kind, "create", "--out", str(path))
+    assert (refused.returncode, "never written over" in refused.stderr) == (2, True)
+    assert not elsewhere.exists()
+    assert path.is_symlink()
+
+
 def test_the_authors_word_is_enarxs_blob_byte_for_byte(enarx_deploy):
     directory = enarx_deploy.directory
     author, id_key = owned(directory, "enarx-sev-author.key"), owned(directory, "enarx-sev-id.key")

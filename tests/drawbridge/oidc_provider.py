@@ -90,6 +90,7 @@ async def token(request: Request) -> Response:
     if form["grant_type"] == "refresh_token":
         if form["refresh_token"] not in refresh_tokens:
             return JSONResponse({"error": "invalid_grant"}, status_code=400)
+        refresh_tokens.remove(form["refresh_token"])  # each is good once (RFC 9700, section 4.14.2)
         return JSONResponse(tokens(form.get("audience", "")))
     if form["grant_type"] == "client_credentials":
         if form.get("client_secret") != "not-so-secret":

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 import stat
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
 from tests.conftest import Program
+
+from enarx_drawbridge.client.connection import Place, connected
+from enarx_drawbridge.client.logins import Logins
 
 from .conftest import ALL_SCOPES
 
@@ -101,6 +106,22 @@ def test_a_token_that_has_ended_is_renewed(host, user):
     assert json.loads(kept.read_text())["expires"] > 1
     kept.write_text(json.dumps(login | {"expires": 1, "refresh_token": "unheard-of"}))
     assert "has ended" in refused(user, "repo", "register", f"{host}/testuser/hello")
+
+
+def test_commands_that_renew_a_login_at_once_use_its_refresh_token_once(host, user):
+    log_in(user, host)
+    kept = Path(user.environment["ENARX_DEPLOY_STATE_DIR"], "logins")
+    (file,) = kept.glob("*.json")
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"expires": 1}))
+    together = threading.Barrier(6)
+
+    def renew(_number: int) -> str:
+        with connected(Place(host, in_clear=True), Logins(kept)) as connection:
+            together.wait(60)
+            return connection.token()
+
+    with ThreadPoolExecutor(6) as pool:
+        assert len(set(pool.map(renew, range(6)))) == 1
 
 
 def test_a_login_goes_in_clear_only_where_that_is_asked_for_by_name(host, user):

@@ -7,14 +7,16 @@ import os
 import pty
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from enarx_deploy.cli.main import main
-from enarx_deploy.trusted_signers import load
-from enarx_signing import RefusedSignature, package_signature
+from enarx_deploy.trusted_signers import change, load
+from enarx_signing import PublicKey, RefusedSignature, Signer, package_signature
 from enarx_signing import load as load_key
 
 PACKAGE = "sha256:" + "ab" * 32
@@ -193,6 +195,24 @@ def test_a_revocation_is_not_put_off_by_another(enarx_deploy, key):
     first = key("revoke", "stolen.key.pub", "--at", "2026-01-01", "--trust", "signers.toml")
     again = key("revoke", "stolen.key.pub", "--at", "2027-01-01", "--trust", "signers.toml")
     assert first["signers"][0]["revoked_at"] == again["signers"][0]["revoked_at"] == "2026-01-01T00:00:00Z"
+
+
+def test_changes_of_the_list_at_once_are_all_in_it(enarx_deploy):
+    file = enarx_deploy.directory / "signers.toml"
+
+    def trust(number: int) -> None:
+        signer = Signer(name=f"signer {number}", key=PublicKey(Ed25519PrivateKey.generate().public_key()))
+        change(lambda known: [*known, signer], file)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(trust, range(8)))
+    assert sorted(signer.name for signer in load(file)) == [f"signer {number}" for number in range(8)]
+
+
+def test_a_list_where_nobody_may_write_is_an_error(enarx_deploy, key):
+    make(key, "release.key")
+    ended = enarx_deploy("key", "trust", "release.key.pub", "--name", "team", "--trust", "nowhere/signers.toml")
+    assert (ended.returncode, "is there such a directory" in ended.stderr) == (2, True), ended.stderr
 
 
 def test_a_key_that_is_not_trusted_cannot_be_revoked_or_changed(enarx_deploy):

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import tomllib
+from pathlib import Path
 
 import pytest
+from tests.end_to_end.conftest import eventually
 
+from enarx_files.turns import turn
 from enarx_steward import policy as policies
 from enarx_steward.acceptance import accept
 from enarx_steward.errors import ConfigurationError
@@ -142,6 +146,39 @@ def test_what_is_signed_beside_the_package_that_is_told_is_refused(enarx_deploy,
     refused = enarx_deploy("steward", "accept", "odd.values", "--policy", "steward.toml", "--name", "shop.example.org")
     assert refused.returncode == 3, refused.stderr
     assert (directory / "steward.toml").read_bytes() == POLICY
+
+
+def waits_for(process: subprocess.Popen[str], lock: Path) -> bool:
+    """Whether a process has opened a lock, which another has taken."""
+    descriptors = Path("/proc", str(process.pid), "fd")
+    return any(one.is_symlink() and one.readlink() == lock for one in descriptors.iterdir())
+
+
+def test_packages_that_are_accepted_at_once_are_all_in_the_policy(enarx_deploy):
+    from enarx_deploy import reference_statement
+    from enarx_deploy.models import ReferenceValues
+    from enarx_signing import load
+
+    directory = enarx_deploy.directory
+    enarx_deploy("key", "generate", "release.key", "--no-passphrase")
+    enarx_deploy("key", "trust", "release.key.pub", "--name", "release team")
+    key = load(directory / "release.key", lambda: b"")
+    packages = [f"sha256:{number:064x}" for number in range(2)]
+    for package in packages:
+        policy = {"nil": {"packages": [package]}}
+        values = ReferenceValues(backend="nil", hardware=False, package=package, measurements={}, policy=policy)
+        (directory / package).write_bytes(reference_statement.signed(values, [key]))
+    policy_file = directory / "steward.toml"
+    policy_file.write_text(f'[ca]\ntrust_domain = "example.org"\n\n[nil]\nnames = ["a"]\npackages = ["{OTHER}"]\n')
+    with turn(policy_file):
+        started = [enarx_deploy.start("steward", "accept", package, "--policy", "steward.toml") for package in packages]
+        lock = directory / ".steward.toml.lock"
+        eventually(lambda: all(waits_for(one, lock) for one in started), "both wait for their turn", 120)
+        policy_file.write_text(policy_file.read_text().replace('["a"]', '["a", "b"]'))
+    assert [process.wait(60) for process in started] == [0, 0]
+    accepted = policies.load(policy_file)
+    assert set(accepted.appraisal.nil.packages) == {OTHER, *packages}
+    assert accepted.grants["nil"].dns_names == ("a", "b")
 
 
 def test_a_statement_that_was_changed_is_refused(enarx_deploy, statement):

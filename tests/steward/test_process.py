@@ -345,6 +345,7 @@ def test_the_steward_imports_nothing_of_the_host_side():
         "enarx_attestation",
         "enarx_collateral",
         "enarx_toml",
+        "enarx_files",
     }
 
 

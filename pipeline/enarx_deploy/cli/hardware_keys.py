@@ -120,8 +120,6 @@ def _give_key(context: Context, pem: bytes, out: Path | None) -> None:
         click.echo(pem.decode(), nl=False)
         context.answered = True
         return
-    if out.exists():
-        raise UsageError(f"{out}: there is a file, and a key is never written over", hint="name another one")
     _write(out, pem)
     context.emit(str(out), {"file": str(out)})
 
@@ -137,14 +135,11 @@ def _give_digest(context: Context, digest: str, out: Path | None) -> None:
 
 
 def _write(out: Path, data: bytes) -> None:
-    from enarx_deploy.paths import write_atomically
+    from enarx_deploy.trusted_signers import signing_faults
+    from enarx_signing.key_files import write_new
 
-    try:
-        write_atomically(out, data)
-    except OSError as error:
-        raise UsageError(
-            f"{out}: {error.strerror}", hint="is there such a directory, and may you write there?"
-        ) from error
+    with signing_faults():
+        write_new(out, data)
 
 
 @contextlib.contextmanager

@@ -188,12 +188,16 @@ def rotate(
 
     from enarx_signing import Signer
 
-    leaving = _one(_trusted(trust), old)
-    end = datetime.now(UTC).replace(microsecond=0) + timedelta(days=overlap)
+    _require_trusted(trust, old)
     key = _generate(context, new, algorithm, **secret)
-    successor = Signer(name=leaving.name, key=key, native_code=leaving.native_code)
-    ending = replace(leaving, not_after=min(end, leaving.not_after or end))
-    _change(context, trust, lambda known: [*_replaced(known, ending), successor])
+    end = datetime.now(UTC).replace(microsecond=0) + timedelta(days=overlap)
+
+    def rotated(known: Signers) -> list[Signer]:
+        leaving = _one(known, old)
+        successor = Signer(name=leaving.name, key=key, native_code=leaving.native_code)
+        return [*_replaced(known, replace(leaving, not_after=min(end, leaving.not_after or end))), successor]
+
+    _change(context, trust, rotated)
 
 
 @command.command()
@@ -205,27 +209,26 @@ def revoke(context: Context, key: str, at: datetime | None, trust: Path | None) 
     """Trust a key no more: its public half, or its id. Nothing that it ever signed counts from then on."""
     from msgspec.structs import replace
 
-    signer = _one(_trusted(trust), key)
     moment = at or datetime.now(UTC).replace(microsecond=0)
-    revoked = replace(signer, revoked_at=min(moment, signer.revoked_at or moment))
-    _change(context, trust, lambda known: _replaced(known, revoked))
+
+    def without(known: Signers) -> list[Signer]:
+        signer = _one(known, key)
+        return _replaced(known, replace(signer, revoked_at=min(moment, signer.revoked_at or moment)))
+
+    _change(context, trust, without)
 
 
-def _trusted(trust: Path | None) -> Signers:
-    from enarx_deploy.trusted_signers import load
-    from enarx_signing import Signers
+def _require_trusted(trust: Path | None, named: str) -> None:
+    """Raise UsageError before a key is made in the place of one that is not trusted."""
+    from enarx_deploy.trusted_signers import load_or_empty
 
-    return Signers() if trust is not None and not trust.exists() else load(trust)
+    _one(load_or_empty(trust), named)
 
 
-def _change(context: Context, trust: Path | None, change: Callable[[Signers], list[Signer]]) -> None:
-    from enarx_deploy.trusted_signers import save, signing_faults
-    from enarx_signing import Signers
+def _change(context: Context, trust: Path | None, make: Callable[[Signers], list[Signer]]) -> None:
+    from enarx_deploy.trusted_signers import change
 
-    known = _trusted(trust)
-    with signing_faults():
-        signers = Signers(change(known))
-    path = save(signers, trust)
+    path, signers = change(make, trust)
     record = {"file": str(path), "signers": [_signer_record(signer) for signer in signers]}
     context.emit(lambda: _listing(signers), record)
 

@@ -94,14 +94,16 @@ def _require_one_package(values: ReferenceValues) -> None:
 def _change(path: Path, values: ReferenceValues, names: tuple[str, ...]) -> bool:
     """Whether the policy had to be changed for it."""
     from enarx_deploy.paths import write_atomically
+    from enarx_files.turns import turn
     from enarx_steward import acceptance
     from enarx_steward.errors import ConfigurationError
 
     try:
-        text = path.read_bytes()
-        changed = acceptance.accept(text, values.policy, names)
-        if changed != text:
-            write_atomically(path, changed, mode=path.stat().st_mode & 0o755)
+        with turn(path):
+            text = path.read_bytes()
+            changed = acceptance.accept(text, values.policy, names)
+            if changed != text:
+                write_atomically(path, changed, mode=path.stat().st_mode & 0o755)
     except OSError as error:
         raise UsageError(
             f"{path}: {error.strerror}", hint="`enarx-deploy steward --init` makes a policy; --policy names another"

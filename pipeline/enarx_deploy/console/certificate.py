@@ -19,6 +19,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from enarx_deploy import paths
 from enarx_deploy.errors import UsageError
+from enarx_files.turns import turn
 
 ROOT_FILE: Final = "root.pem"
 _KEY_FILE: Final = "root.key"
@@ -44,7 +45,8 @@ class Own:
     def __init__(self, directory: Path, host: str) -> None:
         """Keep the authority in `directory`. Raises UsageError."""
         self._host = host
-        self._authority = _load(directory, datetime.now(UTC), host)
+        with turn(directory / ROOT_FILE):  # of two consoles that begin, one makes it
+            self._authority = _load(directory, datetime.now(UTC), host)
 
     def read(self, now: datetime) -> bytes:
         """Key and chain (PEM)."""

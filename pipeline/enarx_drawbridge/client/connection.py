@@ -198,12 +198,18 @@ class Connection:
             return ""
         self.require_way_for_a_login(login.scheme)
         if login.has_ended and not login.helper:
-            login = self._renewed(login)
+            login = self._renewed()
         return login.access_token
 
-    def _renewed(self, login: Login) -> Login:
-        if not login.refresh_token:
-            raise self._ended()
+    def _renewed(self) -> Login:
+        """The login as it is when it is this process's turn, which another may have renewed meanwhile."""
+        with self._logins.turn(self._place.host):
+            login = self._logins.find(self._place.host)
+            if login is None or (login.has_ended and not login.refresh_token):
+                raise self._ended()
+            return self._refreshed(login) if login.has_ended else login
+
+    def _refreshed(self, login: Login) -> Login:
         try:
             renewed = oidc.provider(self._client, login.issuer).refreshed(login)
         except Refused as fault:

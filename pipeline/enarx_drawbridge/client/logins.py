@@ -6,17 +6,19 @@ standard input. The token is in no file then, and never in an argument. ID is `O
 
 from __future__ import annotations
 
-import os
+import contextlib
 import re
 import subprocess
-import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
 import msgspec
+
+from enarx_files.turns import turn
+from enarx_files.whole import write_atomically
 
 from .errors import Refused
 
@@ -65,12 +67,23 @@ class Logins:
             return msgspec.structs.replace(login, access_token=_show(helper, _id(login.issuer, host)))
         return login
 
+    @contextlib.contextmanager
+    def turn(self, host: str) -> Iterator[None]:
+        """Hold this while a login is renewed: the provider may take each refresh token once. Raises `Refused`."""
+        try:
+            with turn(self._path(host)):
+                yield
+        except TimeoutError as error:
+            raise Refused(
+                f"another process renews the login at {host} and does not get on", hint="try again"
+            ) from error
+
     def keep(self, host: str, login: Login) -> None:
         """Keep a login, in the place of the one before. Raises `Refused` if the helper fails."""
         if login.helper:
             _insert(login.helper, _id(login.issuer, host), login.access_token)
             login = msgspec.structs.replace(login, access_token="", refresh_token="")
-        _write(self._path(host), msgspec.json.encode(msgspec.structs.replace(login, host=host)))
+        write_atomically(self._path(host), msgspec.json.encode(msgspec.structs.replace(login, host=host)))
 
     def forget(self, host: str) -> bool:
         """Forget a login; whether there was one. A helper's own store stays as it is."""
@@ -117,19 +130,6 @@ def _run(helper: str, verb: str, name: str, given: str = "") -> str:
     if ended.returncode or len(ended.stdout) > MAX_TOKEN:
         raise Refused(f"the credential helper {helper} failed at {verb} {name}", hint="run it by hand to see why")
     return ended.stdout
-
-
-def _write(path: Path, data: bytes) -> None:
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # with mode 0600
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(descriptor)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 Source = Callable[[], str]

@@ -23,6 +23,7 @@ ROOMS = (
     "enarx_attestation",
     "enarx_collateral",
     "enarx_toml",
+    "enarx_files",
     "enarx_service",
     "enarx_drawbridge",
     "enarx_signing",
