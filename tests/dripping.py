@@ -14,12 +14,13 @@ _CHUNKED = b"HTTP/1.1 200 OK\r\nConnection: close\r\nTransfer-Encoding: chunked\
 
 @contextlib.contextmanager
 def dripping(part: str, length: int = 100_000) -> Iterator[str]:
-    """HOST:PORT of one that drips its `head`, its `body` or, before any of that, the `framing` of its chunks."""
+    """HOST:PORT of one that drips its `head`, its `body`, the `framing` of its chunks, or `interim` answers."""
     ended = threading.Event()
     at_once, slowly = {
         "head": (b"", b"HTTP/1.1 200 OK\r\nX-Long: " + b"1" * length),
         "body": (_PLAIN % length, b"1" * length),
         "framing": (_CHUNKED, b"1;" + b"x" * length),
+        "interim": (b"", b"HTTP/1.1 103 Early Hints\r\n\r\n" * length),
     }[part]
 
     def answer(connection: socket.socket) -> None:

@@ -55,6 +55,7 @@ ROOMS = {
     "enarx_acme": (
         "enarx_deploy",
         "enarx_files",
+        "enarx_service",
         "enarx_issuers",
     ),  # the latter for the check of a chain that every issuer makes
     # Its images are sent as the OCI registry sends packages, its pods are given the root that the issuer pinned, and a

@@ -3,10 +3,14 @@
 httpx bounds each read by itself. Here the time that a connection waits for bytes is counted too: the head of an answer
 has `PATIENCE`, and what follows must keep up `LEAST_RATE`, save for pauses that come to no more than `PATIENCE`. What
 is too slow ends as `httpx.ReadTimeout`. The time that the reader takes between two reads does not count.
+
+Who keeps the pace can still go on for ever, with one interim answer after another. So where answers are small, a client
+has a number of seconds for all its waiting together.
 """
 
 from __future__ import annotations
 
+import math
 import ssl
 import time
 from collections.abc import Iterable
@@ -21,19 +25,28 @@ LEAST_RATE: Final = 1000
 """Bytes a second."""
 
 
-def bound(client: httpx.Client) -> None:
-    """Have all connections that a client will make keep the pace."""
+def bound(client: httpx.Client, altogether: float = math.inf) -> None:
+    """Have all connections that a client will make keep the pace, and wait for `altogether` seconds in all."""
+    allowance = _Allowance(altogether)
     # httpx hands no network backend on, and a transport of our own would take the environment's proxies away.
     for transport in (client._transport, *client._mounts.values()):
         if isinstance(transport, httpx.HTTPTransport):
-            transport._pool._network_backend = _Network(transport._pool._network_backend)
+            transport._pool._network_backend = _Network(transport._pool._network_backend, allowance)
+
+
+class _Allowance:
+    """The seconds that all connections of a client may still wait."""
+
+    def __init__(self, seconds: float) -> None:
+        self.left = seconds
 
 
 class _Network(httpcore.NetworkBackend):
     """Makes streams that keep the pace."""
 
-    def __init__(self, inner: httpcore.NetworkBackend) -> None:
+    def __init__(self, inner: httpcore.NetworkBackend, allowance: _Allowance) -> None:
         self._inner = inner
+        self._allowance = allowance
 
     def connect_tcp(
         self,
@@ -43,23 +56,27 @@ class _Network(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.NetworkStream:
-        return _Stream(self._inner.connect_tcp(host, port, timeout, local_address, socket_options))
+        opened = self._inner.connect_tcp(host, port, timeout, local_address, socket_options)
+        return _Stream(opened, self._allowance)
 
 
 class _Stream(httpcore.NetworkStream):
     """A connection, and the seconds that it may still wait: a request renews them, and each byte brings some back."""
 
-    def __init__(self, inner: httpcore.NetworkStream) -> None:
+    def __init__(self, inner: httpcore.NetworkStream, allowance: _Allowance) -> None:
         self._inner = inner
+        self._allowance = allowance
         self._left = PATIENCE
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        if self._left <= 0:
+        left = min(self._left, self._allowance.left)
+        if left <= 0:
             raise httpcore.ReadTimeout("the answer comes too slowly")
         began = time.monotonic()
-        data = self._inner.read(max_bytes, self._left if timeout is None else min(timeout, self._left))
+        data = self._inner.read(max_bytes, left if timeout is None else min(timeout, left))
         waited = time.monotonic() - began
         self._left = min(PATIENCE, self._left - waited + len(data) / LEAST_RATE)
+        self._allowance.left -= waited
         return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
@@ -72,7 +89,7 @@ class _Stream(httpcore.NetworkStream):
     def start_tls(
         self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
     ) -> httpcore.NetworkStream:
-        return _Stream(self._inner.start_tls(ssl_context, server_hostname, timeout))
+        return _Stream(self._inner.start_tls(ssl_context, server_hostname, timeout), self._allowance)
 
     def get_extra_info(self, info: str) -> Any:
         return self._inner.get_extra_info(info)

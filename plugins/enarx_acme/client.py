@@ -6,12 +6,11 @@ Whatever goes wrong in it leaves as a StewardError, with what the server said on
 from __future__ import annotations
 
 import contextlib
-import tempfile
-import time
+import ssl
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, Final
 
+import httpx
 import requests
 from acme import client, errors, messages
 from cryptography.exceptions import UnsupportedAlgorithm
@@ -21,15 +20,17 @@ from josepy.errors import Error as JoseError
 from josepy.jwa import ES256
 from josepy.jwk import JWKEC
 from josepy.util import ComparableECKey
-from requests.adapters import HTTPAdapter
+from requests.adapters import BaseAdapter
+from requests.structures import CaseInsensitiveDict
 
 from enarx_deploy.errors import StewardError
+from enarx_service import pace
 
 _MOST_BYTES: Final = 1 << 20
-_TIMEOUT: Final = 20
+_TIMEOUT: Final = 20.0
 """Seconds without a byte."""
-_WHOLE_ANSWER: Final = 60.0
-"""Seconds that one answer may take."""
+_ALTOGETHER: Final = 60.0
+"""Seconds that a server may have us wait for all answers of an order together."""
 _NONCE_ATTEMPTS: Final = 10
 
 _HINTS: Final = {
@@ -54,35 +55,53 @@ _OF_ANOTHER_SHAPE: Final = (KeyError, ValueError, TypeError, AttributeError)
 """What the library raises for an answer that is JSON, and not of ACME."""
 
 
-class _Bounded(HTTPAdapter):
-    """Reads an answer as far as the limits go."""
+class _Bounded(BaseAdapter):
+    """Asks by httpx, whose answers `pace` bounds: requests waits anew for each byte of a head."""
 
-    def send(self, *args: Any, **options: Any) -> requests.Response:
-        """As requests has it, the answer read whole."""
-        response = super().send(*args, **{**options, "stream": True})
-        response._content = self._read(response)
-        response._content_consumed = True
-        return response
+    def __init__(self, server_root_pem: str) -> None:
+        super().__init__()
+        context = ssl.create_default_context(cadata=server_root_pem) if server_root_pem else httpx.create_ssl_context()
+        self._client = httpx.Client(verify=context, timeout=_TIMEOUT, follow_redirects=False)
+        pace.bound(self._client, _ALTOGETHER)
 
-    def _read(self, response: requests.Response) -> bytes:
-        until, content = time.monotonic() + _WHOLE_ANSWER, b""
-        for piece in response.iter_content(1 << 14):
-            content += piece
-            if len(content) > _MOST_BYTES or time.monotonic() > until:
-                response.close()
-                raise requests.exceptions.ContentDecodingError("the answer is too long")
-        return content
+    def send(self, request: requests.PreparedRequest, *_args: Any, **_options: Any) -> requests.Response:
+        """The answer, read whole."""
+        method, url = request.method or "", request.url or ""
+        headers = {name: str(value) for name, value in request.headers.items()}
+        body = request.body if isinstance(request.body, bytes | str) else None
+        try:
+            with self._client.stream(method, url, headers=headers, content=body) as found:
+                content = _whole(found)
+        except httpx.HTTPError as error:
+            raise requests.exceptions.ConnectionError(str(error) or type(error).__name__) from error
+        answer = requests.Response()
+        answer.status_code, answer.reason, answer.url, answer.request = found.status_code, "", url, request
+        answer.headers = CaseInsensitiveDict(found.headers)
+        answer._content, answer._content_consumed = content, True
+        return answer
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+
+def _whole(found: httpx.Response) -> bytes:
+    content = bytearray()
+    for piece in found.iter_raw():  # packed, a small answer could fill the memory
+        content += piece
+        if len(content) > _MOST_BYTES:
+            raise requests.exceptions.ContentDecodingError("the answer is too long")
+    return bytes(content)
 
 
 class Network(client.ClientNetwork):
     """Signs with the account's key; `wait` is how long the server last asked to be left alone, in seconds."""
 
-    def __init__(self, key_pem: str, server_root: Path | None) -> None:
-        super().__init__(as_jwk(key_pem), alg=ES256, user_agent="enarx-deploy", timeout=_TIMEOUT)
-        if server_root is not None:
-            self.verify_ssl = str(server_root)  # type: ignore[assignment]  # requests takes a file as well
+    def __init__(self, key_pem: str, server_root_pem: str) -> None:
+        super().__init__(as_jwk(key_pem), alg=ES256, user_agent="enarx-deploy")
         self.session.adapters.clear()
-        self.session.mount("https://", _Bounded())
+        self.session.mount("https://", _Bounded(server_root_pem))
+        self.session.headers["Accept-Encoding"] = "identity"
         self.session.max_redirects = 0
         self.wait = 0.0
 
@@ -106,13 +125,7 @@ class Network(client.ClientNetwork):
 def connect(directory: str, key_pem: str, server_root_pem: str, account_url: str = "") -> Iterator[client.ClientV2]:
     """A client of the server whose directory is at this URL. Raises StewardError, also from within."""
     with contextlib.ExitStack() as stack, faults(directory) as told:
-        root = None
-        if server_root_pem:
-            file = stack.enter_context(tempfile.NamedTemporaryFile("w", suffix=".pem"))
-            file.write(server_root_pem)
-            file.flush()
-            root = Path(file.name)
-        network = told.network = Network(key_pem, root)
+        network = told.network = Network(key_pem, server_root_pem)
         stack.callback(network.session.close)
         if account_url:
             network.account = messages.RegistrationResource(uri=account_url, body=messages.Registration())

@@ -4,22 +4,33 @@ changes DNS. What was put there is taken away in the end, whatever came of it.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
 import http.server
 import ipaddress
+import os
+import signal
 import socket
 import subprocess
+import tempfile
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final
+from typing import IO, Final
 
 from enarx_deploy.errors import StewardError, UsageError
 
 _REQUEST: Final = 10.0
 """Seconds that a client may take to send its request."""
 _HOOK: Final = 300.0
-"""Seconds that the command may take, until the record can be seen."""
+"""Seconds that the command may take for all records of an order, until they can be seen."""
+_CLEANUP: Final = 30.0
+"""Seconds that it may take to take one away."""
 _MOST_PORT: Final = 65535
+_SHOWN: Final = 300
+"""Most bytes of what it said that are shown."""
+_ANOTHER: Final = "register again with another --dns-01"
 PREFIX: Final = "/.well-known/acme-challenge/"
 
 
@@ -94,37 +105,52 @@ def by_dns(hook: Sequence[str], records: Sequence[tuple[str, str]]) -> Iterator[
     It is run as COMMAND present NAME. VALUE and COMMAND cleanup NAME. VALUE, without a shell, and returns when the
     record can be seen. Raises StewardError.
     """
+    until = time.monotonic() + _HOOK
     with contextlib.ExitStack() as stack:
         for name, value in records:
             stack.callback(_clean_up, hook, name, value)
-            _run([*hook, "present", f"{name}.", value])
+            _run([*hook, "present", f"{name}.", value], until - time.monotonic())
         yield
 
 
 def _clean_up(hook: Sequence[str], name: str, value: str) -> None:
     """A record that stays does no harm: what came of the order counts."""
     with contextlib.suppress(StewardError):
-        _run([*hook, "cleanup", f"{name}.", value])
+        _run([*hook, "cleanup", f"{name}.", value], _CLEANUP)
 
 
-def _run(words: Sequence[str]) -> None:
-    try:
-        done = subprocess.run(
-            words,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_HOOK,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        reason = error.strerror if isinstance(error, OSError) else f"it took more than {_HOOK:.0f} s"
-        raise StewardError(f"{words[0]}: {reason}", hint="register again with another --dns-01") from error
-    if done.returncode:
-        last = (done.stderr or done.stdout).strip().rpartition("\n")[2]
-        said = "".join(character if character.isprintable() else " " for character in last)[:300]
-        raise StewardError(
-            f"{words[0]} {words[-3]} ended with status {done.returncode}: {said or 'it said nothing'}",
-            hint="it must put the record into DNS, and return when it can be seen there",
-        )
+def _run(words: Sequence[str], seconds: float) -> None:
+    """Run the command for so long. All that it started ends with it, and it ends with this process."""
+    with tempfile.TemporaryFile() as output:  # a pipe is open as long as what the command started
+        try:
+            hook = subprocess.Popen(
+                words, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            )
+        except OSError as error:
+            raise StewardError(f"{words[0]}: {error.strerror}", hint=_ANOTHER) from error
+        end = functools.partial(_end, hook)
+        atexit.register(end)
+        try:
+            status = hook.wait(max(0.0, seconds))
+        except subprocess.TimeoutExpired as error:
+            raise StewardError(f"{words[0]}: it took too long, and was ended", hint=_ANOTHER) from error
+        finally:
+            atexit.unregister(end)
+            end()
+        if status:
+            raise StewardError(
+                f"{words[0]} {words[-3]} ended with status {status}: {_last_line(output) or 'it said nothing'}",
+                hint="it must put the record into DNS, and return when it can be seen there",
+            )
+
+
+def _end(hook: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(hook.pid, signal.SIGKILL)
+    hook.wait()
+
+
+def _last_line(output: IO[bytes]) -> str:
+    output.seek(max(0, output.seek(0, os.SEEK_END) - _SHOWN))
+    last = output.read().decode(errors="replace").strip().rpartition("\n")[2]
+    return "".join(character if character.isprintable() else " " for character in last)[:_SHOWN]

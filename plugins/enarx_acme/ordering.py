@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
     from enarx_acme.accounts import Account
 
-_PATIENCE: Final = timedelta(seconds=90)
-"""For validation and issuance together: whoever waits for a Keep's renewal waits for two minutes at most."""
+_PATIENCE: Final = timedelta(seconds=60)
+"""For validation and issuance together, from when control is shown. With what the answers themselves may take, whoever
+waits for a Keep's renewal waits for two minutes at most, and as long as the user's own command takes."""
 _MOST_CERTIFICATES: Final = 8
 _Chain = list[x509.Certificate]
 
@@ -34,13 +35,13 @@ def order(account: Account, csr: bytes, names: Sequence[str]) -> tuple[bytes, ..
     the server offers, the first that leads to the account's root.
     """
     request = x509.load_der_x509_csr(csr)
-    deadline = datetime.now() + _PATIENCE
     with connect(account.directory, account.key_pem, account.server_root_pem, account.url) as client:
         ordered = client.new_order(request.public_bytes(Encoding.PEM))
         if len(ordered.authorizations) > len(names):
             raise StewardError(f"{account.directory} asks for more than control of the names", hint="order elsewhere")
         pending = [_challenge(account, one) for one in ordered.authorizations if _is_open(one)]
         with _shown(account, client, pending):
+            deadline = datetime.now() + _PATIENCE
             for challenge, _ in pending:
                 client.answer_challenge(challenge, challenge.response(client.net.key))
             client.poll_authorizations(ordered, deadline)

@@ -1,7 +1,7 @@
 """The Steward's two protocols, from the client's side (docs/steward.md).
 
-Whatever answers is a stranger until its chain has been checked: answers have a size and a least pace, a redirect is an
-error, and nothing is sent in clear to another machine.
+Whatever answers is a stranger until its chain has been checked: answers have a size, a least pace and a time, a
+redirect is an error, and nothing is sent in clear to another machine.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ MAX_ANSWER: Final = 1 << 20
 MAX_CHAIN: Final = 8
 """Most certificates in an answer."""
 T = TypeVar("T")
+_ALTOGETHER: Final = 180.0
+"""Seconds for one answer: evidence is appraised within a few, and a module may be asked for a signature."""
 _TIMEOUT: Final = httpx.Timeout(20.0, connect=5.0)
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 _JSON: Final = {"Content-Type": "application/json"}
@@ -210,7 +212,7 @@ def _client(url: str, context: ssl.SSLContext) -> Iterator[httpx.Client]:
     with httpx.Client(
         verify=context, trust_env=not loopback, timeout=_TIMEOUT, follow_redirects=False, headers=_AS_IT_IS
     ) as client:
-        pace.bound(client)
+        pace.bound(client, _ALTOGETHER)
         yield client
 
 

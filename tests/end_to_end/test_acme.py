@@ -11,6 +11,7 @@ import ssl
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -179,7 +180,7 @@ def test_the_account_is_for_its_user_alone(cli, pebble) -> None:
     assert json.loads(cli("acme", "show", "--json").stdout) == [second]
 
 
-def test_dns_is_changed_by_the_users_command(cli, pebble, echo_project, up, tmp_path) -> None:
+def test_dns_is_changed_by_the_users_command(cli, pebble, echo_project, up, tmp_path, eventually) -> None:
     hook, log = tmp_path / "change dns", tmp_path / "log"
     hook.write_text("#!/bin/sh\necho 'no such zone' >&2\nexit 3\n")
     hook.chmod(0o700)
@@ -202,6 +203,13 @@ def test_dns_is_changed_by_the_users_command(cli, pebble, echo_project, up, tmp_
     assert names_of(served(echo.port, pebble.root, NAME)) == {NAME}
     record = f"_acme-challenge.{NAME}."
     assert log.read_text().splitlines() == [f"present {record}", f"cleanup {record}"]
+
+    # A renewal under way holds up nobody who stops the Keep, and ends with it.
+    hook.write_text(f"#!/bin/sh\necho $$ > '{log}.new' && mv '{log}.new' '{log}.pid'\nexec sleep 1000\n")
+    cli.start("renew", echo.id)
+    eventually(Path(f"{log}.pid").exists, "the command for DNS has begun", 120)
+    assert cli("stop", echo.id).returncode == 0
+    eventually(lambda: not is_alive(int(Path(f"{log}.pid").read_text())), "the command has ended", 120)
 
 
 def test_the_chain_is_the_one_that_leads_to_the_users_root(cli, pebble, echo_project, up) -> None:
@@ -299,6 +307,54 @@ def test_a_server_that_is_no_good(defect, cli, serve, authority) -> None:
     assert said in refused.stderr
     if status == 429:
         assert "the server asks to wait 1234 s" in refused.stderr
+
+
+@pytest.mark.parametrize("part", ["head", "body", "interim"])
+def test_a_server_that_answers_for_ever_is_given_up(part, serve, authority, monkeypatch) -> None:
+    from enarx_acme import client, registering
+    from enarx_deploy.errors import StewardError
+
+    at_once, again = {
+        "head": (b"HTTP/1.1 200 OK\r\nX-Long: ", b"1"),
+        "body": (b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", b"1"),
+        "interim": (b"", b"HTTP/1.1 103 Early Hints\r\n\r\n"),
+    }[part]
+
+    def answer(connection: socket.socket) -> None:
+        connection.recv(65536)
+        with contextlib.suppress(OSError):  # who has waited enough goes away
+            connection.sendall(at_once)
+            while True:
+                connection.sendall(again)
+                time.sleep(0.05)
+
+    monkeypatch.setattr(client, "_ALTOGETHER", 0.3)
+    own = authority("pebble")
+    server = serve(answer, own.server_context())
+    with pytest.raises(StewardError, match=r"the answer comes too slowly|The read operation timed out"):
+        registering.terms_of(f"https://localhost:{server.port}/dir", registering.new_key(), own.root.read_text())
+
+
+def test_a_command_for_dns_that_does_not_end_is_ended_with_all_that_it_started(tmp_path, monkeypatch) -> None:
+    from enarx_acme import control
+    from enarx_deploy.errors import StewardError
+
+    hook, child = tmp_path / "hook", tmp_path / "child"
+    hook.write_text(f"#!/bin/sh\nsleep 1000 &\necho $! > {child}.new && mv {child}.new {child}\nwait\n")
+    hook.chmod(0o700)
+    monkeypatch.setattr(control, "_HOOK", 1.0)
+    monkeypatch.setattr(control, "_CLEANUP", 0.0)
+    with pytest.raises(StewardError, match="it took too long"), control.by_dns([str(hook)], [("a.test", "text")]):
+        pytest.fail("it did not wait")
+    assert not child.exists() or not is_alive(int(child.read_text()))
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs; one that has ended may still wait to be seen by its parent."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
 
 
 def test_a_server_that_asked_to_wait_is_left_alone(monkeypatch, tmp_path) -> None:

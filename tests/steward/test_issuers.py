@@ -257,6 +257,12 @@ def test_a_steward_that_answers_a_byte_at_a_time_is_given_up(monkeypatch, drips_
         wire.info(f"http://{host}")
 
 
+def test_a_steward_that_answers_for_ever_is_given_up_at_any_pace(monkeypatch):
+    monkeypatch.setattr(wire, "_ALTOGETHER", 0.3)
+    with dripping("interim") as host, pytest.raises(StewardError, match="cannot be reached"):
+        wire.info(f"http://{host}")
+
+
 def test_a_steward_that_stands_before_another_is_refused(project):
     root = Root.create(NOW).pem
     info = body(audience="https://steward.example.org", root_pem=root, policy_sha256="")
