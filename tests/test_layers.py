@@ -28,7 +28,7 @@ ROOMS = {
     "enarx_drawbridge": ("enarx_attestation", "enarx_toml", "enarx_files", "enarx_service"),
     "enarx_measurement": ("enarx_attestation", "enarx_signing"),
     "enarx_signing": (),
-    "enarx_image": ("enarx_signing",),
+    "enarx_image": ("enarx_files", "enarx_signing"),
     "enarx_steward": (
         *("enarx_attestation", "enarx_collateral", "enarx_toml", "enarx_files", "enarx_service", "enarx_signing"),
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import shutil
 import stat
@@ -61,9 +62,16 @@ def build(folder: Path, pins: Pins, debs: dict[str, bytes], progress: Progress) 
         _make(made, Path(temporary), pins, debs, progress)
         with contextlib.suppress(FileNotFoundError):
             folder.rename(Path(temporary, "old"))
-        with contextlib.suppress(FileExistsError):  # somebody else has made it meanwhile, which is the same
-            made.rename(folder)
+        _put(made, folder)
     return image.check(folder)
+
+
+def _put(made: Path, folder: Path) -> None:
+    try:
+        made.rename(folder)
+    except OSError as error:
+        if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):  # somebody else has made it meanwhile, the same
+            raise
 
 
 def forget_old(cache: Path) -> None:

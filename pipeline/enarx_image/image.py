@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -80,8 +82,8 @@ class Image(msgspec.Struct, frozen=True):
 def read(folder: Path) -> Image:
     """An image, by its record alone. Raises MissingImage, WrongImage."""
     try:
-        record = msgspec.json.decode((folder / RECORD).read_bytes(), type=Record)
-        cmdline = (folder / CMDLINE).read_bytes().decode("ascii")
+        record = msgspec.json.decode(content(folder / RECORD), type=Record)
+        cmdline = content(folder / CMDLINE).decode("ascii")
     except OSError as error:
         raise MissingImage(f"{folder} holds no image: {error.strerror}", hint="`enarx-deploy image build`") from error
     except (msgspec.MsgspecError, ValueError) as error:
@@ -92,7 +94,7 @@ def read(folder: Path) -> Image:
 def check(folder: Path) -> Image:
     """An image whose parts were read and have the digests of its record. Raises MissingImage, WrongImage."""
     image = read(folder)
-    found = {name: _digest(folder / name) for name in (KERNEL, INITRD)}
+    found = {name: digest_of(folder / name) for name in (KERNEL, INITRD)}
     found[CMDLINE] = measurement.sha256(image.cmdline.encode())  # as it was read, for that is what boots
     expected = {name: getattr(image.record, name).sha256 for name in found}
     differing = tuple(name for name in found if found[name] != expected[name])
@@ -107,7 +109,7 @@ def check(folder: Path) -> Image:
 def require_same(image: Image, again: Image) -> None:
     """That an image is the one which was made again from its inputs. Raises WrongImage with what differs."""
     names = (KERNEL, INITRD, CMDLINE, RECORD, SBOM)
-    parts = tuple(name for name in names if _digest(image.folder / name) != _digest(again.folder / name))
+    parts = tuple(name for name in names if digest_of(image.folder / name) != digest_of(again.folder / name))
     if not parts:
         return
     before, after = ({file.path: file.sha256 for file in one.record.files} for one in (image, again))
@@ -120,12 +122,21 @@ def require_same(image: Image, again: Image) -> None:
     )
 
 
-def _digest(path: Path) -> str:
+def content(path: Path) -> bytes:
+    """A file of an image, which may come from elsewhere. Raises OSError, WrongImage."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # of a pipe nobody need be at the other end
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise WrongImage(f"{path}: not a file", parts=(path.name,))
+        found = file.read(_LIMIT + 1)
+    if len(found) > _LIMIT:
+        raise WrongImage(f"{path}: larger than {_LIMIT} bytes", parts=(path.name,))
+    return found
+
+
+def digest_of(path: Path) -> str:
+    """The digest of a file of an image. Raises WrongImage."""
     try:
-        with path.open("rb") as file:
-            content = file.read(_LIMIT + 1)
+        return measurement.sha256(content(path))
     except OSError as error:
         raise WrongImage(f"{path}: {error.strerror}", parts=(path.name,), hint="build the image anew") from error
-    if len(content) > _LIMIT:
-        raise WrongImage(f"{path}: larger than {_LIMIT} bytes", parts=(path.name,))
-    return measurement.sha256(content)

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from pathlib import Path
 from typing import Final
 
-from enarx_image import image, measurement
+from enarx_files.whole import write_atomically
+from enarx_image import image
 from enarx_image.errors import WrongImage
 from enarx_image.image import SIGNATURE as FILE
 from enarx_image.image import Image
@@ -25,7 +25,7 @@ _HINT = "ask whoever made the image for its signature, and `enarx-deploy key sho
 def sign(signed: Image, keys: Iterable[SigningKey]) -> None:
     """Sign an image that was checked; what signed it before is replaced. Raises SigningError, OSError."""
     payload = statement.about(signed.digest, _SUBJECT, PREDICATE_TYPE, _predicate(signed))
-    (signed.folder / FILE).write_bytes(dsse.sign(payload, statement.PAYLOAD_TYPE, keys))
+    write_atomically(signed.folder / FILE, dsse.sign(payload, statement.PAYLOAD_TYPE, keys), mode=0o644)
 
 
 def verify(found: Image, signers: Signers, at: datetime) -> tuple[Signer, ...]:
@@ -59,12 +59,5 @@ def verify(found: Image, signers: Signers, at: datetime) -> tuple[Signer, ...]:
 
 def _predicate(signed: Image) -> dict[str, str]:
     record = signed.record
-    files = {name: measurement.sha256(_read(signed.folder / name)) for name in (image.RECORD, image.SBOM)}
+    files = {name: image.digest_of(signed.folder / name) for name in (image.RECORD, image.SBOM)}
     return {name: getattr(record, name).sha256 for name in (image.KERNEL, image.INITRD, image.CMDLINE)} | files
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise WrongImage(f"{path}: {error.strerror}", parts=(path.name,), hint="build the image anew") from error

@@ -40,7 +40,8 @@ def memory(launch: Launch) -> int:
 @contextmanager
 def bootable(found: image.Image) -> Iterator[qemu.Boot]:
     """The parts of an image in sealed memory, where they have the digests that were recorded. Raises KeepError."""
-    from enarx_image import measurement
+    from enarx_image import image, measurement
+    from enarx_image.errors import ImageError
 
     with ExitStack() as opened:
         descriptors = {}
@@ -49,10 +50,10 @@ def bootable(found: image.Image) -> Iterator[qemu.Boot]:
             ("initrd", found.initrd, found.record.initrd),
         ):
             try:
-                content = path.read_bytes()
+                content = image.content(path)
                 descriptor = qemu.sealed(content, name)
-            except OSError as error:
-                raise KeepError(f"{path}: {error.strerror}") from error
+            except (OSError, ImageError) as error:
+                raise KeepError(f"{path}: {error}") from error
             opened.callback(os.close, descriptor)
             if measurement.sha256(content) != part.sha256:
                 raise KeepError(f"{path} was changed while it was read", hint="`enarx-deploy image verify` says how")

@@ -50,6 +50,12 @@ def test_a_name_that_breaks_lines_is_refused():
         Unit("a\nExecStart=/bin/false", "user").text()
 
 
+def test_a_place_that_breaks_lines_is_refused(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", "/a\nExecStart=/bin/false")
+    with pytest.raises(UsageError, match="PYTHONPATH of the environment cannot stand in a unit"):
+        Unit("echo", "user").text()
+
+
 def test_what_is_not_installed_cannot_be_removed():
     assert installed("echo") is None
     with pytest.raises(UsageError, match="has no user unit"):

@@ -98,6 +98,31 @@ def test_verify_refuses_a_changed_part_and_says_which(enarx_deploy, copy):
     assert "kernel" not in ended.stderr
 
 
+@pytest.mark.parametrize("part", ["kernel", "image.json"])
+def test_what_is_no_file_is_not_waited_for(enarx_deploy, copy, part):
+    (copy / part).unlink()
+    os.mkfifo(copy / part)
+    ended = enarx_deploy("image", "verify", str(copy))
+    assert (ended.returncode, f"{part}: not a file" in ended.stderr) == (3, True), ended.stderr
+
+
+def test_who_is_faster_with_the_same_image_has_made_it(image, tmp_path, monkeypatch):
+    folder, rename = tmp_path / "image", Path.rename
+
+    def make(made: Path, *_: object) -> None:
+        for place in (made, folder):
+            shutil.copytree(image.folder, place, dirs_exist_ok=True)
+
+    def renamed(path: Path, target: Path) -> Path:
+        if path == folder:
+            raise FileNotFoundError  # it was not there yet when this one looked
+        return rename(path, target)
+
+    monkeypatch.setattr(build, "_make", make)
+    monkeypatch.setattr(Path, "rename", renamed)
+    assert build.build(folder, image.record.pins, {}, lambda _: None).digest == image.digest
+
+
 def test_verify_refuses_another_image_than_the_one_that_was_named(enarx_deploy, image):
     ended = enarx_deploy("image", "verify", str(image.folder), "--digest", PACKAGE)
     assert ended.returncode == 3
@@ -122,7 +147,12 @@ def test_a_signature_is_asked_for_and_names_who_signed(enarx_deploy, copy):
     unsigned = enarx_deploy("image", "verify", str(copy), "--trust", "image.toml")
     assert unsigned.returncode == 3
     assert "nobody signed" in unsigned.stderr
-    assert enarx_deploy("image", "build", "--output", str(copy), "--sign", "image.key").returncode == 0
+    elsewhere = enarx_deploy.directory / "notes"
+    elsewhere.write_text("of mine")
+    (copy / "signature.dsse.json").symlink_to(elsewhere)
+    signed = enarx_deploy("image", "build", "--output", str(copy), "--sign", "image.key")
+    assert (signed.returncode, "is signed as it was found" in signed.stderr) == (0, True), signed.stderr
+    assert elsewhere.read_text() == "of mine"
     good = enarx_deploy("image", "verify", str(copy), "--trust", "image.toml")
     assert "signed by image (" in good.stdout, good.stderr
     assert enarx_deploy("image", "verify", str(copy), "--trust", "other.toml").returncode == 3

@@ -59,7 +59,7 @@ def build(
 
     Packages of Debian are fetched by this machine's apt, from the archive that it is set to, and kept in the cache;
     each is taken only if it has the digest that is pinned. They are not installed. --sign KEY signs the image, for
-    `verify --trust`.
+    `verify --trust`, also where it is there already.
     """
     from enarx_image import build as building
 
@@ -67,6 +67,11 @@ def build(
         pins = _pins(lock_file)
         folder = output.absolute() if output else building.place(_cache(), pins)
         image = None if force else _there(folder, building.inputs_digest(pins))
+        if image is not None and output and context.signing_key is not None:
+            context.warn(
+                f"{folder} was there, and is signed as it was found: `image verify --rebuild` says whether it is what"
+                " its inputs make, and --force makes it anew"
+            )
         if image is None:
             packages = building.obtain(pins, _cache(), debs, mirror, context.note)
             image = building.build(folder, pins, packages, context.note)

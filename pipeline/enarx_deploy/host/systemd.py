@@ -103,6 +103,8 @@ class Unit:
             )
         command = " ".join(map(_quoted, [sys.executable, "-m", "enarx_deploy", "service", "run", self.name]))
         known = [(name, os.environ[name]) for name in _ENVIRONMENT if os.environ.get(name)]
+        if odd := [name for name, value in known if not value.isprintable()]:
+            raise UsageError(f"{odd[0]} of the environment cannot stand in a unit", hint="unset it, or name another")
         environment = "".join(f"Environment={_quoted(f'{name}={value}', dollar='$')}\n" for name, value in known)
         hardening = ""
         if self.scope == "system":
@@ -124,7 +126,7 @@ class Unit:
         text = self.text()
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.path.write_text(text)
+            paths.write_atomically(self.path, text.encode(), mode=0o644)
             self._verify()
         except OSError as error:
             raise KeepError(f"{self.path} cannot be written: {error.strerror}", hint=_RIGHTS[self.scope]) from error
