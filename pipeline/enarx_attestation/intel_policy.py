@@ -312,7 +312,7 @@ def _in_grace(claims: IntelClaims, policy: IntelPolicy) -> bool:
 
 
 def _recent(date: datetime | None, days: int, at: datetime) -> bool:
-    return days > 0 and date is not None and at <= date + timedelta(days=days)
+    return days > 0 and date is not None and at - date <= timedelta(days=days)
 
 
 def _workload(kind: str, identity: Mapping[str, tuple[str, tuple[str, ...]]], policy: Section, sheet: Sheet) -> None:

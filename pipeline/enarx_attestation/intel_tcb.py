@@ -106,6 +106,10 @@ class ModuleIdentity(Module, frozen=True):
     tcbLevels: tuple[ModuleLevel, ...]  # noqa: N815 — Intel's name
 
 
+class _Versioned(msgspec.Struct, frozen=True):
+    version: int = 0
+
+
 class TcbInfo(msgspec.Struct, frozen=True, kw_only=True):
     """Levels of all platforms of one family (FMSPC)."""
 
@@ -274,7 +278,7 @@ def _upgrade(data: bytes) -> bytes:
     """Version 2 of TCB info in the form of version 3: the components stood in 16 fields of their own."""
     if len(data) > MAX_JSON:
         raise MalformedCollateral(f"a statement has at most {MAX_JSON} bytes, not {len(data)}")
-    if b'"version":2' not in data[:64].replace(b" ", b""):
+    if read_json(data, _Versioned, _malformed).version != 2:
         return data
     info: Any = read_json(data, dict, _malformed)
     try:

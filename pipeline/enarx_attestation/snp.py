@@ -82,7 +82,8 @@ REQUIRED: Final = frozenset(RULES)
 class SnpCollateral(Collateral, frozen=True, kw_only=True):
     """The endorsement key's certificate, AMD's chain if it was sent along, and revocation lists.
 
-    The chain is optional, for the roots are pinned; if it is there, each certificate in it must be a pinned one.
+    The chain is optional, for the roots are pinned; if it is there, each certificate in it must be a pinned one, or the
+    endorsement key's own.
     """
 
     vek: Certificate
@@ -217,7 +218,7 @@ def _check_chain(
         sheet.check("snp.root.unpinned", False, "a pinned root of AMD's", "an issuer of another name")
         return "absent"
     role = "VCEK" if issuer in anchor.vcek_issuers else "VLEK"
-    strangers = [found for found in collateral.chain if not anchor.pins(found)]
+    strangers = [found for found in collateral.chain if found.raw != collateral.vek.raw and not anchor.pins(found)]
     sheet.check(
         "snp.root.unpinned",
         not strangers and vek is not None and vek.role == role,

@@ -423,15 +423,23 @@ def test_grace_is_for_what_is_out_of_date_and_nothing_else(intel: Intel) -> None
     assert judge(intel, quote, collateral, **grace, accept_statuses=["UpToDate", "SWHardeningNeeded"]).ok
 
 
+def test_grace_from_the_last_day_that_there_is(intel: Intel) -> None:
+    info = intel.tcb_info()
+    levels = info["tdxModuleIdentities"][0]["tcbLevels"]
+    levels[1]["tcbDate"] = "9999-12-31T00:00:00Z"
+    quote = intel.quote(body=intel.domain(svn=bytes([5, 1, 3])))
+    assert judge(intel, quote, intel.collateral(tcb_info=info), platform_grace_days=1_000_000).ok
+
+
 def test_tcb_info_of_version_2(intel: Intel) -> None:
     info = intel.tcb_info("SGX", version=2)
     for level in info["tcbLevels"]:
         components = level["tcb"].pop("sgxtcbcomponents")
         level["tcb"] |= {f"sgxtcbcomp{index:02}svn": part["svn"] for index, part in enumerate(components, 1)}
     del info["id"]
-    reordered = {"version": 2, **info}
-    verdict = judge(intel, intel.quote("SGX"), intel.collateral("SGX", tcb_info=reordered), kind="sgx")
-    assert verdict.ok, verdict.failed
+    for reordered in ({"version": 2, **info}, {name: info[name] for name in reversed(info)}):
+        verdict = judge(intel, intel.quote("SGX"), intel.collateral("SGX", tcb_info=reordered), kind="sgx")
+        assert verdict.ok, verdict.failed
 
 
 @pytest.mark.parametrize(

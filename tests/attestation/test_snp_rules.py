@@ -259,6 +259,13 @@ def test_a_chain_with_a_stranger(amd: Amd, turin: Amd) -> None:
     assert failed(verdict) == {"snp.root.unpinned"}
 
 
+def test_a_chain_that_begins_with_the_endorsement_key_itself(amd: Amd) -> None:
+    vek, other = amd.vek(amd.extensions()), amd.vek(amd.extensions())
+    issuers = amd.ask.pem + amd.ark.pem
+    assert judge(amd, amd.report(), vek.der, chain=(vek.pem + issuers).encode()).ok
+    assert failed(judge(amd, amd.report(), vek.der, chain=(other.pem + issuers).encode())) == {"snp.root.unpinned"}
+
+
 def test_a_signature_with_high_bytes_is_refused(amd: Amd) -> None:
     report = bytearray(amd.report())
     report[0x2A0 + 60] = 1
