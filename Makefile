@@ -9,10 +9,10 @@ PROCESSES ?= 3
 FUZZ_BUILD ?= $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/enarx-deploy/fuzz
 RUST := $(shell find pipeline/sallyport/src -name '*.rs') pipeline/sallyport/Cargo.toml pipeline/sallyport/Cargo.lock
 
-.PHONY: demo test lint format bench fuzz fuzz-sallyport clean help
+.PHONY: demo test test-free-threaded free-threaded lint format bench fuzz fuzz-sallyport clean help
 
 help:  ## Say what can be made.
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 24
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 27
 
 demo: $(VENV)/demo  ## From a template to an attested TLS service, and a client's view of it.
 	$(BIN)/python docs/demo.py
@@ -35,6 +35,13 @@ format: $(VENV)/test  ## Bring the sources into form.
 
 bench: $(VENV)/test  ## Measure on this machine, side by side with others.
 	$(BIN)/python -m benches
+
+free-threaded:  ## Build a Python without the interpreter's lock, which takes minutes, once. `bench` then measures on it too.
+	benches/free-threaded
+
+test-free-threaded:  ## The attestation library's tests on such a Python. No dcap-qvl is made for it.
+	"$$(benches/free-threaded)" -W error -m pytest -q -o pythonpath=". pipeline plugins" \
+	  --ignore tests/attestation/test_differential.py tests/attestation
 
 fuzz: $(VENV)/test  ## Fuzz every parser for SECONDS each (60), or those named in TARGETS.
 	$(BIN)/python -m fuzz $(TARGETS) --seconds $(SECONDS)

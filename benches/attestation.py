@@ -1,121 +1,84 @@
-"""How long a verdict takes, evidence in and checks out: ours beside dcap-qvl, on one thread and on two."""
+"""How long a verdict takes, evidence in and checks out: ours beside dcap-qvl; and what two of them at once get done.
+
+Threads take turns at the lock of this interpreter. So they are also measured in one that has no such lock, if
+`make free-threaded` has built it, and in this one as processes.
+"""
 
 from __future__ import annotations
 
+import os
 import statistics
-import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-import dcap_qvl
-from msgspec import structs
+from benches import verdicts
+from benches.figures import Bound, Ratio, Section
+from benches.verdicts import INTEL, OURS, THEIRS
 
-from benches.figures import Ratio, Section
-from enarx_attestation import VENDOR_ANCHORS, Policy, appraise, endorse, load_policy, parse, verify
-from enarx_attestation.files import load_endorsements
-from enarx_attestation.intel_collateral import VerifiedChains, read_collateral
-
-VECTORS = Path(__file__).parent.parent / "tests/attestation/vectors"
-SNP_AT = datetime(2026, 3, 1, tzinfo=UTC)
-INTEL_AT = datetime(2025, 7, 1, tzinfo=UTC)
-POLICY: Policy = load_policy(
-    {
-        "snp": {"any_workload": True, "revocation": "off"},
-        "sgx": {"any_workload": True, "accept_statuses": ["ConfigurationAndSWHardeningNeeded"]},
-        "tdx": {"any_workload": True},
-    }
-)
-INTEL = {"sgx": "phala-nonserver-cfg-swhard", "tdx": "phala-v4-uptodate"}
 ROUNDS = 5
-OURS, THEIRS = "known platform", "dcap-qvl"
+SCALED = ("snp, Milan", *(f"{kind}, {OURS}" for kind in INTEL))
+"""Subjects of which two at once are held against one."""
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+FREE_THREADED = CACHE / "enarx-deploy/python-free-threaded/python"
+BOUNDS = {"two threads / one, free-threaded": Bound(floor=1.8, goal=1.9)}
 
-Once = Callable[[], object]
+Rates = dict[str, list[float]]
+"""Of each subject, verdicts per second: one, two threads, two processes."""
 
 
 def measure(seconds: float) -> Section:
-    """Milliseconds of one, median of rounds in turn; and how many more two threads get done than one."""
-    subjects = {
-        "snp, Milan": snp("milan-v3-azure", warm=True),
-        "snp, Milan, certificate read each time": snp("milan-v3-azure", warm=False),
-        "snp, Turin": snp("turin-v5-fmc", warm=True),
+    """Milliseconds of one, and how many more two at once get done: median of rounds in turn."""
+    rounds = [_round(seconds / ROUNDS) for _ in range(ROUNDS)]
+    here, free = [found for found, _ in rounds], [found for _, found in rounds]
+    milliseconds = _milliseconds(here)
+    grown = {
+        "two threads / one": _grown(here, 1),
+        "two processes / one": _grown(here, 2),
+        "two threads / one, free-threaded": _grown(free, 1),
     }
-    for kind, name in INTEL.items():
-        subjects |= {f"{kind}, {which}": once for which, once in intel(kind, name).items()}
-    each = seconds / ROUNDS
-    rates: dict[str, list[tuple[float, float]]] = {subject: [] for subject in subjects}
-    for _ in range(ROUNDS):
-        for subject, once in subjects.items():
-            rates[subject].append((rate(once, 1, each), rate(once, 2, each)))
-    single = {subject: statistics.median(one for one, _ in found) for subject, found in rates.items()}
-    grown = {subject: statistics.median(two / one for one, two in found) for subject, found in rates.items()}
-    rows = [[subject, f"{1000 / single[subject]:.2f}", f"{grown[subject]:.2f}"] for subject in subjects]
+    columns = {"ms": milliseconds, "ms, free-threaded": _milliseconds(free), **grown}
+    rows = [
+        [subject, *(f"{column[subject]:.2f}" if subject in column else "" for column in columns.values())]
+        for subject in milliseconds
+    ]
     ratios = [
-        Ratio(f"{kind}, time, {OURS} / {THEIRS}", single[f"{kind}, {THEIRS}"] / single[f"{kind}, {OURS}"], "less")
+        Ratio(
+            f"{kind}, time, {OURS} / {THEIRS}",
+            milliseconds[f"{kind}, {OURS}"] / milliseconds[f"{kind}, {THEIRS}"],
+            "less",
+        )
         for kind in INTEL
     ]
     ratios += [
-        Ratio(f"{subject}, two threads / one", grown[subject], "more")
-        for subject in ("snp, Milan", *(f"{kind}, {OURS}" for kind in INTEL))
+        Ratio(f"{subject}, {way}", found[subject], "more", BOUNDS.get(way))
+        for way, found in grown.items()
+        for subject in SCALED
+        if subject in found
     ]
     note = (
         "Collateral is in memory, and Intel's is verified beforehand but for the last of ours. A known platform is one "
-        "whose certificate was verified under the same collateral before. dcap-qvl verifies collateral each time."
+        "whose certificate was verified under the same collateral before. dcap-qvl verifies collateral each time; it "
+        "has no build for a free-threaded Python."
     )
-    return Section("Verdicts over evidence", ["evidence", "ms", "two threads / one"], rows, ratios, note)
+    if not FREE_THREADED.exists():
+        note += " There is no such Python here: `make free-threaded` builds one."
+    return Section("Verdicts over evidence", ["evidence", *columns], rows, ratios, note)
 
 
-def snp(name: str, *, warm: bool) -> Once:
-    """A report, with its certificate read beforehand or each time."""
-    folder = VECTORS / "snp" / name
-    report, files = (folder / "report.bin").read_bytes(), {"vcek.der": (folder / "vcek.der").read_bytes()}
-    read = load_endorsements("snp", files)
-
-    def once() -> None:
-        collateral = read if warm else load_endorsements("snp", files)
-        claims = verify(parse(report, "snp"), collateral, VENDOR_ANCHORS, SNP_AT)
-        assert appraise(claims, POLICY, expected=None).ok
-
-    return once
+def _round(seconds: float) -> tuple[Rates, Rates]:
+    """The rates of this interpreter, and those of the free-threaded one, if it is there."""
+    this = Path(sys.executable)
+    threads, processes = verdicts.rates(this, seconds, (1, 2)), verdicts.rates(this, seconds, (1,), processes=2)
+    here = {subject: [*found, *processes[subject]] for subject, found in threads.items()}
+    return here, verdicts.rates(FREE_THREADED, seconds, (1, 2)) if FREE_THREADED.exists() else {}
 
 
-def intel(kind: str, name: str) -> dict[str, Once]:
-    """A quote, with more and more to be verified anew; and dcap-qvl's verdict over it."""
-    folder = VECTORS / kind / name
-    quote, document = (folder / "quote.bin").read_bytes(), (folder / "collateral.json").read_bytes()
-    endorsed = endorse(read_collateral(document), VENDOR_ANCHORS)
-    forgetful = structs.replace(endorsed, chains=VerifiedChains(most=0))
-    theirs = dcap_qvl.QuoteCollateralV3.from_json(document.decode())
-    at = int(INTEL_AT.timestamp())
+def _milliseconds(rounds: Sequence[Rates]) -> dict[str, float]:
+    return {subject: 1000 / statistics.median(found[subject][0] for found in rounds) for subject in rounds[0]}
 
-    def judge(collateral: Callable[[], object]) -> Once:
-        def once() -> None:
-            claims = verify(parse(quote, kind), collateral(), VENDOR_ANCHORS, INTEL_AT)
-            assert appraise(claims, POLICY, expected=None).ok
 
-        return once
-
+def _grown(rounds: Sequence[Rates], way: int) -> dict[str, float]:
     return {
-        OURS: judge(lambda: endorsed),
-        "new platform": judge(lambda: forgetful),
-        "collateral read and verified each time": judge(lambda: read_collateral(document)),
-        THEIRS: lambda: dcap_qvl.verify(quote, theirs, at),
+        subject: statistics.median(found[subject][way] / found[subject][0] for found in rounds) for subject in rounds[0]
     }
-
-
-def rate(once: Once, threads: int, seconds: float) -> float:
-    """Verdicts per second, of `threads` at once."""
-    end = time.perf_counter() + seconds
-
-    def run() -> int:
-        done = 0
-        while time.perf_counter() < end or not done:
-            once()
-            done += 1
-        return done
-
-    start = time.perf_counter()
-    with ThreadPoolExecutor(threads) as pool:
-        done = sum(future.result() for future in [pool.submit(run) for _ in range(threads)])
-    return done / (time.perf_counter() - start)

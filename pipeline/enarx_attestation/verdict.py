@@ -91,7 +91,7 @@ def appraise(
     Left to the caller: that the nonce in `expected` is its own, fresh and used once, and that the peer holds the key.
     """
     entry = _entry(claims.kind, kinds)
-    sheet = Sheet({**RULES, **entry.rules})
+    sheet = Sheet(RULES)
     made = {check.id for check in claims.checks}
     missing = sorted(entry.required - made)
     failed = [check.id for check in claims.checks if not check.ok]
@@ -105,7 +105,9 @@ def appraise(
     present = section is not None
     sheet.check("policy.kind", present, f"a section [{claims.kind}]", "present" if present else "absent")
     if section is not None:
-        entry.appraise(claims, section, sheet)
+        own = Sheet(entry.rules)
+        entry.appraise(claims, section, own)
+        sheet.take(own.done())
         _appraise_binding(claims, expected, section.legacy_binding, sheet)
         _appraise_package(claims, expected, section, sheet)
     return Verdict(kind=claims.kind, status=claims.status, claims=claims, checks=claims.checks + sheet.done())

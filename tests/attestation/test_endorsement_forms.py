@@ -160,7 +160,7 @@ def thim(amd, key: bytes, **changes) -> bytes:
 
 def test_the_answer_of_azures_service_is_taken_apart(judge, amd, key):
     assert judge({"thim.json": thim(amd, key), "crl.der": amd.crl()}).ok
-    other = {"certificateChain": pem("CERTIFICATE", key).decode()}
+    other = {"certificateChain": amd.vek(amd.extensions()).pem}
     verdict = judge({"thim.json": thim(amd, key, **other), "crl.der": amd.crl()})
     assert "snp.root.unpinned" in [check.id for check in verdict.failed]
     assert [(offer.kind) for offer in offers({"thim.json": thim(amd, key)})] == ["amd-chain", "vcek"]
