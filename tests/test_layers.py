@@ -46,7 +46,8 @@ ROOMS = {
         "enarx_image",
         "enarx_keep",
     ),
-    "enarx_backends": ("enarx_deploy", "enarx_image", "enarx_measurement", "enarx_sallyport"),
+    # Where a Keep is a process of a protected guest, whoever starts it there has the guest attest.
+    "enarx_backends": ("enarx_deploy", "enarx_image", "enarx_measurement", "enarx_sallyport", "enarx_keep"),
     "enarx_languages": ("enarx_deploy",),
     "enarx_targets": ("enarx_deploy", "enarx_files"),
     "enarx_registries": ("enarx_deploy", "enarx_drawbridge", "enarx_service"),

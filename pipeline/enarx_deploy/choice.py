@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from enarx_deploy.errors import EnarxDeployError, KeepError, UsageError
 from enarx_deploy.models import Probe, ProbeCheck
-from enarx_deploy.protocols import ArtifactRegistry, Elsewhere, HasOwnTable
+from enarx_deploy.protocols import ArtifactRegistry, Elsewhere, HasGuests, HasOwnTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -54,6 +54,9 @@ def backend(project: Project, plugins: PluginManager) -> tuple[Backend, str]:
     else:
         chosen, reason = _strongest(plugins, _probed(project, plugins))
         _require_strength(chosen, reason, project, plugins)
+    place = target(project, plugins)
+    if isinstance(place, HasGuests):
+        chosen = place.in_guest(chosen)
     return chosen, f"backend {chosen.name}: {reason}{'' if chosen.hardware else '; no hardware protects this Keep'}"
 
 

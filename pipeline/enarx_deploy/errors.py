@@ -14,6 +14,7 @@
     ├── RegistryError                1   a registry cannot be reached, or refused
     ├── KeepError                    1   a Keep could not be started or died
     └── StewardError                 1   the Steward cannot be reached, or refused
+        └── StewardAway              1   it is not there now, and may be in a moment
 
 Each carries one line that says what is wrong and where, and one line (`hint`) that says what to do next.
 """
@@ -111,3 +112,7 @@ class KeepError(EnarxDeployError):
 
 class StewardError(EnarxDeployError):
     """The Steward cannot be reached, or refused to issue."""
+
+
+class StewardAway(StewardError):
+    """The Steward is not there now. Nothing is wrong with what was asked, so that it is worth asking again."""

@@ -190,6 +190,22 @@ class CanPrepare(Protocol):
         """
 
 
+class Attested(msgspec.Struct, frozen=True):
+    """Evidence as the platform gave it, and what it handed over with it; see `CertificateRequest`."""
+
+    evidence: bytes
+    endorsements: Mapping[str, bytes] = {}
+
+
+@runtime_checkable
+class Attests(Protocol):
+    """What a `Backend` has too whose Keeps are processes of a guest that hardware protects, with this process beside
+    them: they are jailed, and send the report data in the place of evidence."""
+
+    def attest(self, report_data: bytes) -> Attested:
+        """Have the guest attest 64 bytes of report data. Raises KeepError."""
+
+
 class CertificateRequest(msgspec.Struct, frozen=True):
     """What a Keep sends to get a certificate: a PKCS#10 request (DER) and the evidence for its key.
 
@@ -346,6 +362,15 @@ class Elsewhere(Protocol):
 
     def probes(self, project: Project) -> Sequence[Probe]:
         """What the place that the project is deployed to offers for each backend. Raises KeepError, UsageError."""
+
+
+@runtime_checkable
+class HasGuests(Protocol):
+    """What a `Target` has too whose Keeps run in guests of its own, so that the backend, which has others, cannot say
+    what they measure to."""
+
+    def in_guest(self, backend: Backend) -> Backend:
+        """The backend as it is there: of the same name and kind of evidence."""
 
 
 @runtime_checkable

@@ -24,7 +24,7 @@ from enarx_deploy.models import (
     ReferenceValues,
     StageName,
 )
-from enarx_deploy.protocols import MissingTool
+from enarx_deploy.protocols import HasGuests, MissingTool
 from enarx_deploy.stages.compile import source_digests
 from enarx_deploy.stages.provision_tls import needs_certificate
 
@@ -178,6 +178,7 @@ def _attest_inputs(work: Work) -> dict[str, Any]:
     return {
         "package": work.made["package"].digest,
         "backend": work.backend.name,
+        "guests": work.target.name if isinstance(work.target, HasGuests) else "",
         "attest": msgspec.to_builtins(work.project.manifest.attest),
     }
 

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from enarx_keep.attester.choice import Place
     from enarx_keep.compiled_code import TrustedCode
 
 _MESSAGE_LIMIT = 1 << 16
 
 
-def main() -> None:
-    """The arguments: the descriptor of a socket, and the host's process.
+def main(built_as: Place | None = None) -> None:
+    """The arguments: the descriptor of a socket, and the host's process. It is built as a process if nothing is said.
 
     By the socket comes one message, when the host knows what this Keep will be: the block and the doorbell as
     descriptors, and in JSON where compiled modules are kept, the digest of the one that will come (hex), and the keys
@@ -44,7 +45,7 @@ def main() -> None:
         told = json.loads(place)
         # A module that the host must not see is not kept where it looks.
         kept = module.find(Path(told["cache"]), told["module"]) if told["module"] else None
-        live(block, doorbell, kept, began, PROCESS, _trusted_code(told.get("code_signers", [])))
+        live(block, doorbell, kept, began, built_as or PROCESS, _trusted_code(told.get("code_signers", [])))
     os._exit(0)  # nothing is left to tidy, and the interpreter's own way to its end asks for more than a Keep may
 
 

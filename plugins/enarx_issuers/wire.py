@@ -17,7 +17,7 @@ import msgspec
 
 from enarx_attestation import der
 from enarx_attestation.der import DerError
-from enarx_deploy.errors import StewardError, VerificationRefused
+from enarx_deploy.errors import StewardAway, StewardError, VerificationRefused
 from enarx_deploy.protocols import CertificateRequest, Challenge, Issued, ReleasedSecrets, SecretsRequest
 from enarx_service import pace
 
@@ -32,6 +32,8 @@ _TIMEOUT: Final = httpx.Timeout(20.0, connect=5.0)
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 _JSON: Final = {"Content-Type": "application/json"}
 _AS_IT_IS: Final = {"Accept-Encoding": "identity"}
+_AWAY: Final = (httpx.codes.BAD_GATEWAY, httpx.codes.SERVICE_UNAVAILABLE, httpx.codes.GATEWAY_TIMEOUT)
+"""What stands before a Steward says so while none is behind it."""
 _PKCS10: Final = {"Content-Type": "application/pkcs10"}
 
 
@@ -191,7 +193,7 @@ def _ask(
                 f"the TLS certificate of the Steward at {url} is not good: {reason}",
                 hint="if it has a new root, bring that here by a way that you trust (docs/how-to/trust-a-steward.md)",
             ) from error
-        raise StewardError(
+        raise StewardAway(
             f"the Steward at {url} cannot be reached: {reason}",
             hint="is it running, and is `steward` in the manifest its URL?",
         ) from error
@@ -247,9 +249,8 @@ def _complaint(url: str, path: str, status: int, answer: bytes) -> StewardError 
             hint=_printable(problem.hint),
         )
     detail = f": {_printable(problem.detail)}" if problem.detail else ""
-    return StewardError(
-        f"the Steward at {url} answered {path} with status {status}{detail}", hint=_printable(problem.hint)
-    )
+    kind = StewardAway if status in _AWAY else StewardError
+    return kind(f"the Steward at {url} answered {path} with status {status}{detail}", hint=_printable(problem.hint))
 
 
 def _complaint_enarx(url: str, status: int) -> StewardError | VerificationRefused:

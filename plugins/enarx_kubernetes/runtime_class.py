@@ -18,6 +18,9 @@ class Runtime(NamedTuple):
 
 _KATA = "kata-deploy, with the shim enabled: helm install kata-deploy … --set shims.{shim}.enabled=true"
 
+ATTESTED = ("snp", "tdx")
+"""Backends whose pods give evidence of the guest that they run in."""
+
 RUNTIMES = {
     "nil": Runtime("", confidential=False, installed_by=""),
     "snp": Runtime("kata-qemu-snp", confidential=True, installed_by=_KATA.format(shim="qemu-snp")),

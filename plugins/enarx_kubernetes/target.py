@@ -6,7 +6,7 @@ Everything that imports the client, which not everybody has installed, is import
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,7 +14,7 @@ import msgspec
 
 from enarx_deploy.errors import KeepError, UsageError
 from enarx_deploy.hookspecs import hookimpl
-from enarx_deploy.models import Deployment, KeepStatus, Package, ReferenceValues, Version
+from enarx_deploy.models import Deployment, KeepStatus, Package, Probe, ReferenceValues, Version
 from enarx_deploy.project import Project
 from enarx_deploy.protocols import (
     Backend,
@@ -26,7 +26,7 @@ from enarx_deploy.protocols import (
     Target,
     silent,
 )
-from enarx_kubernetes import known, logs
+from enarx_kubernetes import init_data, kata_guest, known, logs, runtime_class
 from enarx_kubernetes.settings import Settings
 
 if TYPE_CHECKING:
@@ -51,11 +51,18 @@ class Kubernetes:
         """The client, the context and the place for images must be there, and a Steward that pods can reach."""
         settings = project.own_table(self.name, Settings)
         _require_package(project)
-        _require_evidence(backend)
         _require_steward(project)
         _require_image(settings)
         with _cluster(project, settings) as cluster:
             _require_runtime_class(cluster, backend, settings)
+
+    def probes(self, project: Project) -> Sequence[Probe]:
+        """See `Elsewhere`: what this machine has is no matter."""
+        return kata_guest.probes(project.settings.backend)
+
+    def in_guest(self, backend: Backend) -> Backend:
+        """See `HasGuests`."""
+        return kata_guest.KataGuest(backend) if backend.name in runtime_class.ATTESTED else backend
 
     def start(
         self,
@@ -97,7 +104,7 @@ class Kubernetes:
         _require_steward(project)
         _require_image(settings)
         wanted = _desired(project, package, backend, settings, settings.namespace or "default", progress)
-        return render.files(manifests.objects(wanted))
+        return {**render.files(manifests.objects(wanted)), **render.steward_policy(wanted)}
 
     def request_certificate(self, deployment: Deployment, challenge: Challenge) -> CertificateRequest | None:  # noqa: ARG002 - the protocol's
         """None: the Keeps ask for their certificates themselves."""
@@ -183,6 +190,7 @@ class Kubernetes:
 def _rolled_out(cluster: Cluster, wanted: Desired, name: str, progress: Progress) -> KeepStatus:
     """Make it so; returns a Keep that serves. Raises KeepError, and what served before serves on."""
     from enarx_kubernetes import manifests, operations, rollout
+    from enarx_kubernetes.manifests import pod
 
     before = _serving(cluster, wanted.name)
     objects: list[Any] = list(manifests.objects(wanted))
@@ -191,6 +199,8 @@ def _rolled_out(cluster: Cluster, wanted: Desired, name: str, progress: Progress
     for one in objects:
         progress(f"applying {type(one).__name__}")
         cluster.apply(one)
+    if wanted.backend in runtime_class.ATTESTED:
+        progress(f"init-data is {init_data.digest(pod.guest_data(wanted))}, which the Steward's policy must list")
     place = known.Known(name, cluster.context, str(cluster.kubeconfig), cluster.namespace, wanted.name)
     known.remember(place)
     try:
@@ -255,14 +265,6 @@ def _require_client() -> None:
         ) from error
 
 
-def _require_evidence(backend: Backend) -> None:
-    if backend.name != "nil":
-        raise UsageError(
-            f"a Keep in a pod gives no evidence of kind {backend.name!r} yet, and would get no certificate for it",
-            hint='use --render; or take --backend nil, with runtime_class = "kata-qemu-snp" for the guest',
-        )
-
-
 def _require_steward(project: Project) -> None:
     issuer = project.manifest.attest.issuer
     if project.manifest.needs_certificate and issuer != "steward":
@@ -296,8 +298,6 @@ def _require_image(settings: Settings) -> None:
 def _require_runtime_class(cluster: Cluster, backend: Backend, settings: Settings) -> None:
     from lightkube.core.exceptions import ApiError
     from lightkube.resources.node_v1 import RuntimeClass
-
-    from enarx_kubernetes import runtime_class
 
     runtime = runtime_class.for_backend(backend.name, settings.runtime_class)
     if not runtime.name:

@@ -2,27 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import socket
 import ssl
 import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.conftest import Program
+
+from enarx_kubernetes.image import runtime
 
 ROOT = Path(__file__).parents[2]
 PROBE = ROOT / "plugins/enarx_kubernetes/image/serving.py"
 PROGRAM = """
+import functools
 import sys
+import time
 from pathlib import Path
-from enarx_deploy.host import pod
-pod.PACKAGES, pod.WORK, pod.TERMINATION = (Path(word) for word in sys.argv[1:4])
+sys.path.insert(0, sys.argv[1])
+from enarx_deploy.host import pod, renewal
+pod.PACKAGES, pod.WORK, pod.TERMINATION, ahead = (Path(word) for word in sys.argv[2:6])
 pod.UNREADY = 0.5
-sys.exit(pod.main(sys.argv[4:]))
+renewal.LOOK_EVERY = 0.1
+pod.Renewal = functools.partial(renewal.Renewal, clock=lambda: time.time() + float(ahead.read_text()))
+sys.exit(pod.main(sys.argv[6:]))
 """
+"""A pod with places of its own, whose clock for renewals is ahead by what a file says (seconds)."""
 
 
 def free_port() -> int:
@@ -31,34 +43,79 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-class Pod:
-    """A package and a Steward, and the places that a container would have."""
+def write_metadata(place: Path) -> None:
+    """Which plugins there are, as the image of a pod says it."""
+    for name, file in runtime.own_metadata():
+        assert isinstance(file, bytes)
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (place / name).write_bytes(file)
 
-    def __init__(self, cli: Any, tmp_path: Path) -> None:
-        self.cli = cli
+
+@dataclass(frozen=True)
+class Made:
+    """A package, and a Steward that does not run yet."""
+
+    cli: Program
+    port: int
+    package: dict[str, Any]
+    state: Path
+    listens: str
+    metadata: Path
+
+
+@pytest.fixture(scope="module")
+def made(module_enarx_deploy: Program, shared_cache: Path, zig_cache: Path, tmp_path_factory: Any) -> Made:
+    cli, place = module_enarx_deploy, tmp_path_factory.mktemp("pods")
+    cli.environment |= {"ENARX_DEPLOY_CACHE_DIR": str(shared_cache), "ZIG_GLOBAL_CACHE_DIR": str(zig_cache)}
+    port, listens = free_port(), f"127.0.0.1:{free_port()}"
+    assert cli("new", "echo", ".").returncode == 0
+    packed = cli("package", "--json", "--set", f"steward=http://{listens}", "--set", f"files.echo.port={port}")
+    assert packed.returncode == 0, packed.stderr
+    assert cli("steward", "--init", "--state", str(place / "steward")).returncode == 0
+    write_metadata(place / "metadata")
+    return Made(cli, port, json.loads(packed.stdout), place / "steward", listens, place / "metadata")
+
+
+class Pod:
+    """The places that a container would have, and what runs in it."""
+
+    def __init__(self, made: Made, tmp_path: Path) -> None:
+        self.cli, self.port, self.package, self.state = made.cli, made.port, made.package, made.state
+        self.listens, self.metadata = made.listens, made.metadata
         self.work, self.termination = tmp_path / "run", tmp_path / "termination"
         self.work.mkdir()
-        self.port, steward = free_port(), f"http://127.0.0.1:{free_port()}"
-        assert cli("new", "echo", ".").returncode == 0
-        sets = ("--set", f"steward={steward}", "--set", f"files.echo.port={self.port}")
-        made = cli("package", "--json", *sets)
-        assert made.returncode == 0, made.stderr
-        self.package = json.loads(made.stdout)
-        self.state = tmp_path / "steward"
-        assert cli("steward", "--init", "--state", str(self.state)).returncode == 0
-        cli.start("steward", "--state", str(self.state), "--listen", steward.removeprefix("http://"))
+        self.ahead = tmp_path / "ahead"
+        self.ahead.write_text("0")
+        self.started: list[subprocess.Popen[str]] = []
 
-    def start(self, root: Path, digest: str = "") -> subprocess.Popen[str]:
-        places = [str(Path(self.package["root"]).parent), str(self.work), str(self.termination)]
-        words = ["--package", digest or self.package["digest"], "--backend", "nil", "--steward-root", str(root)]
+    def start_steward(self) -> subprocess.Popen[str]:
+        """It listens some time later, which a pod waits for."""
+        self.started.append(self.cli.start("steward", "--state", str(self.state), "--listen", self.listens))
+        return self.started[-1]
+
+    def start(
+        self, root: Path, *, digest: str = "", backend: str = "nil", root_digest: str = ""
+    ) -> subprocess.Popen[str]:
+        packages = Path(self.package["root"]).parent
+        places = [*map(str, (self.metadata, packages, self.work, self.termination, self.ahead))]
+        words = ["--package", digest or self.package["digest"], "--backend", backend, "--steward-root", str(root)]
+        if root_digest:
+            words += ["--steward-root-digest", root_digest]
         kept = {name: value for name, value in self.cli.environment.items() if "_DIR" not in name}
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-c", PROGRAM, *places, *words],
             env=kept,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
+        self.started.append(process)
+        return process
+
+    def end(self) -> None:
+        for process in self.started:
+            process.kill()
+            process.communicate()
 
     @property
     def status(self) -> dict[str, Any]:
@@ -71,45 +128,83 @@ class Pod:
         words = [sys.executable, "-I", str(PROBE), str(self.work / "status.json")]
         return subprocess.run(words, capture_output=True, text=True, check=False)
 
-    def echo(self) -> bytes:
+    @contextlib.contextmanager
+    def connected(self) -> Iterator[ssl.SSLSocket]:
         context = ssl.create_default_context(cafile=self.state / "root.pem")
         with (
-            socket.create_connection(("localhost", self.port), timeout=20) as plain,
+            socket.create_connection(("localhost", self.port), timeout=60) as plain,
             context.wrap_socket(plain, server_hostname="localhost", suppress_ragged_eofs=True) as client,
         ):
+            yield client
+
+    def echo(self) -> bytes:
+        with self.connected() as client:
             client.sendall(b"hello\n")
             return client.recv(64)
 
+    def certificate(self) -> bytes:
+        """What a new client is shown."""
+        with self.connected() as client:
+            return client.getpeercert(binary_form=True) or b""
+
 
 @pytest.fixture
-def pod(cli: Any, tmp_path: Path) -> Pod:
-    return Pod(cli, tmp_path)
+def pod(made: Made, tmp_path: Path) -> Iterator[Pod]:
+    pod = Pod(made, tmp_path)
+    yield pod
+    pod.end()
 
 
-def test_a_pod_serves_is_found_ready_and_leaves_in_order(pod: Pod, eventually) -> None:
+def test_a_pod_waits_for_its_steward_serves_is_found_ready_and_leaves_in_order(pod: Pod, eventually) -> None:
     assert pod.probe().returncode == 1
     process = pod.start(pod.state / "root.pem")
-    try:
-        eventually(lambda: pod.status.get("state") == "running" or process.poll() is not None, "the Keep runs")
-        assert process.poll() is None, process.communicate()[1]
-        assert pod.echo() == b"hello\n"
-        assert pod.probe().returncode == 0
-        assert pod.status["certificate_not_after"]
-        process.send_signal(signal.SIGTERM)
-        eventually(lambda: pod.status["state"] == "stopping", "it says that it is leaving")
-        assert pod.probe().returncode == 1
-        assert pod.echo() == b"hello\n"  # for as long as others may still take it for ready
-        _, said = process.communicate(timeout=60)
-    finally:
-        process.kill()
-        process.communicate()
+    assert process.stderr is not None
+    away = next(line for line in process.stderr if "cannot be reached" in line)
+    assert "trying for 60 s" in away
+    pod.start_steward()
+    eventually(lambda: pod.status.get("state") == "running" or process.poll() is not None, "the Keep runs", 60)
+    assert process.poll() is None, process.communicate()[1]
+    assert pod.echo() == b"hello\n"
+    assert pod.probe().returncode == 0
+    assert pod.status["certificate_not_after"]
+    process.send_signal(signal.SIGTERM)
+    eventually(lambda: pod.status["state"] == "stopping", "it says that it is leaving", 60)
+    assert pod.probe().returncode == 1
+    assert pod.echo() == b"hello\n"  # for as long as others may still take it for ready
+    _, said = process.communicate(timeout=60)
     assert process.returncode == 0
     assert "enarx-deploy: certificate {" in said
     assert pod.status["state"] == "exited"
 
 
-def test_a_steward_under_another_root_gets_nothing_signed(pod: Pod, cli: Any, tmp_path: Path) -> None:
-    assert cli("steward", "--init", "--state", str(tmp_path / "other")).returncode == 0
+LATER = str(16 * 3600)
+"""Seconds: of the day that the Steward's policy gives, more than what a renewal waits for, and less than all."""
+
+
+def test_a_pod_renews_by_the_clock_and_goes_on_while_its_steward_is_away(pod: Pod, eventually) -> None:
+    steward = pod.start_steward()
+    pod.start(pod.state / "root.pem")
+    eventually(lambda: pod.status.get("state") == "running", "the Keep runs", 60)
+    with pod.connected() as old:
+        first = pod.certificate()
+        steward.kill()
+        steward.wait()
+        pod.ahead.write_text(LATER)
+        failure = eventually(lambda: pod.status["renewal_failure"], "it tries to renew", 60)
+        assert "not renewed" in failure
+        assert "cannot be reached" in failure
+        assert pod.probe().returncode == 0
+        assert pod.certificate() == first
+        pod.start_steward()
+        eventually(lambda: pod.certificate() != first, "a new client is shown another certificate", 90)
+        assert pod.status["renewal_failure"] == ""
+        old.sendall(b"still here\n")
+        assert old.recv(64) == b"still here\n"
+
+
+def test_a_steward_under_another_root_gets_nothing_signed(pod: Pod, tmp_path: Path) -> None:
+    assert pod.cli("steward", "--init", "--state", str(tmp_path / "other")).returncode == 0
+    pod.start_steward()
     process = pod.start(tmp_path / "other/root.pem")
     _, said = process.communicate(timeout=60)
     assert process.returncode == 1
@@ -119,11 +214,28 @@ def test_a_steward_under_another_root_gets_nothing_signed(pod: Pod, cli: Any, tm
 
 
 def test_another_package_than_was_asked_for_is_not_run(pod: Pod) -> None:
-    process = pod.start(pod.state / "root.pem", f"sha256:{'0' * 64}")
+    process = pod.start(pod.state / "root.pem", digest=f"sha256:{'0' * 64}")
     _, said = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "enarx-deploy: " in said
     assert "Traceback" not in said
+
+
+def test_a_pod_that_is_to_be_attested_does_not_start_where_no_guest_vouches_for_it(pod: Pod) -> None:
+    process = pod.start(pod.state / "root.pem", backend="snp")
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "no snp guest vouches for this Keep" in said
+    for looked_for in ("/sys/kernel/config/tsm/report", "/dev/sev-guest", "/dev/tdx_guest"):
+        assert looked_for in pod.termination.read_text()
+    assert "Traceback" not in said
+
+
+def test_a_root_that_somebody_changed_is_not_taken(pod: Pod) -> None:
+    process = pod.start(pod.state / "root.pem", root_digest=f"sha256:{'0' * 64}")
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "is not the root that this pod was made for" in said
 
 
 def test_an_expired_certificate_is_not_ready(tmp_path: Path) -> None:

@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tomllib
 
 import pytest
+import yaml
 
-from enarx_deploy.errors import UsageError
-from enarx_deploy.manifest import parse
-from enarx_deploy.models import Package
-from enarx_deploy.project import Project
 from enarx_kubernetes import known
-from enarx_kubernetes.target import Kubernetes
 
 MANIFEST = """
 steward = "https://steward.example.org"
@@ -118,18 +115,44 @@ def test_render_with_an_image_that_is_there_asks_nobody(enarx_deploy):
     assert (enarx_deploy.directory / "out/deployment.yaml").read_bytes() == first
 
 
-class Snp:
-    """All of a backend that is asked for here."""
+WITH_IMAGE = (
+    *("--set", f"deploy.default.kubernetes.image=registry.example/shop@sha256:{'a' * 64}"),
+    *("--set", "deploy.default.kubernetes.steward_root=root.pem"),
+)
 
-    name = "snp"
+
+@pytest.mark.parametrize(("backend", "field", "digits"), [("snp", "host_data", 64), ("tdx", "mrconfigids", 96)])
+def test_a_pod_of_kata_is_rendered_where_no_such_hardware_is_with_what_the_policy_needs(
+    enarx_deploy, backend, field, digits
+):
+    project(enarx_deploy)
+    (enarx_deploy.directory / "root.pem").write_text("-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n")
+    ended = enarx_deploy("deploy", "--render", "out", "--backend", backend, *WITH_IMAGE)
+    assert ended.returncode == 0, ended.stderr
+    out = enarx_deploy.directory / "out"
+    section = tomllib.loads((out / "steward-policy.toml").read_text())[backend]
+    deployment = yaml.safe_load((out / "deployment.yaml").read_bytes())
+    annotations = deployment["spec"]["template"]["metadata"]["annotations"]
+    assert section["packages"] == [annotations["enarx-deploy.dev/package"]]
+    assert section[field] == [annotations["enarx-deploy.dev/init-data-sha256"].ljust(digits, "0")]
+    assert "steward-policy.toml" not in yaml.safe_load((out / "kustomization.yaml").read_bytes())["resources"]
 
 
-def test_the_backend_snp_is_rendered_and_not_started(tmp_path):
-    shop = Project(tmp_path, parse(MANIFEST.encode(), "Enarx.toml").manifest, None, b"")
-    package = Package(digest="", root="", size=0, files=[])
-    with pytest.raises(UsageError, match="gives no evidence of kind 'snp' yet") as caught:
-        Kubernetes().check(shop, package, Snp())  # type: ignore[arg-type]
-    assert "--render" in caught.value.hint
+def test_a_backend_that_no_pod_has_evidence_of_is_refused(enarx_deploy):
+    project(enarx_deploy)
+    ended = enarx_deploy("deploy", "--render", "out", "--backend", "kvm", *WITH_IMAGE)
+    assert ended.returncode != 0
+    assert "a pod gives no evidence of this kind" in ended.stderr
+    assert "a cluster takes nil, snp, tdx" in ended.stderr
+
+
+def test_without_a_backend_asked_for_a_cluster_gets_nil_whatever_this_machine_has(enarx_deploy):
+    project(enarx_deploy, MANIFEST.replace('backend = "nil"\n', ""))
+    (enarx_deploy.directory / "root.pem").write_text("-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----\n")
+    ended = enarx_deploy("deploy", "--render", "out", *WITH_IMAGE)
+    assert ended.returncode == 0, ended.stderr
+    assert "no hardware protects this Keep" in ended.stderr
+    assert not (enarx_deploy.directory / "out/steward-policy.toml").exists()
 
 
 def test_without_a_deployment_no_cluster_is_asked(enarx_deploy):

@@ -110,6 +110,23 @@ def test_a_pod_meets_the_restricted_standard_and_more(echo):
     assert container["image"] == IMAGE
 
 
+@pytest.mark.parametrize("backend", ["snp", "tdx"])
+def test_a_pod_that_is_attested_is_root_of_its_guest_with_its_attester_and_nothing_more(backend):
+    pod = documents(wanted(backend=backend))["Deployment"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert (pod["securityContext"]["runAsUser"], pod["securityContext"]["runAsNonRoot"]) == (0, False)
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    assert [one["hostPath"] for one in pod["volumes"] if "hostPath" in one] == [{"path": "/sys/kernel/config"}]
+    assert {one["emptyDir"]["medium"] for one in pod["volumes"] if "emptyDir" in one} == {"Memory"}
+    assert f"sha256:{hashlib.sha256(ROOT.encode()).hexdigest()}" in container["args"]
+
+
+def test_a_guest_without_evidence_needs_neither_root_nor_attester():
+    made = documents(wanted(settings=Settings(runtime_class="kata-qemu-snp")))["Deployment"]["spec"]["template"]["spec"]
+    assert made["securityContext"]["runAsNonRoot"] is True
+    assert not any("hostPath" in one for one in made["volumes"])
+
+
 def test_memory_follows_from_resources(echo):
     (container,) = echo["Deployment"]["spec"]["template"]["spec"]["containers"]
     assert container["resources"]["limits"] == {"memory": "832Mi"}  # 512 and 64 MiB, and 256 MiB for the host process

@@ -25,8 +25,8 @@ import msgspec
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
-from enarx_deploy import choice, package_tree, paths
-from enarx_deploy.errors import EnarxDeployError, UsageError
+from enarx_deploy import choice, package_tree, paths, records
+from enarx_deploy.errors import EnarxDeployError, StewardAway, UsageError
 from enarx_deploy.host import certification, releasing
 from enarx_deploy.host.pod_log import CERTIFICATE, SAYS
 from enarx_deploy.host.renewal import Renewal, Validity
@@ -47,6 +47,10 @@ WORK = Path("/run/enarx")
 STATUS = "status.json"
 TERMINATION = Path("/dev/termination-log")
 
+AWAY = 60.0
+"""Seconds that the Steward may be away when a pod starts: where both start together, it may come second."""
+ASK_EVERY = 1.0
+"""Seconds between two attempts to ask it then."""
 UNREADY = 5.0
 """Seconds that a Keep still accepts after it was asked to end: so long others may take to hear that it is leaving."""
 GRACE = 20.0
@@ -59,7 +63,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, directory in (("STATE", "state"), ("CACHE", "cache")):
         os.environ.setdefault(f"ENARX_DEPLOY_{name}_DIR", str(WORK / directory))
     try:
-        return _Keep(given.package, given.backend, given.steward_root).run()
+        root = _root(given.steward_root, given.steward_root_digest) if given.steward_root else b""
+        return _Keep(given.package, given.backend, root).run()
     except EnarxDeployError as error:
         _say(f"{error}{f' ({error.hint})' if error.hint else ''}")
         with contextlib.suppress(OSError):
@@ -74,16 +79,17 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--steward-root", type=Path, metavar="FILE", help="the only root (PEM) that certificates may have"
     )
+    parser.add_argument("--steward-root-digest", metavar="DIGEST", help="what that file must be (sha256:HEX)")
     return parser
 
 
 class _Keep:
-    def __init__(self, digest: str, backend: str, steward_root: Path | None) -> None:
+    def __init__(self, digest: str, backend: str, root: bytes) -> None:
         package = package_tree.read(PACKAGES / digest.removeprefix("sha256:"), digest)
         text = (Path(package.root) / package_tree.MANIFEST).read_bytes()
         self._plugins = PluginManager()
         self._project = Project(Path(package.root), parse(text, package_tree.MANIFEST).manifest, None, b"")
-        self._root = _der(steward_root) if steward_root else b""
+        self._root = root
         self._session = Session(
             package,
             self._project.manifest,
@@ -102,6 +108,8 @@ class _Keep:
             created=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         )
         self._noting = threading.Lock()
+        self._leaving = threading.Event()
+        self._said: set[str] = set()
         self._renewal = Renewal(self._renew, self._note_failed_renewal)
 
     def run(self) -> int:
@@ -113,7 +121,7 @@ class _Keep:
         try:
             session.start()
             if session.needs_certificate:
-                self._renewal.installed(self._certify())
+                self._renewal.installed(self._certify_first())
                 self._renewal.start()
         except BaseException:
             session.kill()
@@ -134,9 +142,26 @@ class _Keep:
 
     def _leave(self) -> None:
         """Be found by nobody any more, then let those who are there finish."""
+        self._leaving.set()
         self._note(state="stopping")
         time.sleep(UNREADY)
         self._session.stop(GRACE)
+
+    def _certify_first(self) -> Validity:
+        """Wait a while for a Steward that is not there. Raises StewardError, VerificationRefused, KeepError."""
+        until = time.monotonic() + AWAY
+        while True:
+            try:
+                return self._certify()
+            except StewardAway as error:
+                if time.monotonic() > until or self._leaving.wait(ASK_EVERY):
+                    raise
+                self._say_once(f"{error}; trying for {AWAY:.0f} s")
+
+    def _say_once(self, line: str) -> None:
+        if line not in self._said:
+            self._said.add(line)
+            _say(line)
 
     def _certify(self) -> Validity:
         certified = certification.certify(self._session, self._issuer(), self._project, self._root)
@@ -168,9 +193,16 @@ def _shown(certified: Certified) -> dict[str, object]:
     return {"chain": chain, "not_after": certified.not_after}
 
 
-def _der(path: Path) -> bytes:
+def _root(path: Path, digest: str | None) -> bytes:
+    """The certificate (DER) in a file that has this digest, if one is given."""
     try:
-        return x509.load_pem_x509_certificate(path.read_bytes()).public_bytes(Encoding.DER)
+        pem = path.read_bytes()
+        if digest not in (None, records.digest_of(pem)):
+            raise UsageError(
+                f"{path} is not the root that this pod was made for, which is {digest}",
+                hint="somebody changed the ConfigMap: deploy again",
+            )
+        return x509.load_pem_x509_certificate(pem).public_bytes(Encoding.DER)
     except (OSError, ValueError) as error:
         raise UsageError(f"{path} is no certificate (PEM): {error}", hint="it comes from the ConfigMap") from error
 

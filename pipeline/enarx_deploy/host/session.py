@@ -31,6 +31,8 @@ from enarx_deploy.host.outbound import Outbound
 from enarx_deploy.manifest import Connect, Listen, Stderr, Stdin, Stdout, parse
 from enarx_deploy.models import Endpoint
 from enarx_deploy.protocols import (
+    Attested,
+    Attests,
     CertificateRequest,
     Challenge,
     KeepProcess,
@@ -227,11 +229,12 @@ class Session:
 
         answer = self._ask(_challenge(challenge), "request")
         try:
+            shown = self._shown(answer)
             return CertificateRequest(
                 csr=base64.b64decode(answer["csr"]),
                 evidence_kind=str(answer["kind"]),
-                evidence=base64.b64decode(answer["evidence"]),
-                endorsements=_endorsements(answer),
+                evidence=shown.evidence,
+                endorsements=shown.endorsements,
                 package=self._package.digest,
                 signatures=signatures_of(self._package) if self._source is None else tuple(self._source.signatures),
             )
@@ -341,17 +344,25 @@ class Session:
         """The Keep's answer to a challenge for secrets that it needs. Raises KeepError."""
         answer = self._ask(_challenge(challenge), "claim")
         try:
+            shown = self._shown(answer)
             return SecretsRequest(
                 names=tuple(names),
                 key=base64.b64decode(answer["key"]),
                 evidence_kind=str(answer["kind"]),
-                evidence=base64.b64decode(answer["evidence"]),
-                endorsements=_endorsements(answer),
+                evidence=shown.evidence,
+                endorsements=shown.endorsements,
                 package=self._package.digest,
                 certified_by=self._certified_by,
             )
         except (KeyError, TypeError, ValueError) as error:
             raise KeepError("the Keep sent a claim for secrets that cannot be read") from error
+
+    def _shown(self, answer: Message) -> Attested:
+        """The evidence of an answer, as the Keep sent it or as the guest gives it for what the Keep sent."""
+        sent = base64.b64decode(answer["evidence"])
+        if isinstance(self._backend, Attests):
+            return self._backend.attest(sent)
+        return Attested(sent, _endorsements(answer))
 
     def accept(self) -> None:
         """Begin to accept connections. A session that opened its listening sockets itself has done so; where they were

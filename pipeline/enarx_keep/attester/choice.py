@@ -6,12 +6,13 @@ How the Keep was built says where it looks (`Place`), for that is measured, and 
   hardware report about it would be a lie. So its evidence is nil, by construction.
 * `VIRTUAL_MACHINE`: configfs-tsm, then `/dev/sev-guest`, then `/dev/tdx_guest`; kvm if none of them is there at all.
 * `ENCLAVE`: Gramine's `/dev/attestation`, and nothing else.
+* `GUEST`, for a process in such a machine that starts Keeps there: as a virtual machine, and nothing if none is there.
 
 The first source of hardware evidence that is found decides. The host cannot talk a Keep down: a Keep that has such a
 source, be it one that fails, gives no evidence without hardware, and one that is asked for another kind than was found
 does not start. Nor can it talk one up: a Keep that finds no hardware has none to show.
 
-The last two are in `hardware.py`, which a process has no use for and does not import.
+The last three are in `hardware.py`, which a process has no use for and does not import.
 """
 
 from __future__ import annotations

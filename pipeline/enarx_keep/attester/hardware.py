@@ -11,3 +11,5 @@ from enarx_keep.attester.unprotected import Kvm
 
 VIRTUAL_MACHINE = Place((ConfigfsTsm, SevGuest, TdxGuest), Kvm)
 ENCLAVE = Place((Gramine,), None)
+GUEST = Place(VIRTUAL_MACHINE.hardware, None)
+"""A guest in which Keeps are processes: for the program that starts them, see `in_guest`."""

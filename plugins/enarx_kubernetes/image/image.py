@@ -13,9 +13,17 @@ from enarx_kubernetes.image import base, runtime
 from enarx_kubernetes.image.layer import Entry, File, Layer
 
 PACKAGES = "/packages"
+ENVIRONMENT = (
+    "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    f"PYTHONPATH={runtime.PLACE}",
+    "PYTHONDONTWRITEBYTECODE=1",
+    "PYTHONUNBUFFERED=1",
+    "HOME=/run/enarx",
+)
+KEEP = ("python3", "-m", "enarx_deploy.host.pod")
+"""What the image of a Keep runs, before the arguments of the pod."""
 
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 @dataclass(frozen=True)
@@ -29,12 +37,12 @@ class Image:
 
 def of_keep(package: Package, base_image: str) -> Image:
     """Runs `python -m enarx_deploy.host.pod`. Raises UsageError."""
-    return _image((*_below(base_image, steward=False), Layer(_package(package))), base_image, "enarx_deploy.host.pod")
+    return _image((*_below(base_image, steward=False), Layer(_package(package))), base_image, KEEP)
 
 
 def of_steward(base_image: str) -> Image:
     """Runs `python -m enarx_steward`. Raises UsageError."""
-    return _image(_below(base_image, steward=True), base_image, "enarx_steward")
+    return _image(_below(base_image, steward=True), base_image, ("python3", "-m", "enarx_steward"))
 
 
 def _below(base_image: str, *, steward: bool) -> tuple[Layer, ...]:
@@ -60,7 +68,7 @@ def _package(package: Package) -> dict[str, Entry]:
     return made
 
 
-def _image(layers: tuple[Layer, ...], base_image: str, module: str) -> Image:
+def _image(layers: tuple[Layer, ...], base_image: str, program: tuple[str, ...]) -> Image:
     return Image(
         layers,
         {
@@ -69,14 +77,8 @@ def _image(layers: tuple[Layer, ...], base_image: str, module: str) -> Image:
             "os": "linux",
             "config": {
                 "User": f"{base.USER}:{base.USER}",
-                "Env": [
-                    f"PATH={_PATH}",
-                    f"PYTHONPATH={runtime.PLACE}",
-                    "PYTHONDONTWRITEBYTECODE=1",
-                    "PYTHONUNBUFFERED=1",
-                    "HOME=/run/enarx",
-                ],
-                "Entrypoint": ["python3", "-m", module],
+                "Env": list(ENVIRONMENT),
+                "Entrypoint": list(program),
                 "WorkingDir": "/",
             },
         },

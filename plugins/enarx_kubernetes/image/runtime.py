@@ -33,6 +33,7 @@ ROOMS = (
 )
 """What of this program runs in a cluster: host process, Keep, and Steward. Compilers and registries do not."""
 
+_GROUP, _IN_PODS = "enarx_deploy", "enarx_deploy.pod"
 _PLUGINS = ("nil", "steward")
 _DISTRIBUTION = "enarx-deploy"
 _OF_STEWARDS = ("psycopg", "psycopg-binary", "python-pkcs11")  # database and token, where they are installed
@@ -62,7 +63,7 @@ def sources(*, steward: bool = False) -> dict[str, Entry]:
     made: dict[str, Entry] = {}
     for room in ROOMS:
         made |= {f"{PLACE}/{room}/{path}": File(file) for path, file in _package(room)}
-    made |= {f"{PLACE}/{path}": File(content) for path, content in _own_metadata()}
+    made |= {f"{PLACE}/{path}": File(content) for path, content in own_metadata()}
     for distribution in _closure(steward=steward):
         made |= {f"{PLACE}/{path}": File(file) for path, file in _files(distribution)}
     made |= {place: File(Path(__file__).with_name(Path(place).name)) for place in (SERVING, STEWARD_STATE)}
@@ -80,7 +81,7 @@ def _package(name: str) -> Iterator[tuple[str, Path]]:
             yield path, file
 
 
-def _own_metadata() -> Iterator[tuple[str, bytes]]:
+def own_metadata() -> Iterator[tuple[str, bytes]]:
     """What lets the program find its plugins, for those that are of use in a pod."""
     distribution = importlib.metadata.distribution(_DISTRIBUTION)
     place = f"enarx_deploy-{distribution.version}.dist-info"
@@ -88,9 +89,10 @@ def _own_metadata() -> Iterator[tuple[str, bytes]]:
         f"{place}/METADATA",
         f"Metadata-Version: 2.1\nName: {_DISTRIBUTION}\nVersion: {distribution.version}\n".encode(),
     )
-    points = [one for one in distribution.entry_points if one.group == "enarx_deploy"]
-    kept = sorted(f"{one.name} = {one.value}" for one in points if one.name in _PLUGINS)
-    yield f"{place}/entry_points.txt", "\n".join(["[enarx_deploy]", *kept, ""]).encode()
+    points = distribution.entry_points
+    taken = [one for one in points if one.group == _IN_PODS or (one.group == _GROUP and one.name in _PLUGINS)]
+    kept = sorted(f"{one.name} = {one.value}" for one in taken)
+    yield f"{place}/entry_points.txt", "\n".join([f"[{_GROUP}]", *kept, ""]).encode()
 
 
 def _closure(*, steward: bool) -> list[Distribution]:

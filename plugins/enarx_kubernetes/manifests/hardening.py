@@ -17,13 +17,16 @@ _UNPRIVILEGED_PORTS = Sysctl(name="net.ipv4.ip_unprivileged_port_start", value="
 """Lets a pod without privileges listen on its own port 443; a safe sysctl since Kubernetes 1.22."""
 
 
-def of_pod(*, privileged_ports: bool = False) -> PodSecurityContext:
-    """Not root, its volumes its own, and the runtime's filter of system calls."""
+def of_pod(*, privileged_ports: bool = False, user: int = USER) -> PodSecurityContext:
+    """Not root, its volumes its own, and the runtime's filter of system calls.
+
+    With `user` 0 it is root of a guest, without capabilities: attributes of configfs-tsm are root's.
+    """
     return PodSecurityContext(
-        runAsNonRoot=True,
-        runAsUser=USER,
-        runAsGroup=USER,
-        fsGroup=USER,
+        runAsNonRoot=user != 0,
+        runAsUser=user,
+        runAsGroup=user,
+        fsGroup=user,
         fsGroupChangePolicy="OnRootMismatch",
         seccompProfile=SeccompProfile(type="RuntimeDefault"),
         sysctls=[_UNPRIVILEGED_PORTS] if privileged_ports else None,
