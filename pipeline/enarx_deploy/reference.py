@@ -84,6 +84,11 @@ class Reference:
         last = unquote(urlsplit(self.path).path).rstrip("/").rpartition("/")[2]
         return re.sub(r"[^A-Za-z0-9._-]+", "-", last.partition(":")[2] or last).strip("-._")[:63] or "package"
 
+    def require(self, digest: str) -> None:
+        """That this package can be published there. Raises UsageError."""
+        if self.digest and self.digest != digest:
+            raise UsageError(f"{self} names another package than {digest}", hint="leave the digest away")
+
     def pinned(self, digest: str) -> Reference:
         """The same place, and this package alone."""
         return Reference(self.scheme, self.host, self.path, self.tag, digest)
@@ -110,6 +115,11 @@ def parse(text: str, host: str = "") -> Reference:
 def default_registry() -> str:
     """The registry that the user named for what has no host of its own: [SCHEME://]HOST, or "" for none."""
     return named_registry.get() or os.environ.get(HOST_VARIABLE, "")
+
+
+def schemes(name: str) -> tuple[str, str]:
+    """How references to a registry begin that is spoken to by TLS, or in clear where that is asked for."""
+    return f"{name}://", f"{name}{IN_CLEAR}://"
 
 
 def names_a_registry(text: str) -> bool:

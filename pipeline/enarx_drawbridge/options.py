@@ -7,8 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from enarx_service.sockets import LOOPBACK
-from enarx_service.transport import transport
+from enarx_service.listener_options import ListenerOptions
 
 from .errors import ConfigurationError
 from .policy import FILE
@@ -18,26 +17,17 @@ DEFAULT_PORT = 8080
 Transport = Literal["loopback-http", "insecure-http", "tls"]
 
 
-class Options(msgspec.Struct, frozen=True, kw_only=True):
+class Options(ListenerOptions, frozen=True, kw_only=True):
     """How it is to run."""
 
     store: Path
     policy: Path | None = None
     """Default: `drawbridge.toml` in the store."""
-    host: str = LOOPBACK
-    port: int = DEFAULT_PORT
-    tls_certificate: Path | None = None
-    """The operator's certificate for TLS (PEM), with `tls_key`."""
-    tls_key: Path | None = None
-    metrics: tuple[str, int] | None = None
-    """Address and port where metrics are served, in plain HTTP; default: nowhere."""
-    insecure_http: bool = False
-    """Whether plain HTTP will do for other machines too."""
 
     @property
     def transport(self) -> Transport:
         """How it is spoken to. Raises `ConfigurationError` if the options exclude each other."""
-        found = transport(self.host, self.tls_certificate, self.tls_key, insecure_http=self.insecure_http)
+        found = self.said
         if found != "unsaid":
             return found
         raise ConfigurationError(

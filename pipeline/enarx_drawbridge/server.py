@@ -28,7 +28,7 @@ from enarx_service.tls import Given, Listener
 from . import policy as policy_file
 from .app import make_app, refuse
 from .errors import ConfigurationError
-from .options import Options, Running
+from .options import DEFAULT_PORT, Options, Running
 from .policy import Policy
 from .store import Store, prepare
 
@@ -57,7 +57,7 @@ def serve(options: Options, ready: Ready) -> None:
         raise ConfigurationError("Keeps show their certificates in TLS", hint="give --tls-cert and --tls-key")
     with (
         contextlib.closing(Store(options.store, policy.quota)) as store,
-        listen(options.host, (options.port,)) as listener,
+        listen(options.host, (DEFAULT_PORT if options.port is None else options.port,)) as listener,
         _metrics(options, store) as metrics,
     ):
         tls = _tls(options, policy)

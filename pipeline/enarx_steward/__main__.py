@@ -8,10 +8,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from enarx_service.sockets import LOOPBACK, parse_listen
+from enarx_service import command_line
 
 from . import background, state
-from .errors import StewardFault
 from .options import Options
 from .record import Running
 from .server import serve
@@ -20,27 +19,16 @@ from .server import serve
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run it; returns the exit status: 0 when it was asked to end, 1 when it could not start."""
     given = _parser().parse_args(arguments)
-    try:
-        _serve(given)
-    except StewardFault as fault:
-        print(f"enarx_steward: {fault}", *([f"  hint: {fault.hint}"] if fault.hint else []), sep="\n", file=sys.stderr)
-        return 1
-    return 0
+    return command_line.run("enarx_steward", lambda: _serve(given))
 
 
 def _serve(given: argparse.Namespace) -> None:
     directory: Path = given.state.absolute()
-    host, port = parse_listen(given.listen) if given.listen else (LOOPBACK, None)
-    options = Options(
+    options = Options.given(
         state=directory,
         policy=given.policy and given.policy.absolute(),
-        host=host,
-        port=port,
-        tls_certificate=given.tls_cert and given.tls_cert.absolute(),
-        tls_key=given.tls_key and given.tls_key.absolute(),
-        insecure_http=given.insecure_http,
         database=given.database,
-        metrics=parse_listen(given.metrics) if given.metrics else None,
+        **command_line.listener(given),
     )
     if given.own_policy:
         state.prepare(directory)
@@ -76,17 +64,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--state", type=Path, required=True, metavar="DIR", help="where key, root and policy are")
     parser.add_argument("--policy", type=Path, metavar="FILE", help="the policy, if not DIR/steward.toml")
-    parser.add_argument("--listen", metavar="HOST:PORT", help="default: 127.0.0.1 and the last port, or any free one")
-    parser.add_argument("--tls-cert", type=Path, metavar="FILE", help="speak TLS with this certificate (PEM)")
-    parser.add_argument("--tls-key", type=Path, metavar="FILE", help="and with this key (PEM, without a password)")
-    parser.add_argument("--insecure-http", action="store_true", help="plain HTTP for other machines too")
+    command_line.add_listener(parser, "127.0.0.1 and the last port, or any free one")
     parser.add_argument(
         "--database",
         metavar="URL",
         default=os.environ.get("ENARX_DEPLOY_STEWARD_DATABASE", ""),
         help="a PostgreSQL for log and challenges, without a password in the URL; default: DIR/issuance.db",
     )
-    parser.add_argument("--metrics", metavar="HOST:PORT", help="serve metrics for Prometheus there, in plain HTTP")
     parser.add_argument(
         "--own-policy", action="store_true", help="if there is no policy, write the one of a user's own machine"
     )

@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-import msgspec
-
-from enarx_service.sockets import LOOPBACK, is_loopback
-from enarx_service.transport import transport
+from enarx_service.listener_options import ListenerOptions
+from enarx_service.sockets import is_loopback
 
 from . import state
 from .errors import ConfigurationError
@@ -24,29 +22,19 @@ _TRANSPORTS: dict[str, Transport] = {
 }
 
 
-class Options(msgspec.Struct, frozen=True, kw_only=True):
+class Options(ListenerOptions, frozen=True, kw_only=True):
     """How a Steward is to run. Without `port` it takes its last one where that is free, and else any."""
 
     state: Path
     policy: Path | None = None
     """Default: `steward.toml` in the state directory."""
-    host: str = LOOPBACK
-    port: int | None = None
     database: str = ""
     """URL of the database; default: that of the policy, and else a file in the state directory."""
-    tls_certificate: Path | None = None
-    """The operator's certificate for TLS (PEM), with `tls_key`."""
-    tls_key: Path | None = None
-    metrics: tuple[str, int] | None = None
-    """Address and port where metrics are served, in plain HTTP; default: nowhere."""
-    insecure_http: bool = False
-    """Whether plain HTTP will do for other machines too."""
 
     @property
     def transport(self) -> Transport:
         """How it is spoken to. Raises `ConfigurationError` if the options exclude each other."""
-        found = transport(self.host, self.tls_certificate, self.tls_key, insecure_http=self.insecure_http)
-        return _TRANSPORTS[found]
+        return _TRANSPORTS[self.said]
 
     @property
     def policy_path(self) -> Path:

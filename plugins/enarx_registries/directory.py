@@ -47,8 +47,7 @@ class Directory:
         created: int = 0,  # noqa: ARG002  # a directory keeps no dates
     ) -> str:
         named = _parse(reference)
-        if named.digest and named.digest != package.digest:
-            raise UsageError(f"{reference} names another package than {package.digest}", hint="leave the digest away")
+        named.require(package.digest)
         store = _directory(named)
         with _refusals(store):
             for attachment in attachments:

@@ -82,7 +82,7 @@ class Drawbridge:
     """Publishes nodes before the tag, and believes nothing that it fetches before it is checked."""
 
     name = "drawbridge"
-    schemes: tuple[str, ...] = ("drawbridge://", "drawbridge+http://")
+    schemes: tuple[str, ...] = references.schemes("drawbridge")
 
     def publish(
         self,
@@ -93,8 +93,7 @@ class Drawbridge:
         created: int = 0,  # noqa: ARG002 — Drawbridge keeps no dates
     ) -> str:
         named = _parse(reference, for_a_tag=True)
-        if named.digest and named.digest != package.digest:
-            raise UsageError(f"{reference} names another package than {package.digest}", hint="leave the digest away")
+        named.require(package.digest)
         nodes = _nodes(package)
         with _connected(named) as connection:
             for attachment in attachments:

@@ -28,7 +28,6 @@ from enarx_registries.transfer import told
 if TYPE_CHECKING:
     from enarx_registries.oci_repository import Repository
 
-SCHEMES = ("oci", f"oci{reference.IN_CLEAR}")
 _INTERNAL_TAG = re.compile(rf"{PACKAGE_TAG}[0-9a-f]{{64}}|sha256-[0-9a-f]{{64}}.*|.*{IMAGE_SUFFIX}")
 _REPOSITORY = re.compile(r"[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,127}")
@@ -42,7 +41,7 @@ class Oci:
     """Sends the blobs first and sets the tag last, so that no one ever sees a part of a package."""
 
     name = "oci"
-    schemes: tuple[str, ...] = tuple(f"{scheme}://" for scheme in SCHEMES)
+    schemes: tuple[str, ...] = reference.schemes("oci")
 
     def publish(
         self,
@@ -53,8 +52,7 @@ class Oci:
         created: int = 0,
     ) -> str:
         named = _parse(reference)
-        if named.digest and named.digest != package.digest:
-            raise UsageError(f"{reference} names another package than {package.digest}", hint="leave the digest away")
+        named.require(package.digest)
         for attachment in attachments:
             if len(attachment.content) > ATTACHMENT_LIMIT:
                 raise PackageError(f"the {attachment.kind} is over {ATTACHMENT_LIMIT:,} bytes", hint="attach less")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -28,7 +29,7 @@ The registry speaks plain HTTP on this machine's loopback interface. For other
 machines, and for Keeps, it speaks TLS 1.3 with --tls-cert and --tls-key.
 """
 )
-@click.option("--listen", metavar="HOST:PORT", help="Default: 127.0.0.1:8080; port 0 is any free one.")
+@listener_options("127.0.0.1:8080; port 0 is any free one", "Plain HTTP for other machines too: tokens go in clear.")
 @click.option(
     "--store",
     metavar="DIR",
@@ -36,20 +37,9 @@ machines, and for Keeps, it speaks TLS 1.3 with --tls-cert and --tls-key.
     help="Where everything is. Default: below your own state.",
 )
 @click.option("--policy", metavar="FILE", type=click.Path(path_type=Path), help="Default: drawbridge.toml in DIR.")
-@listener_options("Plain HTTP for other machines too: tokens go in clear.")
 @click.option("--init", "initialise", is_flag=True, help="Make the store and a policy to begin with, and end.")
 @common_options()
-def command(
-    context: Context,
-    listen: str | None,
-    store: Path | None,
-    policy: Path | None,
-    tls_cert: Path | None,
-    tls_key: Path | None,
-    insecure_http: bool,
-    metrics: str | None,
-    initialise: bool,
-) -> None:
+def command(context: Context, /, store: Path | None, policy: Path | None, initialise: bool, **listener: Any) -> None:
     """Run a registry of packages, in the protocol of Enarx's Drawbridge.
 
     It runs until it is interrupted. Packages are stored by their digests; a tag is seen once all of its package is
@@ -59,8 +49,7 @@ def command(
     if initialise:
         _initialise(context, directory)
         return
-    options = _options(directory, policy, listen, tls_cert, tls_key, insecure_http, metrics)
-    _serve(context, options)
+    _serve(context, _options(directory, policy, listener))
 
 
 def _serve(context: Context, options: Options) -> None:
@@ -93,30 +82,11 @@ def _shown(running: Running) -> str:
     )
 
 
-def _options(
-    directory: Path,
-    policy: Path | None,
-    listen: str | None,
-    tls_cert: Path | None,
-    tls_key: Path | None,
-    insecure_http: bool,
-    metrics: str | None,
-) -> Options:
-    from enarx_drawbridge import options
-    from enarx_service import sockets
+def _options(directory: Path, policy: Path | None, listener: Mapping[str, Any]) -> Options:
+    from enarx_drawbridge.options import Options
 
     with faults_as(UsageError):
-        host, port = sockets.parse_listen(listen) if listen else (sockets.LOOPBACK, options.DEFAULT_PORT)
-        chosen = options.Options(
-            store=directory,
-            policy=policy.absolute() if policy else None,
-            host=host,
-            port=port,
-            tls_certificate=tls_cert.absolute() if tls_cert else None,
-            tls_key=tls_key.absolute() if tls_key else None,
-            insecure_http=insecure_http,
-            metrics=sockets.parse_listen(metrics) if metrics else None,
-        )
+        chosen = Options.given(store=directory, policy=policy.absolute() if policy else None, **listener)
         _ = chosen.transport  # raises if they exclude each other
     return chosen
 

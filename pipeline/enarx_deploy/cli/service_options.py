@@ -16,9 +16,13 @@ R = TypeVar("R")
 _FILE = click.Path(path_type=Path)
 
 
-def listener_options(in_clear: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Give a command the options of its listener; `in_clear` says what plain HTTP for other machines means to it."""
+def listener_options(default: str, in_clear: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Give a command the options of its listener, for `ListenerOptions.given`.
+
+    `default` says where it is without them, and `in_clear` what plain HTTP for other machines means to it.
+    """
     options = (
+        click.option("--listen", metavar="HOST:PORT", help=f"Default: {default}."),
         click.option("--tls-cert", metavar="FILE", type=_FILE, help="Speak TLS with this certificate."),
         click.option("--tls-key", metavar="FILE", type=_FILE, help="And this key, without a password."),
         click.option("--insecure-http", is_flag=True, help=in_clear),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import click
 
@@ -40,7 +40,9 @@ under its own root, for the host in the policy's
   audience = "https://steward.example.org"
 """,
 )
-@click.option("--listen", metavar="HOST:PORT", help="Default: 127.0.0.1, and the last port or any free one.")
+@listener_options(
+    "127.0.0.1, and the last port or any free one", "Plain HTTP for other machines: anybody on the way can answer."
+)
 @click.option(
     "--state",
     metavar="DIR",
@@ -49,24 +51,20 @@ under its own root, for the host in the policy's
 )
 @click.option("--policy", metavar="FILE", type=click.Path(path_type=Path), help="Default: steward.toml in DIR.")
 @click.option("--database", metavar="URL", help="A PostgreSQL for log and challenges. Default: issuance.db in DIR.")
-@listener_options("Plain HTTP for other machines: anybody on the way can answer.")
 @click.option("--init", "initialise", is_flag=True, help="Make key, root and a policy that accepts nil Keeps, and end.")
 @click.option("--stop", "end", is_flag=True, help="End the Steward that runs from DIR, such as the one `up` started.")
 @click.option("--reload", "anew", is_flag=True, help="Have the Steward that runs from DIR read its policy again.")
 @common_options()
 def command(
     context: Context,
-    listen: str | None,
+    /,
     state: Path | None,
     policy: Path | None,
     database: str | None,
-    tls_cert: Path | None,
-    tls_key: Path | None,
-    insecure_http: bool,
-    metrics: str | None,
     initialise: bool,
     end: bool,
     anew: bool,
+    **listener: Any,
 ) -> None:
     """Run the Steward, which appraises the evidence of Keeps and issues their certificates.
 
@@ -88,7 +86,7 @@ def command(
         elif initialise:
             _initialise(context, directory)
         else:
-            options = _options(directory, policy, listen, database, tls_cert, tls_key, insecure_http, metrics)
+            options = _options(directory, policy, database, listener)
             _serve(context, options, own=state is None and policy is None)
 
 
@@ -148,31 +146,12 @@ def _shown(running: Running) -> str:
     )
 
 
-def _options(
-    directory: Path,
-    policy: Path | None,
-    listen: str | None,
-    database: str | None,
-    tls_cert: Path | None,
-    tls_key: Path | None,
-    insecure_http: bool,
-    metrics: str | None,
-) -> Options:
-    from enarx_service import sockets
-    from enarx_steward import options
+def _options(directory: Path, policy: Path | None, database: str | None, listener: Mapping[str, Any]) -> Options:
+    from enarx_steward.options import Options
 
     with faults_as(UsageError):
-        host, port = sockets.parse_listen(listen) if listen else (sockets.LOOPBACK, None)
-        chosen = options.Options(
-            state=directory,
-            policy=policy.absolute() if policy else None,
-            host=host,
-            port=port,
-            database=database or "",
-            tls_certificate=tls_cert.absolute() if tls_cert else None,
-            tls_key=tls_key.absolute() if tls_key else None,
-            insecure_http=insecure_http,
-            metrics=sockets.parse_listen(metrics) if metrics else None,
+        chosen = Options.given(
+            state=directory, policy=policy.absolute() if policy else None, database=database or "", **listener
         )
         _ = chosen.transport  # raises if they exclude each other
     return chosen

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from enarx_deploy.lint.findings import Close, Connect, ConnectNowhere, Finding, Package, Place
@@ -37,6 +38,12 @@ _CANNOT = {
     ),
 }
 """What entries of `files` are of no use without: rule, functions of which one is needed, and what is said."""
+
+
+# What is granted and cannot be used; what the module may need and is not granted; what it may use all the same.
+_unused = partial(Finding, weight="warning", certain=True)
+_missing = partial(Finding, weight="warning", certain=False)
+_unseen = partial(Finding, weight="note", certain=False)
 
 
 def findings(project: Project, needs: Needs, *, sources: Iterable[Path] = ()) -> list[Finding]:
@@ -82,10 +89,8 @@ def _streams(manifest: Manifest, needs: Needs) -> Iterator[Finding]:
 
 def _listens(manifest: Manifest, needs: Needs) -> Iterator[Finding]:
     if needs.uses("sock_accept") and not any(isinstance(entry, Listen) for entry in manifest.files):
-        yield Finding(
+        yield _missing(
             rule="missing-listen",
-            weight="warning",
-            certain=False,
             place=("files",),
             message="the module accepts connections (it imports sock_accept), and no entry of `files` listens",
             hint='add [[files]] with kind = "listen", name = "NAME", prot = "tls", port = PORT',
@@ -96,10 +101,8 @@ def _network(manifest: Manifest, needs: Needs) -> Iterator[Finding]:
     granted = manifest.network.connect if manifest.network else ()
     if not needs.uses("path_open"):
         if granted:
-            yield Finding(
+            yield _unused(
                 rule="unused-network",
-                weight="warning",
-                certain=True,
                 place=("network", "connect"),
                 message="`network.connect` is not used: the module opens nothing by name (it imports no path_open)",
                 hint="remove it",
@@ -123,10 +126,8 @@ def _network(manifest: Manifest, needs: Needs) -> Iterator[Finding]:
 
 
 def _missing_destination(destination: str) -> Finding:
-    return Finding(
+    return _missing(
         rule="missing-destination",
-        weight="warning",
-        certain=False,
         place=("network", "connect"),
         message=f"the module has /net/con/{destination} in its data, and `network.connect` does not grant it",
         hint=f'add "{destination}" to [network] connect ("tcp://{destination}" for plain TCP)',
@@ -139,10 +140,8 @@ def _unseen_destinations(granted: tuple[str, ...], manifest: Manifest, needs: Ne
     for index, destination in enumerate(granted):
         host = destination_name(destination).rpartition(":")[0].strip("[]")
         if not needs.mentions(host) and host not in given:
-            yield Finding(
+            yield _unseen(
                 rule="unseen-destination",
-                weight="note",
-                certain=False,
                 place=("network", "connect", index),
                 message=f"{destination} is granted, and neither the module's data nor `args` or `env` name it",
                 hint="remove it if it is not meant to be reached; a module can also compute or read a name",
@@ -152,19 +151,15 @@ def _unseen_destinations(granted: tuple[str, ...], manifest: Manifest, needs: Ne
 def _assets(manifest: Manifest, needs: Needs) -> Iterator[Finding]:
     for index, asset in enumerate(manifest.package.assets):
         if not needs.uses(*_LOOKS):
-            yield Finding(
+            yield _unused(
                 rule="unused-asset",
-                weight="warning",
-                certain=True,
                 place=("package", "assets", index),
                 message=f"the asset {asset.guest} is not used: the module opens nothing by name",
                 hint="remove it: a package holds what is needed, and nothing more",
             )
         elif not needs.mentions(asset.guest.rpartition("/")[2]) and asset.guest != "/":
-            yield Finding(
+            yield _unseen(
                 rule="unseen-asset",
-                weight="note",
-                certain=False,
                 place=("package", "assets", index),
                 message=f"the asset {asset.guest} is packaged, and the module's data does not name it",
                 hint="remove it if it is not meant to be read; a module can also compute or list names",
@@ -179,10 +174,8 @@ def _missing_assets(project: Project, needs: Needs, sources: set[Path]) -> Itera
         guest = f"/{name}"
         packaged = any(guest == one or guest.startswith(f"{one}/") for one in guests)
         if not packaged and (project.root / name).resolve() not in sources and name != "Enarx.toml":
-            yield Finding(
+            yield _missing(
                 rule="missing-asset",
-                weight="warning",
-                certain=False,
                 place=("package", "assets"),
                 message=f"the module has {guest} in its data, the project has {name}, and it is not packaged",
                 hint=f'add [[package.assets]] with source = "{name}" and guest = "{guest}"',
@@ -193,10 +186,8 @@ def _missing_assets(project: Project, needs: Needs, sources: set[Path]) -> Itera
 def _words(manifest: Manifest, needs: Needs) -> Iterator[Finding]:
     for key, function in (("args", "args_get"), ("env", "environ_get")):
         if getattr(manifest, key) and not needs.uses(function):
-            yield Finding(
+            yield _unused(
                 rule=f"unused-{key}",
-                weight="warning",
-                certain=True,
                 place=(key,),
                 message=f"`{key}` is not used: the module imports no {function}",
                 hint="remove it",
