@@ -129,7 +129,7 @@ def measure_channels(seconds: float) -> Section:
 
 def measure_image(seconds: float) -> Section:  # noqa: ARG001 - every benchmark takes it
     """MiB of the image's parts, and of the largest files in its initramfs."""
-    record = keep_image.find().record
+    record = keep_image.find(None).record
     rows = [[name, _mebibytes(getattr(record, name).size)] for name in ("kernel", "initrd", "cmdline")]
     files = sorted(record.files, key=lambda file: -file.size)
     rows.append([f"in initrd, before compression: {len(files)} files", _mebibytes(sum(file.size for file in files))])

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from enarx_deploy.errors import EnarxDeployError, KeepError, UsageError
 from enarx_deploy.models import Probe, ProbeCheck
-from enarx_deploy.protocols import ArtifactRegistry, Elsewhere, HasGuests, HasOwnTable
+from enarx_deploy.protocols import ArtifactRegistry, BootsImage, Elsewhere, HasGuests, HasOwnTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -44,20 +45,44 @@ def toolchain(project: Project, plugins: PluginManager) -> tuple[Toolchain | Non
 def backend(project: Project, plugins: PluginManager) -> tuple[Backend, str]:
     """The backend asked for, else the strongest that the machine has where it will run; never one below `minimum`.
 
-    Raises KeepError where that machine cannot do it, UsageError where a name is unknown or too weak.
+    Where an image is named, its Keeps boot that. Raises KeepError where that machine cannot do it, UsageError where a
+    name is unknown or too weak.
     """
     asked = project.settings.backend
+    if project.settings.image:
+        _require_place_for_image(project, plugins)
     if asked:
-        chosen, reason = plugins.get("backend", asked), "as asked for"
+        chosen, reason = booting(plugins.get("backend", asked), project.settings.image), "as asked for"
         _require_strength(chosen, reason, project, plugins)
         _require_available(_probed(project, plugins)(chosen))
     else:
-        chosen, reason = _strongest(plugins, _probed(project, plugins))
+        chosen, reason = _strongest(plugins, _probed(project, plugins), project.settings.image)
         _require_strength(chosen, reason, project, plugins)
     place = target(project, plugins)
     if isinstance(place, HasGuests):
         chosen = place.in_guest(chosen)
     return chosen, f"backend {chosen.name}: {reason}{'' if chosen.hardware else '; no hardware protects this Keep'}"
+
+
+def booting(chosen: Backend, image: str) -> Backend:
+    """A backend whose Keeps boot the image in a directory, if one is named. Raises UsageError where they boot none."""
+    if not image:
+        return chosen
+    if not isinstance(chosen, BootsImage):
+        raise UsageError(
+            f"a Keep of kind {chosen.name} boots no image, and {image} is named",
+            hint="leave out --image (ENARX_DEPLOY_IMAGE, `image` of [deploy.NAME]), or name --backend kvm, snp or tdx",
+        )
+    return chosen.booting(Path(image))
+
+
+def _require_place_for_image(project: Project, plugins: PluginManager) -> None:
+    place = target(project, plugins)
+    if not getattr(place, "takes_image", False):
+        raise UsageError(
+            f"the image {project.settings.image} is on this machine, and target {place.name!r} does not take it along",
+            hint="leave out --image (ENARX_DEPLOY_IMAGE, `image` of [deploy.NAME]): Keeps there boot what is there",
+        )
 
 
 @contextlib.contextmanager
@@ -146,11 +171,15 @@ def _here(backend: Backend) -> Probe:
     return backend.probe()
 
 
-def _strongest(plugins: PluginManager, probed: Callable[[Backend], Probe] = _here) -> tuple[Backend, str]:
+def _strongest(
+    plugins: PluginManager, probed: Callable[[Backend], Probe] = _here, image: str = ""
+) -> tuple[Backend, str]:
+    """The strongest that there is, of those that boot an image where one is named."""
     lacking: list[str] = []
-    for candidate in sorted(plugins.all("backend"), key=lambda backend: -backend.strength):
-        if getattr(candidate, "by_name_only", False):
+    for provided in sorted(plugins.all("backend"), key=lambda backend: -backend.strength):
+        if getattr(provided, "by_name_only", False) or (image and not isinstance(provided, BootsImage)):
             continue
+        candidate = booting(provided, image)
         probe = probed(candidate)
         if probe.available:
             passed_over = f" ({'; '.join(lacking)})" if lacking else ""

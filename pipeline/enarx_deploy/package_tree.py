@@ -75,7 +75,7 @@ def build(project: Project, module: Module | bytes) -> Package:
         else:
             _add_module(tree, module)
         if project.manifest.package.aot:
-            _add_compiled(tree, module, deadline=_has_deadline(project))
+            _add_compiled(tree, module, deadline=project.manifest.resources.has_deadline)
         tree.add_bytes(project.manifest_text, MANIFEST, (MANIFEST,))
         for asset in project.manifest.package.assets:
             _add_asset(tree, project, asset.source, asset.guest)
@@ -181,11 +181,6 @@ def _add_compiled(tree: _TreeBuilder, module: Module | bytes, *, deadline: bool)
         name = ended.stdout.strip()
         with plain_files.opened(Path(folder, name)) as descriptor:
             tree.add(descriptor, name, (COMPILED, name))
-
-
-def _has_deadline(project: Project) -> bool:
-    resources = project.manifest.resources
-    return resources.time is not None or resources.cpu_time is not None
 
 
 def _add_asset(tree: _TreeBuilder, project: Project, source: str, guest: str) -> None:

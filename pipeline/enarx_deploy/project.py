@@ -30,6 +30,7 @@ class Settings:
     deploy: str = ""  # NAME of the environment in use: [deploy.NAME] with its overlay
     backend: str = ""  # a backend's name or alias
     minimum: str = ""  # the weakest backend that may be chosen
+    image: str = ""  # the directory of the image that Keeps boot, in place of the one of this version
     target: str = ""  # a target's name
     cluster: str = ""  # the cluster that a target of that kind starts Keeps in: a context of the kubeconfig
     host: str = ""  # the machine that a remote target starts Keeps on
@@ -102,7 +103,7 @@ def load_project(
         manifest_file=loaded.path,
         manifest_text=loaded.text,
         manifest_as_written=loaded.as_written,
-        settings=_in_environment(loaded, asked or Settings()),
+        settings=_in_environment(loaded, asked or Settings(), root),
         warnings=tuple(loaded.warnings),
         signing_key=signing_key,
     )
@@ -129,12 +130,12 @@ def named_environment(directory: Path, asked: Settings, overrides: Sequence[str]
     if asked.target and file.exists():
         loaded = load(file, overrides, asked.target)
         if loaded.environment == asked.target:
-            return _in_environment(loaded, asked)
-    return _in_environment(load(None, overrides, asked.target), asked)
+            return _in_environment(loaded, asked, directory.resolve())
+    return _in_environment(load(None, overrides, asked.target), asked, directory.resolve())
 
 
-def _in_environment(loaded: Loaded, asked: Settings) -> Settings:
-    """What was asked for, and for the rest what the environment in use says."""
+def _in_environment(loaded: Loaded, asked: Settings, root: Path) -> Settings:
+    """What was asked for, and for the rest what the environment in use says. Paths are relative to `root`."""
     table = loaded.manifest.deploy.get(loaded.environment)
     if table is None:
         return asked
@@ -144,6 +145,7 @@ def _in_environment(loaded: Loaded, asked: Settings) -> Settings:
         deploy=loaded.environment,
         backend=asked.backend or table.backend or "",
         minimum=table.minimum or "",
+        image=asked.image or (str(Path(root, table.image)) if table.image else ""),
         target=table.target if asked.target in ("", loaded.environment) else asked.target,
         host=table.host or "",
         replicas=table.replicas,

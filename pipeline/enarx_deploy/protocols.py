@@ -144,7 +144,7 @@ class OwnMachine(Protocol):
 
     `image` is the digest of what it booted, as software on the host measured it. The Keep repeats it in evidence that
     no hardware vouches for. `compiled` is native code of the module that the host made for this machine, and empty
-    where the Keep is to make it: a Keep that hardware protects takes none of its host.
+    where the Keep is to make it: it takes none but what was measured with what it booted.
     """
 
     image: str
@@ -204,6 +204,17 @@ class Attests(Protocol):
 
     def attest(self, report_data: bytes) -> Attested:
         """Have the guest attest 64 bytes of report data. Raises KeepError."""
+
+
+@runtime_checkable
+class BootsImage(Protocol):
+    """What a `Backend` has too whose Keeps boot an image, which a user may name in place of the one of this version."""
+
+    def booting(self, folder: Path) -> Backend:
+        """The same backend, whose Keeps boot the image in a directory. It is looked at when it is needed."""
+
+    def image_digest(self) -> str:
+        """The digest of the image that its Keeps boot, by its record. Raises KeepError where there is none."""
 
 
 class CertificateRequest(msgspec.Struct, frozen=True):
@@ -315,7 +326,8 @@ class Target(Protocol):
     """A place where Keeps are started, and from where they are seen and stopped.
 
     An attribute ``keeps_fetch = True`` says that its Keeps can fetch their package themselves
-    (`Project.settings.source`); without it, packages are fetched before `start`, which sends them along.
+    (`Project.settings.source`); without it, packages are fetched before `start`, which sends them along. An attribute
+    ``takes_image = True`` says that they boot the image that a user names (`Project.settings.image`), if one is named.
     """
 
     name: str

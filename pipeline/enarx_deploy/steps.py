@@ -24,7 +24,7 @@ from enarx_deploy.models import (
     ReferenceValues,
     StageName,
 )
-from enarx_deploy.protocols import HasGuests, MissingTool
+from enarx_deploy.protocols import BootsImage, HasGuests, MissingTool
 from enarx_deploy.stages.compile import source_digests
 from enarx_deploy.stages.provision_tls import needs_certificate
 
@@ -179,6 +179,7 @@ def _attest_inputs(work: Work) -> dict[str, Any]:
         "package": work.made["package"].digest,
         "backend": work.backend.name,
         "guests": work.target.name if isinstance(work.target, HasGuests) else "",
+        "image": work.backend.image_digest() if isinstance(work.backend, BootsImage) else "",
         "attest": msgspec.to_builtins(work.project.manifest.attest),
     }
 
@@ -191,6 +192,7 @@ def _deploy_inputs(work: Work) -> dict[str, Any]:
         "name": work.project.name,
         "metrics": work.project.settings.metrics,
         "host": work.project.settings.host,
+        "image": work.project.settings.image,
         "replicas": work.project.settings.replicas,
         "own_tables": {name: own.content for name, own in work.project.settings.own_tables.items()},
         "cluster": work.project.settings.cluster,

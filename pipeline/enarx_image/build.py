@@ -43,11 +43,11 @@ def place(cache: Path, pins: Pins) -> Path:
 
 
 def find(cache: Path, pins: Pins) -> image.Image:
-    """The image of these inputs, its parts checked. Raises MissingImage, WrongImage."""
+    """The image of these inputs, whose parts are not read. Raises MissingImage, WrongImage."""
     folder = place(cache, pins)
     if not folder.is_dir():
         raise MissingImage("there is no image for this version yet", hint="make it: `enarx-deploy image build`")
-    return image.check(folder)
+    return image.look(folder)
 
 
 def build(folder: Path, pins: Pins, debs: dict[str, bytes], progress: Progress) -> image.Image:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -18,9 +19,12 @@ from enarx_image.pins import Pins
 
 RECORD = "image.json"
 KERNEL, INITRD, CMDLINE, SBOM = "kernel", "initrd", "cmdline", "sbom.cdx.json"
+PARTS = (KERNEL, INITRD, CMDLINE)
+"""What is measured."""
 SIGNATURE = "signature.dsse.json"
 _LIMIT = 1 << 28
 _TOLD = 5
+_ANEW = "build the image anew, or fetch it anew"
 _Digest = Annotated[str, msgspec.Meta(pattern=r"\Asha256:[0-9a-f]{64}\Z")]
 
 
@@ -80,7 +84,7 @@ class Image(msgspec.Struct, frozen=True):
 
 
 def read(folder: Path) -> Image:
-    """An image, by its record alone. Raises MissingImage, WrongImage."""
+    """An image, by its record alone, which is at one with itself. Raises MissingImage, WrongImage."""
     try:
         record = msgspec.json.decode(content(folder / RECORD), type=Record)
         cmdline = content(folder / CMDLINE).decode("ascii")
@@ -88,22 +92,56 @@ def read(folder: Path) -> Image:
         raise MissingImage(f"{folder} holds no image: {error.strerror}", hint="`enarx-deploy image build`") from error
     except (msgspec.MsgspecError, ValueError) as error:
         raise WrongImage(f"{folder / RECORD}: {error}", parts=(RECORD,), hint="build the image anew") from error
+    if measurement.image_digest(**{name: getattr(record, name).sha256 for name in PARTS}) != record.digest:
+        raise WrongImage(f"{folder}: the record's digest is not that of its parts", parts=(RECORD,))
     return Image(folder, record, cmdline)
+
+
+def with_code(image: Image, code: str) -> Image:
+    """The image as a Keep boots it that takes native code of its host: code with this digest, and no other.
+
+    It stands on the command line, so that whatever measures the image measures the code.
+    """
+    cmdline = measurement.with_code(image.cmdline, code)
+    part = Part(measurement.sha256(cmdline.encode()), len(cmdline))
+    digests = {name: getattr(image.record, name).sha256 for name in PARTS} | {CMDLINE: part.sha256}
+    record = msgspec.structs.replace(image.record, cmdline=part, digest=measurement.image_digest(**digests))
+    return Image(image.folder, record, cmdline)
+
+
+def look(folder: Path) -> Image:
+    """An image, by its record and the sizes of its parts, which are not read. Raises MissingImage, WrongImage."""
+    image = read(folder)
+    for name in (KERNEL, INITRD):
+        expected = getattr(image.record, name).size
+        try:
+            size = (folder / name).stat().st_size
+        except OSError as error:
+            raise WrongImage(f"{folder / name}: {error.strerror}", parts=(name,), hint=_ANEW) from error
+        if size != expected:
+            told = f"{folder / name} has {size:,} bytes, and {expected:,} were recorded"
+            raise WrongImage(told, parts=(name,), hint=_ANEW)
+    return image
 
 
 def check(folder: Path) -> Image:
     """An image whose parts were read and have the digests of its record. Raises MissingImage, WrongImage."""
     image = read(folder)
-    found = {name: digest_of(folder / name) for name in (KERNEL, INITRD)}
-    found[CMDLINE] = measurement.sha256(image.cmdline.encode())  # as it was read, for that is what boots
-    expected = {name: getattr(image.record, name).sha256 for name in found}
-    differing = tuple(name for name in found if found[name] != expected[name])
-    if differing:
-        told = "; ".join(f"{name} is {found[name]}, and {expected[name]} was recorded" for name in differing)
-        raise WrongImage(f"{folder}: {told}", parts=differing, hint="build the image anew, or fetch it anew")
-    if measurement.image_digest(**expected) != image.digest:
-        raise WrongImage(f"{folder}: the record's digest is not that of its parts", parts=(RECORD,))
+    require_recorded(image, {name: digest_of(folder / name) for name in (KERNEL, INITRD)})
     return image
+
+
+def require_recorded(image: Image, found: Mapping[str, str]) -> None:
+    """That kernel and initramfs were found to have the recorded digests, and the command line has its own.
+
+    Raises WrongImage.
+    """
+    digests = {**found, CMDLINE: measurement.sha256(image.cmdline.encode())}  # as it was read, for that is what boots
+    expected = {name: getattr(image.record, name).sha256 for name in PARTS}
+    differing = tuple(name for name in PARTS if digests[name] != expected[name])
+    if differing:
+        told = "; ".join(f"{name} is {digests[name]}, and {expected[name]} was recorded" for name in differing)
+        raise WrongImage(f"{image.folder}: {told}", parts=differing, hint=_ANEW)
 
 
 def require_same(image: Image, again: Image) -> None:

@@ -15,11 +15,18 @@ import hashlib
 _IMAGE = b"wasm-tee/image/v1"
 _KVM = b"wasm-tee/kvm/v1"
 _PREFIX = "sha256:"
+_CODE_WORD = "keep.code="
+"""As in `enarx_keep.machine`. The kernel takes no notice of it: it has no module of that name."""
 
 
 def image_digest(kernel: str, initrd: str, cmdline: str) -> str:
     """The digest of an image, as `sha256:HEX`, by those of its parts in the same form."""
     return _over(_IMAGE, kernel, initrd, cmdline)
+
+
+def with_code(cmdline: str, code: str) -> str:
+    """A command line by which a Keep takes native code of its host, if it has this digest (`sha256:HEX`)."""
+    return f"{cmdline} {_CODE_WORD}{code}"
 
 
 def kvm(image: str, package: str) -> str:

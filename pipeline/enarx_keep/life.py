@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import hashlib
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -41,8 +42,8 @@ if TYPE_CHECKING:
 
 _UNPROTECTED = ("nil",)
 """Kinds of evidence with which the host may add to the manifest, for trying a program; elsewhere that is an attack."""
-_OPEN_TO_THE_HOST = ("nil", "kvm")
-"""Kinds of evidence of Keeps that their host can look into and change."""
+_CODE_LIMIT = 1 << 28
+"""Most bytes of native code that a host hands over."""
 
 _Exports = Mapping[str, Any]
 """What a module exports, by name."""
@@ -55,15 +56,18 @@ def live(
     began: float,
     place: Place,
     code: TrustedCode | None = None,
+    *,
+    handed: str = "",
 ) -> None:
     """Be a Keep on this block, until the workload has ended and the host has been told.
 
     `kept` is the place of compiled code. `began` is when the program began, on the monotonic clock in seconds. `place`
     is what this Keep was built to be, which is measured where anything is; the host does not choose it. `code` says
-    whose compiled code in a package is run; where anything is measured, that is too.
+    whose compiled code in a package is run; where anything is measured, that is too. `handed` is the digest (hex) of
+    native code that the host may hand over, which was measured with the Keep; "" where it may hand over none.
     """
     guest = Guest(block_fd, doorbell_fd)
-    keep = _Keep(guest, kept, began, code)
+    keep = _Keep(guest, kept, began, code, handed)
     try:
         outcome = keep.run(place)
     except LimitMet as limit:
@@ -88,8 +92,11 @@ class _HowTls(TypedDict):
 
 
 class _Keep:
-    def __init__(self, guest: Guest, kept: module.Kept | None, began: float, code: TrustedCode | None) -> None:
+    def __init__(
+        self, guest: Guest, kept: module.Kept | None, began: float, code: TrustedCode | None, handed: str
+    ) -> None:
         self._guest = guest
+        self._handed = handed
         self._code = code
         self._kept = kept
         self._reader = Reader(guest.control_read)
@@ -139,14 +146,19 @@ class _Keep:
         return self._call(store, entry, exports, own)
 
     def _take_code(self) -> bytes:
-        """Native code of the module that the host made. It runs with all that a Keep has, so that a Keep which hardware
-        protects takes none of its host; one that its host can look into anyway loses nothing by it."""
-        size = self._boot.get("code", 0)
-        if not size:
+        """Native code of the module, from the host. It runs with all that a Keep has, so that it is taken only if it is
+        what was measured with the Keep, whatever kind of Keep this is."""
+        if not self._boot.get("code", 0):
             return b""
-        if self._attester.kind not in _OPEN_TO_THE_HOST:
-            raise BadMessage("the host may not hand compiled code to a Keep that is attested")
-        return self._reader.payload(field(self._boot, "code", int))
+        size = field(self._boot, "code", int)
+        if not self._handed:
+            raise BadMessage("the host may not hand over compiled code that was not measured with the Keep")
+        if size > _CODE_LIMIT:
+            raise BadMessage(f"{size:,} bytes of compiled code are too many")
+        code = self._reader.payload(size)
+        if hashlib.sha256(code).hexdigest() != self._handed:
+            raise BadMessage("the host handed over other compiled code than was measured with the Keep")
+        return code
 
     def _image(self) -> str:
         """What the host says that it booted: for evidence that no hardware vouches for."""

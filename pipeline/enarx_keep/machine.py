@@ -29,10 +29,14 @@ PORT = "org.enarx.sallyport.0"
 LOG_PORT = "org.enarx.log.0"
 """The virtio-serial port for complaints, if the host wants them: what a Keep that is a process writes to stderr."""
 KEEP_USER = 65534
+CODE_WORD = "keep.code=sha256:"
+"""Of the kernel's command line, which is measured: before the SHA-256 (hex) of native code that the host may hand over.
+Without it no such code is run."""
 MODULES = Path("/usr/lib/modules")
 """Kernel modules, and a file `order` that lists their names in the order in which they are loaded."""
 
 _STDERR = 2
+_HEX_DIGITS = 64
 _PORT_SECONDS = 10.0
 _LAST_WORDS = 30.0  # seconds that the host has to take what the Keep published last
 _PORTS = Path("/sys/class/virtio-ports")
@@ -220,10 +224,22 @@ def _live(port: int, began: float) -> None:
     from enarx_sallyport import Carrier, check_wasmtime
 
     check_wasmtime()
+    handed = measured_code(Path("/proc/cmdline").read_text())
     carrier = Carrier.beside_guest(port)
     _thread.start_new_thread(_end_with, (carrier,))
-    live(os.dup(carrier.block_fd), os.dup(carrier.doorbell_fd), None, began, VIRTUAL_MACHINE)
+    live(os.dup(carrier.block_fd), os.dup(carrier.doorbell_fd), None, began, VIRTUAL_MACHINE, handed=handed)
     carrier.finish(_LAST_WORDS)
+
+
+def measured_code(cmdline: str) -> str:
+    """The digest (hex) of the code that the command line lets the host hand over; "" if it lets it hand over none.
+
+    Raises MachineFault where that is not clear.
+    """
+    found = [word.removeprefix(CODE_WORD) for word in cmdline.split() if word.startswith(CODE_WORD)]
+    if len(found) > 1 or any(len(digest) != _HEX_DIGITS or set(digest) - set("0123456789abcdef") for digest in found):
+        raise MachineFault("the command line does not say which code may be run")
+    return found[0] if found else ""
 
 
 def _end_with(carrier: Carrier) -> None:

@@ -2,7 +2,8 @@
 
 The machine's processor has other extensions than the host's, so the code asks for those of x86-64-v2 alone. It is made
 by the engine that the image holds, in a process of its own, and kept by the module's digest where only this user can
-write. Only a Keep that no hardware protects takes it: the host could hand it any code.
+write. Native code runs with all that a Keep has: a Keep takes it only if its digest stands on the command line that was
+measured with it (`enarx_image.image.with_code`).
 """
 
 from __future__ import annotations
@@ -12,8 +13,10 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
 from enarx_deploy import paths
+from enarx_deploy.models import Package
 from enarx_deploy.protocols import Launch
 
 LIMIT = 1 << 28
@@ -21,27 +24,52 @@ LIMIT = 1 << 28
 _PATIENCE = 600.0
 
 
-def code_for(launch: Launch) -> bytes:
+class Wanted(NamedTuple):
+    """A module: where it is, its SHA-256 (hex), and whether code of it must look at a deadline."""
+
+    path: str
+    sha256: str
+    has_deadline: bool
+
+
+def of_launch(launch: Launch) -> Wanted:
+    """The module of a Keep that is about to be started; no path where the host does not see it."""
+    return Wanted(launch.module_path, launch.module_sha256, launch.has_deadline)
+
+
+def of_package(package: Package) -> Wanted:
+    """The module of a package, of which the same code is made as of its launch. Raises ManifestError."""
+    from enarx_deploy.manifest import parse
+
+    digest = next((file.sha256 for file in package.files if file.path == "main.wasm"), "")
+    if not package.root or not digest:
+        return Wanted("", "", False)
+    root = Path(package.root)
+    resources = parse((root / "Enarx.toml").read_bytes(), "Enarx.toml").manifest.resources
+    return Wanted(str(root / "main.wasm"), digest.removeprefix("sha256:"), resources.has_deadline)
+
+
+def code_of(wanted: Wanted) -> bytes:
     """The code, made now or before; empty where it cannot be made, which the Keep then says why."""
-    if not launch.module_path:
+    if not wanted.path:
         return b""
     from importlib.metadata import version
 
-    engine = f"wasmtime-{version('wasmtime')}-v2{'-deadline' if launch.has_deadline else ''}"
-    place = paths.cache_dir("guest-modules") / engine / f"{launch.module_sha256}.cwasm"
+    engine = f"wasmtime-{version('wasmtime')}-v2{'-deadline' if wanted.has_deadline else ''}"
+    place = paths.cache_dir("guest-modules") / engine / f"{wanted.sha256}.cwasm"
     with contextlib.suppress(OSError):
         if not place.exists():
-            _make(launch, place)
+            _make(wanted, place)
         content = place.read_bytes()
         return content if len(content) <= LIMIT else b""
     return b""
 
 
-def _make(launch: Launch, place: Path) -> None:
+def _make(wanted: Wanted, place: Path) -> None:
     """Whole or not at all. Raises OSError."""
     place.parent.mkdir(mode=0o700, exist_ok=True)
-    command = [sys.executable, "-m", "enarx_keep.ahead_of_time", launch.module_path]
-    options = ["--for-others", *(["--deadline"] if launch.has_deadline else [])]
+    command = [sys.executable, "-m", "enarx_keep.ahead_of_time", wanted.path]
+    options = ["--for-others", *(["--deadline"] if wanted.has_deadline else [])]
     with tempfile.TemporaryDirectory(dir=place.parent) as folder:
         with contextlib.suppress(subprocess.TimeoutExpired):
             subprocess.run([*command, folder, *options], capture_output=True, timeout=_PATIENCE, check=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from enarx_backends import qemu
@@ -21,15 +22,13 @@ UNKNOWN_WORKLOAD = 1 << 30
 """Bytes for a workload whose manifest the host has not seen."""
 
 
-def find() -> image.Image:
-    """The image of this version. Raises KeepError."""
+def find(folder: Path | None) -> image.Image:
+    """The image in a folder, or that of this version; its parts are not read. Raises KeepError."""
     from enarx_image import build, pins  # which are heavy, and of no use where no Keep is started
-    from enarx_image.errors import ImageError
+    from enarx_image import image as images
 
-    try:
-        return build.find(paths.cache_dir("image"), pins.load())
-    except ImageError as error:
-        raise KeepError(f"the Keep's image: {error}", hint=error.hint) from error
+    with _faults():
+        return images.look(folder) if folder else build.find(paths.cache_dir("image"), pins.load())
 
 
 def memory(launch: Launch) -> int:
@@ -39,23 +38,35 @@ def memory(launch: Launch) -> int:
 
 @contextmanager
 def bootable(found: image.Image) -> Iterator[qemu.Boot]:
-    """The parts of an image in sealed memory, where they have the digests that were recorded. Raises KeepError."""
-    from enarx_image import image, measurement
-    from enarx_image.errors import ImageError
+    """The parts of an image in sealed memory, where they have the digests that were recorded. Raises KeepError.
+
+    Each is read and hashed here, once: what is booted are these bytes, whatever was looked at before.
+    """
+    from enarx_image import image as images
+    from enarx_image import measurement
 
     with ExitStack() as opened:
-        descriptors = {}
-        for name, path, part in (
-            ("kernel", found.kernel, found.record.kernel),
-            ("initrd", found.initrd, found.record.initrd),
-        ):
+        descriptors, digests = {}, {}
+        for name, path in ((images.KERNEL, found.kernel), (images.INITRD, found.initrd)):
             try:
-                content = image.content(path)
-                descriptor = qemu.sealed(content, name)
-            except (OSError, ImageError) as error:
-                raise KeepError(f"{path}: {error}") from error
-            opened.callback(os.close, descriptor)
-            if measurement.sha256(content) != part.sha256:
-                raise KeepError(f"{path} was changed while it was read", hint="`enarx-deploy image verify` says how")
-            descriptors[name] = descriptor
-        yield qemu.Boot(descriptors["kernel"], descriptors["initrd"], found.cmdline)
+                with _faults():
+                    content = images.content(path)
+                descriptors[name] = qemu.sealed(content, name)
+            except OSError as error:
+                raise KeepError(f"{path}: {error.strerror}") from error
+            opened.callback(os.close, descriptors[name])
+            digests[name] = measurement.sha256(content)
+        with _faults():
+            images.require_recorded(found, digests)
+        yield qemu.Boot(descriptors[images.KERNEL], descriptors[images.INITRD], found.cmdline)
+
+
+@contextmanager
+def _faults() -> Iterator[None]:
+    """Errors of the image's room as those of a Keep that cannot be started."""
+    from enarx_image.errors import ImageError
+
+    try:
+        yield
+    except ImageError as error:
+        raise KeepError(f"the Keep's image: {error}", hint=error.hint) from error

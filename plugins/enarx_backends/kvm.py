@@ -11,6 +11,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from enarx_backends import acceleration, compiling, keep_image, qemu
 from enarx_backends.virtual_machine import Plan, VirtualMachine
@@ -18,6 +20,9 @@ from enarx_deploy.errors import EnarxDeployError, KeepError
 from enarx_deploy.hookspecs import hookimpl
 from enarx_deploy.models import Package, Probe, ProbeCheck, ReferenceValues
 from enarx_deploy.protocols import Backend, KeepProcess, Launch
+
+if TYPE_CHECKING:
+    from enarx_image.image import Image
 
 
 class Kvm:
@@ -30,24 +35,42 @@ class Kvm:
     strength = 1
     by_name_only = True
 
+    def __init__(self, folder: Path | None = None) -> None:
+        """`folder` is where the image is; None for that of this version."""
+        self._folder = folder
+
+    def booting(self, folder: Path) -> Kvm:
+        """See `BootsImage`."""
+        return Kvm(folder)
+
+    def image_digest(self) -> str:
+        """See `BootsImage`."""
+        return self._image().digest
+
+    def _image(self) -> Image:
+        return keep_image.find(self._folder)
+
     def probe(self) -> Probe:
         """Needs QEMU and an image; KVM only makes it fast. Boots nothing."""
-        checks = [*self._needs(), _acceleration()]
+        checks = [*self._needs(), self._acceleration()]
         needed = checks[:2]
         return Probe(backend=self.name, available=all(check.ok for check in needed), hardware=False, checks=checks)
 
     def _needs(self) -> Iterable[ProbeCheck]:
-        for name, look in (("qemu", _look_at_qemu), ("image", _look_at_image)):
+        for name, look in (("qemu", _look_at_qemu), ("image", self._look_at_image)):
             try:
                 yield ProbeCheck(name=name, ok=True, detail=look(), hint="")
             except EnarxDeployError as error:
                 yield ProbeCheck(name=name, ok=False, detail=str(error), hint=error.hint)
 
     def measure(self, package: Package) -> ReferenceValues:
-        """The image's parts, and all of it with the package, by software."""
+        """What boots, the code that the Keep is handed with it, and all of it with the package, by software."""
         from enarx_image import measurement
 
-        record = keep_image.find().record
+        built = self._image()
+        code = compiling.code_of(compiling.of_package(package))
+        record = _taking(built, code).record
+        extra = {"code": measurement.sha256(code), "image as built": built.digest} if code else {}
         return ReferenceValues(
             backend=self.name,
             hardware=False,
@@ -57,6 +80,7 @@ class Kvm:
                 "kernel": record.kernel.sha256,
                 "initrd": record.initrd.sha256,
                 "cmdline": record.cmdline.sha256,
+                **extra,
                 "measurement": measurement.kvm(record.digest, package.digest),
             },
             policy={"kvm": {"packages": [package.digest], "images": [record.digest]}},
@@ -65,7 +89,8 @@ class Kvm:
     def start(self, launch: Launch) -> KeepProcess:
         """Boot the image. Raises KeepError."""
         program = qemu.find()
-        found = keep_image.find()
+        code = compiling.code_of(compiling.of_launch(launch))
+        found = self._image()
         memory = keep_image.memory(launch)
         with keep_image.bootable(found) as boot, ExitStack() as opened:
             chosen = acceleration.choose(program, boot, found.digest, keep_image.BASE_MEMORY)
@@ -73,39 +98,44 @@ class Kvm:
                 opened.callback(os.close, chosen.accelerator.device)
             os.write(launch.stderr_fd, f"kvm: {chosen.accelerator.name}: {chosen.reason}\n".encode())
             guest = acceleration.guest(chosen.accelerator.name)
-            plan = Plan(program, guest, chosen.accelerator, boot, memory)
-            machine = VirtualMachine(plan, launch.stderr_fd, found.digest)
-        carrying = machine.carrying(launch)
-        carrying.compiled = compiling.code_for(launch)  # while it boots
-        return carrying
+            booted = _taking(found, code)
+            plan = Plan(program, guest, chosen.accelerator, boot._replace(cmdline=booted.cmdline), memory)
+            machine = VirtualMachine(plan, launch.stderr_fd, booted.digest, code)
+        return machine.carrying(launch)
+
+    def _look_at_image(self) -> str:
+        return f"{self.image_digest()} is {self._folder or 'built'}"
+
+    def _acceleration(self) -> ProbeCheck:
+        """What a Keep would run on, as far as it is known without a boot."""
+        slow = "it is emulated (TCG): for trying, many times slower"
+        if not os.access(acceleration.DEVICE, os.R_OK | os.W_OK):
+            why = "cannot be opened by this user" if acceleration.DEVICE.exists() else "is not here"
+            hint = "let this user open it (on most systems: the group kvm)" if acceleration.DEVICE.exists() else ""
+            return ProbeCheck(name="kvm", ok=False, detail=f"{acceleration.DEVICE} {why}; {slow}", hint=hint)
+        try:
+            trial = acceleration.known(qemu.find(), self.image_digest())
+        except KeepError:
+            trial = None
+        if trial is None:
+            detail = f"{acceleration.DEVICE} is here; the first Keep tries whether a guest boots with it"
+            return ProbeCheck(name="kvm", ok=True, detail=detail, hint="")
+        if trial.usable:
+            return ProbeCheck(name="kvm", ok=True, detail=trial.detail, hint="")
+        return ProbeCheck(name="kvm", ok=False, detail=f"{trial.detail}; {slow}", hint="")
+
+
+def _taking(image: Image, code: bytes) -> Image:
+    """The image as a Keep boots it that is handed this code, if there is any."""
+    from enarx_image import image as images
+    from enarx_image import measurement
+
+    return images.with_code(image, measurement.sha256(code)) if code else image
 
 
 def _look_at_qemu() -> str:
     found = qemu.find()
     return f"QEMU {found.version} is {found.program}"
-
-
-def _look_at_image() -> str:
-    return f"{keep_image.find().digest} is built"
-
-
-def _acceleration() -> ProbeCheck:
-    """What a Keep would run on, as far as it is known without a boot."""
-    slow = "it is emulated (TCG): for trying, many times slower"
-    if not os.access(acceleration.DEVICE, os.R_OK | os.W_OK):
-        why = "cannot be opened by this user" if acceleration.DEVICE.exists() else "is not here"
-        hint = "let this user open it (on most systems: the group kvm)" if acceleration.DEVICE.exists() else ""
-        return ProbeCheck(name="kvm", ok=False, detail=f"{acceleration.DEVICE} {why}; {slow}", hint=hint)
-    try:
-        trial = acceleration.known(qemu.find(), keep_image.find().digest)
-    except KeepError:
-        trial = None
-    if trial is None:
-        detail = f"{acceleration.DEVICE} is here; the first Keep tries whether a guest boots with it"
-        return ProbeCheck(name="kvm", ok=True, detail=detail, hint="")
-    if trial.usable:
-        return ProbeCheck(name="kvm", ok=True, detail=trial.detail, hint="")
-    return ProbeCheck(name="kvm", ok=False, detail=f"{trial.detail}; {slow}", hint="")
 
 
 @hookimpl

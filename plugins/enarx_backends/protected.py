@@ -11,7 +11,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from enarx_backends import firmware, keep_image, qemu
 from enarx_backends.virtual_machine import Plan, VirtualMachine
@@ -39,8 +39,21 @@ class Protected(ABC):
     evidence: str
     strength = STRENGTH
 
-    def __init__(self, machine: Machine | None = None) -> None:
+    def __init__(self, machine: Machine | None = None, folder: Path | None = None) -> None:
+        """`folder` is where the image is; None for that of this version."""
         self.machine = machine or Machine()
+        self._folder = folder
+
+    def booting(self, folder: Path) -> Self:
+        """See `BootsImage`."""
+        return type(self)(self.machine, folder)
+
+    def image_digest(self) -> str:
+        """See `BootsImage`."""
+        return self._image().digest
+
+    def _image(self) -> Image:
+        return keep_image.find(self._folder)
 
     @abstractmethod
     def reference_values(self, package: Package, image: Image, bios: Path) -> ReferenceValues:
@@ -62,7 +75,7 @@ class Protected(ABC):
         looks: dict[str, Callable[[], str]] = {
             "QEMU": lambda: f"version {qemu.find().version}",
             "firmware": lambda: str(firmware.find(self.firmware_kind)),
-            "image": lambda: keep_image.find().digest,
+            "image": self.image_digest,
         }
         for name, look in looks.items():
             try:
@@ -72,14 +85,14 @@ class Protected(ABC):
 
     def measure(self, package: Package) -> ReferenceValues:
         """See the class's own `reference_values`: it takes the image and the firmware, and no such hardware."""
-        return self.reference_values(package, keep_image.find(), firmware.find(self.firmware_kind))
+        return self.reference_values(package, self._image(), firmware.find(self.firmware_kind))
 
     def start(self, launch: Launch) -> KeepProcess:
         """Boot the image. Raises KeepError."""
         for check in self.probe().checks:
             if not check.ok:
                 raise KeepError(f"{self.name}: {check.name}: {check.detail}", hint=check.hint)
-        program, image = qemu.find(), keep_image.find()
+        program, image = qemu.find(), self._image()
         memory = keep_image.memory(launch)
         package = bytes.fromhex(launch.package_digest.removeprefix("sha256:"))
         with ExitStack() as opened:

@@ -75,10 +75,10 @@ class Plan(NamedTuple):
 class VirtualMachine:
     """A machine that was started. See `KeepProcess` and `OwnMachine`."""
 
-    def __init__(self, plan: Plan, complaints: int, image: str = "") -> None:
+    def __init__(self, plan: Plan, complaints: int, image: str = "", compiled: bytes = b"") -> None:
         """Start it; `complaints` is where its words go. Raises KeepError."""
         self.image = image
-        self.compiled = b""
+        self.compiled = compiled
         self._carrier: Carrier | None = None
         self._complaints = complaints
         self._left = COMPLAINTS_LIMIT

@@ -70,10 +70,32 @@ class _Secrets(msgspec.Struct, frozen=True):
     signature: bytes
 
 
+class _Finding(msgspec.Struct, frozen=True):
+    id: str
+    expected: str = ""
+    actual: str = ""
+
+    def __str__(self) -> str:
+        if not self.actual:
+            return self.id
+        return f"{self.id}: {self.actual}" + (f"; expected: {self.expected}" if self.expected else "")
+
+
+class _Appraisal(msgspec.Struct, frozen=True):
+    checks: list[_Finding] = []
+
+
 class _Problem(msgspec.Struct, frozen=True):
     detail: str = ""
     hint: str = ""
     checks: list[str] = []
+    appraisal: _Appraisal = _Appraisal()
+
+    @property
+    def failed(self) -> str:
+        """Each check that failed, with what was found and what was expected, where the Steward says so."""
+        found = {finding.id: str(finding) for finding in self.appraisal.checks}
+        return ", ".join(_printable(found.get(id, id)) for id in self.checks)
 
 
 def info(url: str, root_pem: str = "") -> Info:
@@ -245,7 +267,7 @@ def _complaint(url: str, path: str, status: int, answer: bytes) -> StewardError 
         problem = _Problem()
     if status == httpx.codes.FORBIDDEN and problem.checks:
         return VerificationRefused(
-            f"the Steward at {url} refused the evidence: {', '.join(_printable(id) for id in problem.checks)}",
+            f"the Steward at {url} refused the evidence: {problem.failed}",
             hint=_printable(problem.hint),
         )
     detail = f": {_printable(problem.detail)}" if problem.detail else ""

@@ -58,6 +58,7 @@ class Local:
     name = "local"
     keeps_fetch = True
     own_table = LocalTable
+    takes_image = True
 
     def check(self, project: Project, package: Package, backend: Backend) -> None:  # noqa: ARG002 - the protocol's
         """The name must be this project's, every port that the manifest asks for must be free or its own already, and
@@ -218,6 +219,7 @@ def _lay_out(project: Project, package: Package, backend: Backend) -> state.Keep
         source=source,
         manifest=project.manifest_text.decode() if source else "",
         healthy_within=table.healthy_within,
+        image=project.settings.image,
         log_size=size_in_bytes(table.log_size),
         memory=0 if table.memory is None else size_in_bytes(table.memory),
         cpu=table.cpu or 0,

@@ -12,14 +12,18 @@ from pathlib import Path
 
 import msgspec
 import pytest
+import wasmtime
 from tests import qemu as own_qemu
 
-from enarx_backends import acceleration, kvm, qemu
+from enarx_backends import acceleration, kvm, qemu, snp, tdx
 from enarx_backends.virtual_machine import Plan, VirtualMachine
 from enarx_deploy.errors import KeepError
+from enarx_deploy.manifest import parse
 from enarx_deploy.models import Package
-from enarx_deploy.protocols import Launch
-from enarx_image import build, pins
+from enarx_deploy.package_tree import build as build_package
+from enarx_deploy.project import Project
+from enarx_deploy.protocols import BootsImage, Launch
+from enarx_image import build, measurement, pins
 from enarx_image.image import Image
 from enarx_sallyport import Host
 
@@ -128,7 +132,65 @@ def test_an_image_with_one_byte_changed_boots_nothing(part: str, own_image: Path
     with pytest.raises(KeepError, match=part) as refused:
         kvm.Kvm().start(launch)
     assert refused.value.hint
-    assert not kvm.Kvm().probe().available
+
+
+@needs_qemu
+def test_an_image_that_was_cut_short_is_told_by_the_probe(own_image: Path) -> None:
+    with (own_image / "initrd").open("r+b") as file:
+        file.truncate(1000)
+    (check,) = [check for check in kvm.Kvm().probe().checks if check.name == "image"]
+    assert not check.ok
+    assert "has 1,000 bytes, and" in check.detail
+
+
+@needs_qemu
+def test_a_start_reads_and_hashes_the_image_once(
+    own_image: Path, image: Image, launch: Launch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Up to the moment when there is something to boot."""
+    hashed = []
+    sha256 = measurement.sha256
+    monkeypatch.setattr(measurement, "sha256", lambda content: hashed.append(len(content)) or sha256(content))
+    monkeypatch.setenv(acceleration.ASKED, "neither")
+    kvm.Kvm().probe()
+    with pytest.raises(KeepError, match="neither"):
+        kvm.Kvm().start(launch)
+    assert sorted(size for size in hashed if size > 1 << 20) == sorted(
+        part.size for part in (image.record.kernel, image.record.initrd)
+    )
+
+
+@pytest.mark.parametrize("backend", [kvm.Kvm(), snp.Snp(), tdx.Tdx()], ids=lambda one: one.name)
+def test_an_image_that_is_named_is_booted_in_place_of_this_versions(
+    backend: BootsImage, image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ENARX_DEPLOY_CACHE_DIR", str(tmp_path))
+    with pytest.raises(KeepError, match="there is no image for this version yet"):
+        backend.image_digest()
+    named = backend.booting(image.folder)
+    assert named.image_digest() == image.digest
+    assert (named.name, type(named)) == (backend.name, type(backend))
+
+
+def test_what_is_measured_is_what_boots_with_the_code_that_is_handed_over(
+    own_image: Path, image: Image, tmp_path: Path
+) -> None:
+    """The code is made of the module of the package, the same each time, and stands on the command line."""
+    wasm = wasmtime.wat2wasm('(module (memory (export "memory") 1) (func (export "_start")))')
+    project = tmp_path / "project"
+    project.mkdir()
+    manifest = b'[[files]]\nkind = "null"\n'
+    package = build_package(Project(project, parse(manifest, "Enarx.toml").manifest, None, manifest), bytes(wasm))
+    values = kvm.Kvm().measure(package).measurements
+    (code,) = [path.read_bytes() for path in (tmp_path / "guest-modules").glob("*/*.cwasm")]
+    assert values["code"] == measurement.sha256(code)
+    assert values["image as built"] == image.digest
+    cmdline = f"{image.cmdline} keep.code={values['code']}"
+    assert values["cmdline"] == measurement.sha256(cmdline.encode())
+    parts = (image.record.kernel.sha256, image.record.initrd.sha256, values["cmdline"])
+    assert values["image"] == measurement.image_digest(*parts)
+    shutil.rmtree(tmp_path / "guest-modules")
+    assert kvm.Kvm().measure(package).measurements == values
 
 
 @needs_qemu

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 
 import enarx_attestation
 from enarx_deploy.manifest import parse
-from enarx_keep import binding, life, manifest
+from enarx_image.measurement import with_code
+from enarx_keep import binding, life, machine, manifest
 from enarx_keep.attester.choice import Chosen
 from enarx_keep.attester.machine import Machine
 from enarx_keep.attester.source import REPORT_DATA
@@ -98,16 +100,44 @@ def test_terminals_that_are_no_standard_streams_are_refused(told: object) -> Non
         keep._terminals()
 
 
-@pytest.mark.parametrize("kind", ["snp", "tdx", "sgx"])
-def test_a_keep_that_hardware_protects_takes_no_code_of_its_host(kind: str) -> None:
+@pytest.mark.parametrize("kind", ["nil", "kvm", "snp", "tdx", "sgx"])
+def test_a_keep_takes_no_code_of_its_host_but_what_was_measured_with_it(kind: str) -> None:
     keep = life._Keep.__new__(life._Keep)
-    keep._boot = {"type": "boot", "code": 4}
-    keep._reader = Reader(lambda most: b"code"[:most])
     keep._attester = Chosen(kind, Nil(Machine()))
-    with pytest.raises(BadMessage, match="may not hand compiled code"):
-        keep._take_code()
-    keep._attester = Chosen("kvm", Nil(Machine()))
+    for handed, told in (("", "was not measured"), (hashlib.sha256(b"coda").hexdigest(), "other compiled code")):
+        keep._handed = handed
+        keep._boot, keep._reader = {"type": "boot", "code": 4}, Reader(lambda most: b"code"[:most])
+        with pytest.raises(BadMessage, match=told):
+            keep._take_code()
+    keep._handed = hashlib.sha256(b"code").hexdigest()
     assert keep._take_code() == b"code"
+    keep._boot["code"] = 1 << 30
+    with pytest.raises(BadMessage, match="too many"):
+        keep._take_code()
+    keep._boot["code"] = 0
+    assert keep._take_code() == b""
+
+
+def test_the_command_line_says_which_code_may_be_handed_over() -> None:
+    """As the image's own room writes it."""
+    digest = "ab" * 32
+    assert machine.measured_code(with_code("quiet panic=-1", f"sha256:{digest}") + "\n") == digest
+    assert machine.measured_code("quiet keep.mode=sha256:00 panic=-1\n") == ""
+
+
+@pytest.mark.parametrize(
+    "cmdline",
+    [
+        f"keep.code=sha256:{'ab' * 32} keep.code=sha256:{'cd' * 32}",
+        "keep.code=sha256:",
+        f"keep.code=sha256:{'AB' * 32}",
+        f"keep.code=sha256:{'ab' * 33}",
+    ],
+    ids=["two", "none", "capitals", "too-long"],
+)
+def test_a_command_line_that_is_not_clear_about_code_starts_no_keep(cmdline: str) -> None:
+    with pytest.raises(machine.MachineFault, match="which code"):
+        machine.measured_code(cmdline)
 
 
 @pytest.mark.parametrize("pem", [b"", b"hello", b"-----BEGIN CERTIFICATE-----\n?\n-----END CERTIFICATE-----\n"])

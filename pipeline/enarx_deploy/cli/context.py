@@ -49,6 +49,7 @@ class Context:
     overrides: tuple[str, ...] = ()  # KEY=VALUE, in the order given
     manifest_file: Path | None = None
     backend: str = ""
+    image: Path | None = None
     target: str = ""
     takes_target: bool = False  # whether the command has --target
     cluster: str = ""  # a context of the kubeconfig
@@ -108,6 +109,7 @@ class Context:
 
         return Settings(
             backend=self.backend,
+            image=str(self.image.absolute()) if self.image else "",
             target=self.target,
             cluster=self.cluster,
             metrics=self.metrics,
@@ -235,6 +237,13 @@ _EXTRA: dict[Extra, tuple[_Option, ...]] = {
             "The kind of Keep: nil, kvm, snp, tdx, sgx or a plugin's.",
             ("ENARX_DEPLOY_BACKEND", "ENARX_BACKEND"),
             {"metavar": "NAME"},
+        ),
+        _Option(
+            "image",
+            ("--image",),
+            "Boot the image in DIR, by `image build --output`, and not the one of this version.",
+            ("ENARX_DEPLOY_IMAGE",),
+            {"metavar": "DIR", "type": click.Path(path_type=Path)},
         ),
     ),
     "target": (

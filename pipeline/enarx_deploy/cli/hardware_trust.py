@@ -14,7 +14,7 @@ from enarx_deploy.errors import UsageError
 if TYPE_CHECKING:
     from enarx_attestation import Collateral, Evidence, Policy
     from enarx_deploy.models import ReferenceValues
-    from enarx_deploy.verification import Hardware
+    from enarx_deploy.verification import Expected, Hardware
 
 MAX_RECORD = 1 << 20  # bytes
 
@@ -46,6 +46,13 @@ class HardwareTrust(NamedTuple):
     package: str | None
 
 
+class SoftwareExpected(NamedTuple):
+    """What evidence of a Keep without hardware is compared with, and the package that the reference values name."""
+
+    expected: Expected
+    package: str
+
+
 def hardware_trust(options: HardwareOptions, *, asked: bool) -> HardwareTrust | None:
     """None unless it was asked for. Raises UsageError."""
     from enarx_deploy.verification import Hardware
@@ -60,10 +67,29 @@ def hardware_trust(options: HardwareOptions, *, asked: bool) -> HardwareTrust | 
     return HardwareTrust(trust, package)
 
 
+def expected_without_hardware(options: HardwareOptions) -> SoftwareExpected | None:
+    """What --reference-values of a backend without hardware expect; None where they were not given.
+
+    Raises UsageError.
+    """
+    from enarx_deploy.verification import Expected
+
+    path = options.reference_values
+    if path is None:
+        return None
+    record = _record(path)
+    if record.hardware:
+        raise UsageError(
+            f"{path}: what {record.backend} measures is told by hardware, and compared with --trust hardware alone",
+            hint="add --trust hardware, or leave --reference-values out",
+        )
+    policy = _policy(evidence_files.rules_of(record.policy), str(path), None)
+    return SoftwareExpected(Expected(policy=policy, policy_from=str(path)), record.package)
+
+
 def _refuse_leftover(options: HardwareOptions) -> None:
     given = {
         "--policy": options.policy_file,
-        "--reference-values": options.reference_values,
         "--measurement": options.measurement,
         "--endorsements": options.endorsements,
         "--revocation": options.revocation,
@@ -93,18 +119,22 @@ def _tables(options: HardwareOptions) -> tuple[dict[str, Any] | None, str, str |
 
 
 def _referenced(path: Path) -> tuple[dict[str, Any], str, str]:
+    record = _record(path)
+    return evidence_files.rules_of(record.policy), str(path), record.package
+
+
+def _record(path: Path) -> ReferenceValues:
     import msgspec
 
     from enarx_deploy.models import ReferenceValues
 
     data = evidence_files.read(path, MAX_RECORD)
     try:
-        record = _signed(data, path) if b'"payloadType"' in data else msgspec.json.decode(data, type=ReferenceValues)
+        return _signed(data, path) if b'"payloadType"' in data else msgspec.json.decode(data, type=ReferenceValues)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise UsageError(
             f"{path}: not a record of reference values: {error}", hint="`enarx-deploy attest --json` prints one"
         ) from error
-    return evidence_files.rules_of(record.policy), str(path), record.package
 
 
 def _signed(envelope: bytes, path: Path) -> ReferenceValues:

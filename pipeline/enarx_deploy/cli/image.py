@@ -187,7 +187,7 @@ def _found(folder: Path | None) -> Image:
     from enarx_image import build, image
 
     with _faults():
-        return image.check(folder) if folder else build.find(_cache(), _pins(None))
+        return image.check(folder or build.find(_cache(), _pins(None)).folder)
 
 
 def _there(folder: Path, inputs: str) -> Image | None:

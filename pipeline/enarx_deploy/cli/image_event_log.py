@@ -12,22 +12,25 @@ from enarx_deploy.errors import UsageError
 
 @click.command("event-log")
 @click.argument("log", metavar="FILE", type=click.Path(path_type=Path))
+@click.argument("folder", metavar="[DIR]", required=False, type=click.Path(path_type=Path))
 @common_options()
-def command(context: Context, log: Path) -> None:
+def command(context: Context, log: Path, folder: Path | None) -> None:
     """Take the event log of a launch of the image as what domains of TDX must measure.
 
     FILE is /sys/firmware/acpi/tables/data/CCEL of a guest that booted the image on a machine that you trust. RTMR1 and
     RTMR2 come of it: they depend on how QEMU patches the kernel, and are computed by nobody beforehand. `attest
-    --backend tdx` uses them from then on.
+    --backend tdx` uses them from then on. [DIR] is the image; without it, the one that `image build` made for this
+    version.
     """
     from enarx_deploy import paths
     from enarx_image import build, pins
+    from enarx_image import image as images
     from enarx_image.errors import ImageError
     from enarx_measurement import MeasurementFault, event_log
 
     try:
         content = _read(log, event_log.MAX_LOG)
-        image = build.find(paths.cache_dir("image"), pins.load())
+        image = images.look(folder) if folder else build.find(paths.cache_dir("image"), pins.load())
         found = event_log.registers(content, image.initrd.read_bytes())
     except (MeasurementFault, ImageError) as error:
         raise UsageError(f"{log}: {error}", hint=error.hint) from error

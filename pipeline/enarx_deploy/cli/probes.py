@@ -17,7 +17,8 @@ def probes(context: Context, asked: str = "") -> list[Probe]:
 
     Then come the kinds of Keep that are known and have no backend here: what this machine offers for one.
     """
-    from enarx_deploy import machine
+    from enarx_deploy import choice, machine
+    from enarx_deploy.protocols import BootsImage
 
     backends = context.plugins.all("backend")
     taken = {name for backend in backends for name in (backend.name, *backend.aliases)}
@@ -26,6 +27,8 @@ def probes(context: Context, asked: str = "") -> list[Probe]:
         return [_offered(_OF_ENARX.get(asked, asked))]
     if asked:
         backends = [context.plugins.get("backend", asked)]
+    image = context.options.image
+    backends = [choice.booting(one, image) if isinstance(one, BootsImage) else one for one in backends]
     with context.plugins.boundary():
         found = [backend.probe() for backend in sorted(backends, key=lambda backend: -backend.strength)]
     return found if asked else [*found, *map(_offered, lacking)]

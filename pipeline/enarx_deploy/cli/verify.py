@@ -44,6 +44,10 @@ the vendors' own roots, which are built in. Nothing is fetched: endorsements
 come from --endorsements or from the collateral store. What may run is said by
 --policy, --reference-values (the record that `attest` makes) or --measurement.
 Keeps without hardware are refused.
+
+
+Without it, --reference-values of nil or kvm hold the Keep's own word, which no
+hardware vouches for, to the record: it finds another build, and no attack.
 """,
 )
 @click.argument("endpoint", metavar="HOST:PORT")
@@ -69,7 +73,7 @@ Keeps without hardware are refused.
     "--reference-values",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Hardware: what is accepted, as the record of `attest` has it.",
+    help="What is accepted, as the record of `attest` has it. With --trust steward: of a backend without hardware.",
 )
 @click.option("--measurement", metavar="HEX", help="Hardware: the launch measurement that is accepted.")
 @click.option(
@@ -122,7 +126,7 @@ def command(
     """
     from datetime import UTC, datetime
 
-    from enarx_deploy.cli.hardware_trust import HardwareOptions, hardware_trust
+    from enarx_deploy.cli.hardware_trust import HardwareOptions, expected_without_hardware, hardware_trust
     from enarx_deploy.verification import verify
 
     host, port = _parse_endpoint(endpoint)
@@ -130,11 +134,15 @@ def command(
     require_writable(junit, sarif)
     options = HardwareOptions(policy_file, reference_values, measurement, endorsements, store, revocation, any_workload)
     hardware = hardware_trust(options, asked=trust == "hardware")
-    if hardware is not None and package is None:
-        package = hardware.package
-    trusted = _trust(root, accept, package, any_workload, lambda: _expected_here(context, host, port))
+    software = None if hardware is not None else expected_without_hardware(options)
+    package_from = "--package"
+    if package is None and (referenced := hardware or software) is not None:
+        package, package_from = referenced.package, str(reference_values)
+    trusted = _trust(root, accept, package, any_workload, lambda: _expected_here(context, host, port), package_from)
     if hardware is not None:
         trusted = msgspec.structs.replace(trusted, hardware=hardware.trust)
+    elif software is not None:
+        trusted = msgspec.structs.replace(trusted, expected=software.expected)
     at = datetime.now(UTC)
     report = verify(host, port, trusted, at, name=_checked_name(server_name or host))
     context.emit(lambda: _shown(report, explain), report)
@@ -155,6 +163,7 @@ def _trust(
     package: str | None,
     any_workload: bool,
     expected_here: Callable[[], str | None],
+    said_by: str,
 ) -> Trust:
     from enarx_deploy import paths
     from enarx_deploy.verification import Trust
@@ -165,7 +174,7 @@ def _trust(
     accepted, accepted_by = accepted_backends(own if root is None else None, accept)
     root_path = root or own / "root.pem"
     trusts_nobody = root is None and not root_path.exists()
-    package_from = "--package" if package else "the Keep's record on this machine"
+    package_from = said_by if package else "the Keep's record on this machine"
     return Trust(
         root_pem="" if trusts_nobody else _read_root(root_path),
         root_path=root_path,

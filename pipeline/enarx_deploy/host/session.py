@@ -215,7 +215,7 @@ class Session:
             code_signers=self._code_signers(),
             memory_bytes=self._memory_bytes(),
             module_path=str(Path(self._package.root, "main.wasm")) if self._source is None else "",
-            has_deadline=self._has_deadline(),
+            has_deadline=self._manifest.resources.has_deadline,
         )
         self.phases["launch"] = time.monotonic()
         self._process = self._backend.start(launch)
@@ -518,10 +518,6 @@ class Session:
         resources = self._manifest.resources
         rings = 2 * RING_BYTES * (1 + sum(_room(self._manifest).values()))
         return resources.memory_bytes + resources.filesystem_bytes + rings
-
-    def _has_deadline(self) -> bool:
-        resources = self._manifest.resources
-        return resources.time is not None or resources.cpu_time is not None
 
     def _module_sha256(self) -> str:
         if self._source is not None:

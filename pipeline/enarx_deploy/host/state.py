@@ -51,6 +51,8 @@ class KeepSpec(Record, frozen=True):
     """Bytes after which a log is put aside."""
     healthy_within: int = 20
     """Seconds that each of its sockets has to be served."""
+    image: str = ""
+    """The directory of the image that the Keep boots, where one was named."""
     memory: int = 0
     cpu: float = 0
     """Bytes and processors that the kernel holds the Keep and its host process to; 0 is no limit."""

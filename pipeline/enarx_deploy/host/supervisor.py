@@ -168,7 +168,7 @@ class _Supervisor:
             print(line, file=sys.stderr, flush=True)
 
     def _make_session(self) -> Session:
-        from enarx_deploy import package_tree
+        from enarx_deploy import choice, package_tree
         from enarx_deploy.manifest import parse
         from enarx_deploy.plugin_manager import PluginManager
 
@@ -181,7 +181,7 @@ class _Supervisor:
         self._package = package
         self._manifest = parse(text, package_tree.MANIFEST).manifest
         self._plugins = PluginManager()
-        backend = self._plugins.get("backend", spec.backend)
+        backend = choice.booting(self._plugins.get("backend", spec.backend), spec.image)
         return Session(
             package,
             self._manifest,

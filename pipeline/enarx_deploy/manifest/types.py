@@ -407,6 +407,13 @@ class Deploy(Table, frozen=True, kw_only=True):
     minimum: Annotated[
         Word | None, Meta(description="The weakest backend that will do, by name; a weaker one is refused.")
     ] = None
+    image: Annotated[
+        Word | None,
+        Meta(
+            description="The directory of the image that Keeps in virtual machines boot, relative to the project. "
+            "Default: the image of this version."
+        ),
+    ] = None
     name: Annotated[KeepName | None, Meta(description="The Keep's name. Default: the project's folder.")] = None
     replicas: Annotated[int, Meta(ge=1, le=1000, description="Keeps that serve behind one endpoint.")] = 1
     metrics: Annotated[
@@ -436,6 +443,11 @@ class Resources(Table, frozen=True, kw_only=True):
     @property
     def filesystem_bytes(self) -> int:
         return size_in_bytes(self.filesystem)
+
+    @property
+    def has_deadline(self) -> bool:
+        """Whether it may run for a limited time only, which code must be made for."""
+        return self.time is not None or self.cpu_time is not None
 
 
 class Network(Table, frozen=True, kw_only=True):

@@ -20,8 +20,9 @@ from enarx_deploy.verification.certificate import Leaf, Unreadable, moment, read
 from enarx_deploy.verification.checks import Check, check, skipped
 from enarx_deploy.verification.connection import NoHandshake, NotReachable, Peer, observe
 from enarx_deploy.verification.hardware import Appraised, Hardware, appraise_certified
+from enarx_deploy.verification.software import Expected, compare_certified
 
-__all__ = ["Check", "Hardware", "Report", "Trust", "verify"]
+__all__ = ["Check", "Expected", "Hardware", "Report", "Trust", "verify"]
 
 TLS_VERSION = "TLSv1.3"
 PATIENCE = timedelta(seconds=10)
@@ -32,7 +33,8 @@ class Trust(msgspec.Struct, frozen=True, kw_only=True):
 
     `root_pem` is empty where nobody is trusted: then no chain will do. `accepted` are the backends that will do,
     and `accepted_by` says who says so. `package` is the digest that is expected, or None where nobody could tell;
-    then only `any_workload` lets a package pass. With `hardware` the evidence is appraised here, and neither the root
+    then only `any_workload` lets a package pass. `expected` is what evidence of a Keep without hardware is compared
+    with beside that, if anything. With `hardware` the evidence is appraised here, and neither the root
     nor `accepted` is relied upon.
     """
 
@@ -43,6 +45,7 @@ class Trust(msgspec.Struct, frozen=True, kw_only=True):
     package: str | None
     package_from: str = ""
     any_workload: bool = False
+    expected: Expected | None = None
     hardware: Hardware | None = None
 
 
@@ -90,8 +93,9 @@ def verify(
     12. `claims.backend`: the backend is one that the caller accepts.
     13. `claims.package`: the package is the one that the caller expects.
 
-    With `trust.hardware`, 4 and 12 are not relied upon, and `hardware.appraise_certified` makes checks of its own;
-    without it, that the evidence behind the claims was good is the word of the Steward whose root is pinned.
+    With `trust.expected` `software.compare_certified` makes checks of its own. With `trust.hardware`, 4 and 12 are not
+    relied upon, and `hardware.appraise_certified` makes checks of its own; without it, that the evidence behind the
+    claims was good is the word of the Steward whose root is pinned.
     """
     endpoint = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     name = name or host
@@ -110,6 +114,7 @@ def verify(
     appraised = None if trust.hardware is None else appraise_certified(leaf, trust.hardware, at)
     checks += [
         *_certificate_checks(leaf, peer, trust, name, at),
+        *([] if trust.expected is None else compare_certified(leaf, trust.expected, at)),
         *([] if appraised is None else appraised.checks),
         *_claims_checks(leaf, trust, appraised),
     ]

@@ -90,7 +90,7 @@ def appraise_certified(leaf: Leaf, hardware: Hardware, at: datetime) -> Appraise
     checks = [
         check("evidence.present", True, f"{len(shown.data):,} bytes of {shown.kind} evidence in the certificate"),
         _check_hardware(shown),
-        check("evidence.claimed", *_claimed(extension, shown)),
+        check("evidence.claimed", *claimed(extension, shown)),
         check("evidence.age", *_age(leaf)),
     ]
     if shown.kind in UNPROTECTED:
@@ -100,7 +100,7 @@ def appraise_certified(leaf: Leaf, hardware: Hardware, at: datetime) -> Appraise
     except AttestationError as error:
         return Appraised([*checks, check("evidence.form", False, str(error))])
     checks.append(check("evidence.form", True, f"well-formed {shown.kind} evidence"))
-    binding = _binding(leaf, extension, shown, hardware.policy)
+    binding = binding_of(leaf, extension, shown, hardware.policy)
     if binding is None:
         return Appraised([*checks, check("evidence.bound", False, "it answered no challenge, and may be of any age")])
     checks.append(check("evidence.bound", True, _bound(binding)))
@@ -116,7 +116,7 @@ def appraise_certified(leaf: Leaf, hardware: Hardware, at: datetime) -> Appraise
     if verdict.ok and verdict.claims.hardware is not True:
         return Appraised([*checks, check("evidence.hardware", False, f"no hardware vouches for {claims.kind}")])
     package = binding.package or claims.launch_package
-    return Appraised([*checks, *map(_finding, verdict.checks)], verdict, package)
+    return Appraised([*checks, *map(finding, verdict.checks)], verdict, package)
 
 
 def _check_hardware(shown: CertifiedEvidence) -> Check:
@@ -125,7 +125,8 @@ def _check_hardware(shown: CertifiedEvidence) -> Check:
     return check("evidence.hardware", True, f"{shown.kind} evidence is signed by hardware, if it is genuine")
 
 
-def _claimed(extension: Extension, shown: CertifiedEvidence) -> tuple[bool, str]:
+def claimed(extension: Extension, shown: CertifiedEvidence) -> tuple[bool, str]:
+    """Whether the claims of a certificate are about the evidence in it, and both of them in words."""
     claims, digest = extension.claims, hashlib.sha256(shown.data).hexdigest()
     same = claims.evidence_sha256 == digest and claims.backend == shown.kind
     return same, f"{shown.kind}, sha256 {digest}; the claims speak of {claims.backend}, {claims.evidence_sha256}"
@@ -136,7 +137,7 @@ def _age(leaf: Leaf) -> tuple[bool, str]:
     return life <= MAX_AGE, f"made before {moment(leaf.not_before)}, and the certificate lives for {life}"
 
 
-def _binding(leaf: Leaf, extension: Extension, shown: CertifiedEvidence, policy: Policy | None) -> Binding | None:
+def binding_of(leaf: Leaf, extension: Extension, shown: CertifiedEvidence, policy: Policy | None) -> Binding | None:
     """What the report data must commit to; Enarx's form where the evidence answered no challenge and that will do."""
     spki = leaf.key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     package = extension.claims.package
@@ -155,7 +156,8 @@ def _bound(binding: Binding) -> str:
     return f"to the challenge {binding.nonce.hex()} of {binding.audience or 'a Steward without a name'}"
 
 
-def _finding(found: Finding) -> Check:
+def finding(found: Finding) -> Check:
+    """A check of an appraisal as a line of the report."""
     detail = found.actual or found.expected
     if found.expected and found.expected != found.actual:
         detail = f"{found.actual}; expected: {found.expected}" if found.actual else found.expected
