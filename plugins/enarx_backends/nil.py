@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -26,6 +27,8 @@ from enarx_deploy.protocols import Backend, KeepProcess, Launch
 _ISOLATION = ("-I", "-S", "-X", "frozen_modules=on")
 """No environment, no user site, no current directory in the path, and none of the `.pth` files that whatever else is
 installed brings: what runs is what is installed, and no more."""
+OUTPUT_LIMIT = 1 << 30
+"""Largest file, in bytes, that a Keep writes to: its host's log, and that of compiled code."""
 _PACKAGES = ("enarx_keep", "enarx_sallyport", "wasmtime")
 
 
@@ -138,6 +141,8 @@ class Nil:
                 )
             except OSError as error:
                 raise KeepError(f"cannot start the Keep's process: {error.strerror}") from error
+        with contextlib.suppress(ProcessLookupError):  # it may have ended already, which is told by its status
+            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (OUTPUT_LIMIT, OUTPUT_LIMIT))
         return NilProcess(process, ours, stderr_fd)
 
 

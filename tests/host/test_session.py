@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from enarx_backends import nil
 from enarx_backends.nil import Nil
 from enarx_deploy.errors import KeepError
 from enarx_deploy.host.session import Session, Stdio
@@ -40,8 +42,9 @@ def make_session(program, tmp_path: Path, monkeypatch, request) -> Iterator[Call
     (stdin, to_keep), (from_keep, stdout) = os.pipe(), os.pipe()
     made: list[Session] = []
 
-    def make(backend: Backend) -> Session:
-        made.append(Session(package, manifest, backend, Stdio(stdin=stdin, stdout=stdout, stderr=2, complaints=2)))
+    def make(backend: Backend, complaints: int = 2) -> Session:
+        stdio = Stdio(stdin=stdin, stdout=stdout, stderr=2, complaints=complaints)
+        made.append(Session(package, manifest, backend, stdio))
         return made[-1]
 
     yield make
@@ -77,6 +80,52 @@ def test_a_killed_keep_died_of_that_signal(session: Session) -> None:
     assert (outcome.kind, outcome.exit_status) == ("signal", 128 + signal.SIGKILL)
     assert "SIGKILL" in outcome.message
     assert session.counters()["open"] == 0
+
+
+class Hostile(Nil):
+    """A Keep that was taken over, and does what these lines say."""
+
+    def __init__(self, lines: str) -> None:
+        taken_over = "def run(keep, place):\n" + "".join(f"    {line}\n" for line in lines.splitlines())
+        imports = "import os; from enarx_keep import __main__, life; from enarx_keep.channel import encode"
+        program = f"{taken_over}    return {{'type': 'exit', 'kind': 'exit', 'code': 0}}\nlife._Keep.run = run"
+        self.program = f"{imports}\n{program}\n__main__.main()"
+
+
+SEND = "keep._guest.control_write(encode({}))"
+RUNNING = SEND.format("{'type': 'running', 'phases': {}, 'lacking': []}")
+UNASKED = SEND.format("{'type': 'request', 'csr': 'x' * 100_000}")
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        (f"{RUNNING}\nwhile True: {UNASKED}", "more than it is asked"),
+        (SEND.format("{'type': 'running', 'phases': {'a': 10**400}, 'lacking': []}"), "too large"),
+        (SEND.format("{'type': 'running', 'phases': [], 'lacking': []}"), "phases is not of type dict"),
+        (SEND.format("{'type': 'running', 'phases': {}, 'lacking': 1}"), "lacking is not of type list"),
+    ],
+    ids=["flood", "huge-number", "list-for-table", "number-for-list"],
+)
+def test_what_is_not_of_the_protocol_ends_the_keep(lines: str, words: str, make_session) -> None:
+    session = make_session(Hostile(lines))
+    with contextlib.suppress(KeepError):
+        session.start()
+    outcome = session.wait()
+    assert outcome.kind == "died", outcome
+    assert "broke the control protocol" in outcome.message
+    assert words in outcome.message
+
+
+def test_a_keep_that_complains_without_an_end_fills_no_disk(make_session, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(nil, "OUTPUT_LIMIT", 1 << 20)
+    complaints = tmp_path / "log"
+    with complaints.open("ab") as log:
+        backend = Hostile("try:\n    while True: os.write(2, b'x' * 4000)\nexcept OSError: pass")
+        session = make_session(backend, complaints=log.fileno())
+        session.start()
+        assert session.wait().kind == "exit"
+    assert complaints.stat().st_size == 1 << 20
 
 
 def test_many_may_ask_while_it_ends(session: Session) -> None:

@@ -65,6 +65,8 @@ KILLED_DELIVERY_LIMIT = 1.0
 DEFAULT_GRACE = 5.0
 """Seconds that open connections have when the host process is asked to end by a signal."""
 
+UNTAKEN_LIMIT = 64
+"""Most messages of a Keep that wait to be taken: it has so many left where it answered too late, and not more."""
 ENDORSEMENTS_LIMIT = 8
 """Most endorsements that a Keep may send; the control protocol bounds their size."""
 
@@ -592,7 +594,7 @@ class Session:
                 self._take(reader.message())
         except (EOFError, OSError):
             pass
-        except (BadMessage, TypeError, ValueError) as error:
+        except (BadMessage, TypeError, ValueError, OverflowError) as error:
             self._fault = f"the Keep broke the control protocol: {error}"
         if self._process is not None and (self._fault or self._host.broken):
             self._process.kill()
@@ -609,13 +611,15 @@ class Session:
             return
         if message["type"] == "running":
             self.phases |= self._on_our_clock(message)
-            self.lacking = [str(line) for line in message.get("lacking", [])]
+            self.lacking = [str(line) for line in field_of(message, "lacking", list)]
             self._running = True
+        if self._answers.qsize() >= UNTAKEN_LIMIT:
+            raise BadMessage("it sends more than it is asked for")
         self._answers.put(message)
 
     def _on_our_clock(self, message: Message) -> dict[str, float]:
         """When the Keep's steps were done. A machine of its own has a clock of its own, of which it sends the time."""
-        phases = {str(name): float(at) for name, at in message.get("phases", {}).items()}
+        phases = {str(name): float(at) for name, at in field_of(message, "phases", dict).items()}
         if not isinstance(self._process, OwnMachine):
             return phases
         ahead = time.monotonic() - float(message.get("now", 0))
