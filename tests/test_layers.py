@@ -91,7 +91,7 @@ FOR_SOME = {
 # The core from the bottom up: a module imports from its own line or from those above it, never from below.
 STOREYS = (
     {"__init__", "errors", "models", "sizes"},
-    {"protocols", "hookspecs", "paths", "manifest", "reference", "entry_points", "plain_files"},
+    {"protocols", "hookspecs", "paths", "manifest", "reference", "entry_points", "built_in_plugins", "plain_files"},
     {"project", "machine"},
     {"tools"},
     {

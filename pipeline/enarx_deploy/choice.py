@@ -42,24 +42,23 @@ def toolchain(project: Project, plugins: PluginManager) -> tuple[Toolchain | Non
     return chosen, f"toolchain {chosen.name}: {reason}{also}; [build] toolchain or --set build.toolchain=NAME overrides"
 
 
-def backend(project: Project, plugins: PluginManager) -> tuple[Backend, str]:
+def backend(project: Project, plugins: PluginManager, *, here: bool = False) -> tuple[Backend, str]:
     """The backend asked for, else the strongest that the machine has where it will run; never one below `minimum`.
 
-    Where an image is named, its Keeps boot that. Raises KeepError where that machine cannot do it, UsageError where a
-    name is unknown or too weak.
+    That is this machine where it runs `here`, else whichever the target starts Keeps on. Where an image is named, its
+    Keeps boot that. Raises KeepError where that machine cannot do it, UsageError where a name is unknown or too weak.
     """
     asked = project.settings.backend
-    if project.settings.image:
+    if project.settings.image and not here:
         _require_place_for_image(project, plugins)
     if asked:
         chosen, reason = booting(plugins.get("backend", asked), project.settings.image), "as asked for"
         _require_strength(chosen, reason, project, plugins)
-        _require_available(_probed(project, plugins)(chosen))
+        _require_available(_probed(project, plugins, here=here)(chosen))
     else:
-        chosen, reason = _strongest(plugins, _probed(project, plugins), project.settings.image)
+        chosen, reason = _strongest(plugins, _probed(project, plugins, here=here), project.settings.image)
         _require_strength(chosen, reason, project, plugins)
-    place = target(project, plugins)
-    if isinstance(place, HasGuests):
+    if not here and isinstance(place := target(project, plugins), HasGuests):
         chosen = place.in_guest(chosen)
     return chosen, f"backend {chosen.name}: {reason}{'' if chosen.hardware else '; no hardware protects this Keep'}"
 
@@ -155,8 +154,10 @@ def artifact_registry(reference: str, plugins: PluginManager) -> ArtifactRegistr
     return found
 
 
-def _probed(project: Project, plugins: PluginManager) -> Callable[[Backend], Probe]:
+def _probed(project: Project, plugins: PluginManager, *, here: bool) -> Callable[[Backend], Probe]:
     """How a backend is looked at: on this machine, or on those that the target starts Keeps on."""
+    if here:
+        return _here
     place = target(project, plugins)
     if not isinstance(place, Elsewhere):
         return _here

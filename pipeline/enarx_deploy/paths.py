@@ -9,8 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
-
-import platformdirs
+from typing import Literal
 
 from enarx_deploy.errors import UsageError
 from enarx_files.whole import write_atomically
@@ -23,14 +22,20 @@ _ELSEWHERE = "remove it, or name another place in ENARX_DEPLOY_STATE_DIR or ENAR
 
 def state_dir(*parts: str) -> Path:
     """The directory for state, or one below it; made if missing. Raises UsageError if others can write there."""
-    root = os.environ.get("ENARX_DEPLOY_STATE_DIR") or platformdirs.user_state_dir(_APP)
+    root = os.environ.get("ENARX_DEPLOY_STATE_DIR") or _of_platform("state")
     return private_directory(Path(root).absolute(), *parts)
 
 
 def cache_dir(*parts: str) -> Path:
     """The directory for caches, or one below it; made if missing. Raises UsageError if others can write there."""
-    root = os.environ.get("ENARX_DEPLOY_CACHE_DIR") or platformdirs.user_cache_dir(_APP)
+    root = os.environ.get("ENARX_DEPLOY_CACHE_DIR") or _of_platform("cache")
     return private_directory(Path(root).absolute(), *parts)
+
+
+def _of_platform(kind: Literal["state", "cache"]) -> str:
+    import platformdirs  # which takes long, and comes when the Keep of a `run` has begun
+
+    return platformdirs.user_state_dir(_APP) if kind == "state" else platformdirs.user_cache_dir(_APP)
 
 
 def private_directory(root: Path, *parts: str) -> Path:

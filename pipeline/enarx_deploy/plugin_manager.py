@@ -10,9 +10,9 @@ Invariants, each of which pluggy alone leaves open:
 6. What plugin code raises arrives as an EnarxDeployError that names the plugin; the cause is kept.
 7. A stage that nobody answers is NoStageAnswered, not None.
 
-Built-in plugins are those of this distribution. They have providers and no stages, and are looked in first: the one
-that has the provider's name, then the others. Strangers are loaded when the built-ins have no answer or when a stage is
-run, since a stranger may take a stage.
+Built-in plugins are those of this distribution. They are looked in first: the one that has the provider's name, then
+the others that have providers of its kind, as a table says. Strangers, of which no table knows, are loaded when the
+built-ins have no answer or when a stage is run, since a stranger may take a stage.
 """
 
 from __future__ import annotations
@@ -23,11 +23,12 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Literal, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, overload
 
 import pluggy
 
 from enarx_deploy import entry_points, hookspecs, protocols
+from enarx_deploy.built_in_plugins import may_have
 from enarx_deploy.errors import EnarxDeployError, NoStageAnswered, PluginError, UsageError
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ _PROTOCOL_OF_KIND: dict[Kind, type] = {
     "registry": protocols.Registry,
     "issuer": protocols.Issuer,
 }
+_ALL_HOOKS = (*_HOOK_OF_KIND.values(), "register_commands", *DEFAULT_STAGES)
 KINDS: tuple[Kind, ...] = tuple(_HOOK_OF_KIND)
 
 
@@ -82,8 +84,7 @@ class Plugin:
         return f"plugin {self.name!r} of {self.distribution} {self.version}"
 
 
-@dataclass(frozen=True)
-class Registered:
+class Registered(NamedTuple):
     """A provider or a command, and the plugin that it comes from."""
 
     name: str
@@ -119,19 +120,28 @@ class PluginManager:
         """The plugins that failed to load, so far."""
         return [plugin for plugin in self._plugins if plugin.state == "failed"]
 
-    def load(self, *, strangers: bool = True) -> None:
-        """Load the built-in plugins and, with `strangers`, all others. A plugin is loaded once."""
-        self._register_default_stages()
+    def load(self, hook: str = "", *, strangers: bool = True) -> None:
+        """Load the built-in plugins, of which a `hook` asks for those that have it, and with `strangers` all others.
+
+        A plugin is loaded once.
+        """
+        others = [plugin for plugin in self._plugins if not plugin.built_in] if strangers else []
+        # Before strangers, which may have stages, come the built-ins that have: the order of loading is that of stages.
+        hooks = {*([hook] if hook else _ALL_HOOKS), *(DEFAULT_STAGES if others else ())}
+        if not hooks.isdisjoint(DEFAULT_STAGES):
+            self._register_default_stages()
         for plugin in self._plugins:
-            if plugin.built_in or strangers:
+            if plugin.built_in and any(may_have(plugin.name, one) for one in hooks):
                 self._load_one(plugin)
+        for plugin in others:
+            self._load_one(plugin)
 
     def call_stage(self, stage: str, **arguments: Any) -> Any:
         """Run one stage hook; the record of the first plugin that answers.
 
         Raises NoStageAnswered, PluginError, and whatever EnarxDeployError the plugin raises itself.
         """
-        self.load()
+        self.load(stage)
         hook = getattr(self._pluggy.hook, stage)
         with self.boundary():
             record = hook(**arguments)
@@ -141,7 +151,7 @@ class PluginManager:
 
     def plugins_of_stage(self, stage: str) -> list[str]:
         """Those who will be asked for a stage, in that order, wrappers first."""
-        self.load()
+        self.load(stage)
         impls = getattr(self._pluggy.hook, stage).get_hookimpls()
         return [impl.plugin_name for impl in reversed(impls)]
 
@@ -179,14 +189,14 @@ class PluginManager:
 
     def registered(self, kind: Kind, *, strangers: bool = True) -> list[Registered]:
         """Every provider of a kind with the plugin it comes from. Raises PluginError where two have one name."""
-        self.load(strangers=strangers)
+        self.load(_HOOK_OF_KIND[kind], strangers=strangers)
         found = self._providers(kind, [plugin for plugin in self._plugins if plugin.built_in or strangers])
         _refuse_duplicates(kind, found)
         return found
 
     def commands(self, taken: Collection[str] = ()) -> dict[str, click.Command]:
         """The commands that plugins bring, by name. Raises PluginError where two have one name, or it is `taken`."""
-        self.load()
+        self.load("register_commands")
         found = self._collect("command", "register_commands", self._plugins, _command_name)
         for registered in found:
             if registered.name in taken:

@@ -75,7 +75,7 @@ def run(
     raises Changed where something would have to be. `look` is called when all is made that is deployed, and before
     anything is; what it raises ends the run.
     """
-    plugins.load()
+    plugins.load("compile")
     for failed in plugins.failures:
         reporter.note(f"{failed} failed to load and takes no part: {failed.error}")
     work = Work(project, plugins, reporter.note)

@@ -7,9 +7,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from enarx_deploy import wasm_binary
 from enarx_deploy.errors import ModuleError, UsageError
@@ -115,16 +114,14 @@ _WORDS = {"i": "i32", "I": "i64", "f": "f32", "F": "f64", "v": "v128", "r": "ref
 _ENTRIES: tuple[Literal["", "_start"], ...] = ("", "_start")
 
 
-@dataclass(frozen=True)
-class Limits:
+class Limits(NamedTuple):
     """Size of a memory in pages of 64 KiB; `maximum` is None where the module sets none."""
 
     minimum: int
     maximum: int | None
 
 
-@dataclass(frozen=True)
-class ModuleFacts:
+class ModuleFacts(NamedTuple):
     """What a Keep needs to know of a module before it starts it.
 
     `entry` is the export that is called; `memory` is the one that WASI reads and writes (exported as `memory`), or

@@ -7,8 +7,7 @@ nothing else. Every read is bounded by its section, and every count by `COUNT_LI
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from enarx_deploy.models import Import
 
@@ -47,16 +46,14 @@ class DamagedModuleError(Exception):
     """A module does not read as the specification says; the text says in which section and how."""
 
 
-@dataclass(frozen=True)
-class Export:
+class Export(NamedTuple):
     """One export of a module."""
 
     name: str
     kind: Kind
 
 
-@dataclass(frozen=True)
-class Memory:
+class Memory(NamedTuple):
     """A memory: its sizes in pages of 64 KiB (`maximum` is None where none is set), and its address width."""
 
     minimum: int
@@ -65,8 +62,7 @@ class Memory:
     wide: bool
 
 
-@dataclass(frozen=True)
-class Sections:
+class Sections(NamedTuple):
     """What was read. `imports` has the signature of each imported function, and "" for what is no function.
 
     `exports` has the index of each exported thing among those of its kind; `functions` and `memories` list theirs,
@@ -116,13 +112,13 @@ def section_name(number: int) -> str:
     return SECTIONS[number] if number < len(SECTIONS) else f"unknown (0x{number:02x})"
 
 
-@dataclass
 class _RawSections:
-    types: list[str] = field(default_factory=list)
-    imports: list[tuple[Import, int | Memory | None]] = field(default_factory=list)
-    functions: list[int] = field(default_factory=list)
-    memories: list[Memory] = field(default_factory=list)
-    exports: list[tuple[Export, int]] = field(default_factory=list)
+    def __init__(self) -> None:
+        self.types: list[str] = []
+        self.imports: list[tuple[Import, int | Memory | None]] = []
+        self.functions: list[int] = []
+        self.memories: list[Memory] = []
+        self.exports: list[tuple[Export, int]] = []
 
 
 class Reader:

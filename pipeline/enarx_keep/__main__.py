@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -26,6 +27,7 @@ def main(built_as: Place | None = None) -> None:
     (PEM) whose compiled code in a package is run. A host that closes it needs no Keep.
     """
     began = time.monotonic()
+    gc.disable()  # imports make no garbage, and it would go through all of them again and again
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the host decides when a Keep ends
     channel, host = map(int, sys.argv[1:])
     from enarx_sallyport import end_with_parent, prepare_jail
@@ -38,6 +40,8 @@ def main(built_as: Place | None = None) -> None:
     from enarx_keep.attester.choice import PROCESS
     from enarx_keep.life import live
 
+    gc.freeze()
+    gc.enable()
     with socket.socket(fileno=channel) as awaited:
         place, descriptors, _, _ = socket.recv_fds(awaited, _MESSAGE_LIMIT, 2)
     if place:

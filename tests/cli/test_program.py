@@ -66,13 +66,26 @@ NOTHING = bytes.fromhex(
 )
 
 
-def test_a_run_imports_no_more_than_it_needs(enarx_deploy):
+@pytest.mark.parametrize("backend", [("--backend", "nil"), ()], ids=["by-name", "the-strongest"])
+def test_a_run_imports_no_more_than_it_needs(enarx_deploy, backend):
     (enarx_deploy.directory / "nothing.wasm").write_bytes(NOTHING)
-    words = ["run", "-C", str(enarx_deploy.directory), "--backend", "nil", str(enarx_deploy.directory / "nothing.wasm")]
+    words = ["run", "-C", str(enarx_deploy.directory), *backend, str(enarx_deploy.directory / "nothing.wasm")]
     before = modules_after("", enarx_deploy, [])
     after = modules_after("from enarx_deploy.cli.main import main; assert main(sys.argv[1:]) == 0", enarx_deploy, words)
-    heavy = set(HEAVY) - {"msgspec", "pluggy"} | {"enarx_signing", "enarx_deploy.manifest.shape"}
+    heavy = set(HEAVY) - {"msgspec", "pluggy"} | {"enarx_signing", "enarx_deploy.manifest.shape", "traceback"}
     assert (after - before).isdisjoint(heavy)
+    plugins = {name.partition(".")[0] for name in after - before} & set(PLUGINS)
+    assert plugins == {"enarx_backends"}
+
+
+PLUGINS = (
+    "enarx_backends",
+    "enarx_languages",
+    "enarx_targets",
+    "enarx_registries",
+    "enarx_issuers",
+    "enarx_kubernetes",
+)
 
 
 def modules_after(code: str, program, words: list[str]) -> set[str]:

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from enarx_deploy import built_in_plugins
+
 NOTHING = "from enarx_deploy.hookspecs import hookimpl\n"
 
 TOOLCHAIN = """
@@ -75,6 +77,14 @@ def test_the_built_ins_take_the_same_road(enarx_deploy):
 def test_a_built_in_has_providers_and_no_stage(enarx_deploy):
     built_in = [p for p in json.loads(enarx_deploy("plugins", "--json").stdout) if p["distribution"] == "enarx-deploy"]
     assert [hook for plugin in built_in for hook in plugin["hooks"] if not hook.startswith("register_")] == []
+
+
+def test_the_table_of_built_ins_has_the_hooks_that_they_have(enarx_deploy):
+    ended = enarx_deploy("plugins", "--json", env={"ENARX_DEPLOY_TRACES": "otlp"})
+    built_in = [p for p in json.loads(ended.stdout) if p["distribution"] == "enarx-deploy"]
+    had = {hook: sorted(p["name"] for p in built_in if hook in p["hooks"]) for hook in built_in_plugins._HOOKS}
+    assert had == {hook: sorted(names) for hook, names in built_in_plugins._HOOKS.items()}
+    assert {p["name"] for p in built_in} == built_in_plugins._NAMED
 
 
 def test_plugins_come_in_the_order_of_their_names_whatever_the_path_says(listed, install_plugin, enarx_deploy):

@@ -105,7 +105,7 @@ class Loop:
     def _serve(self, project: Project, package: Package, began: float) -> None:
         from enarx_deploy import choice
 
-        backend, why = choice.backend(project, self._context.plugins)
+        backend, why = choice.backend(project, self._context.plugins, here=True)
         self._note(why)
         running = self._development.replace(project, package, backend)
         self._package = package.digest

@@ -5,7 +5,6 @@ Each function answers the exit status. A traceback is shown with -vv only.
 
 from __future__ import annotations
 
-import traceback
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -70,6 +69,8 @@ def _line(text: str) -> None:
 
 def _trace(context: Context, error: EnarxDeployError) -> None:
     if context.verbosity >= _TRACEBACK_FROM:
+        import traceback
+
         _line("".join(traceback.format_exception(error)).rstrip())
 
 

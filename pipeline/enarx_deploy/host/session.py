@@ -20,10 +20,10 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from enarx_deploy.errors import EnarxDeployError, KeepError, ManifestError
 from enarx_deploy.host import delivery, sockets
@@ -87,8 +87,7 @@ _LIMITS = {
 """What is said of a limit of `[resources]` that the workload met."""
 
 
-@dataclass(frozen=True)
-class Stdio:
+class Stdio(NamedTuple):
     """Descriptors that `stdin`, `stdout` and `stderr` of a manifest stand for, and where the Keep itself complains."""
 
     stdin: int
@@ -97,17 +96,15 @@ class Stdio:
     complaints: int
 
 
-@dataclass(frozen=True)
-class Grants:
+class Grants(NamedTuple):
     """What `run` adds to the manifest. A Keep that is attested refuses any of it."""
 
     args: Sequence[str] | None = None
-    env: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] = MappingProxyType({})
     mounts: Sequence[tuple[Path, str]] = ()
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How a Keep ended.
 
     `exit` with the workload's code, `trap`, `limit` of time or memory, `error` before it ran, `jail` after a

@@ -136,7 +136,7 @@ def run(
 
     Raises EnarxDeployError where it does not start.
     """
-    backend, why = choice.backend(project, plugins)
+    backend, why = choice.backend(project, plugins, here=True)
     note(why)
     stdio = Stdio(stdin=0, stdout=1, stderr=2, complaints=2)
     keep = Project(Path(program.package.root), program.manifest, None, b"")

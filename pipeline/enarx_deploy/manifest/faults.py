@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from collections.abc import Iterable
@@ -66,4 +65,6 @@ def shortened(words: str) -> str:
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """The known word that `word` is most likely meant to be."""
     # The comparison is quadratic in the length, and no known word is long.
+    import difflib  # which a manifest without faults does not need
+
     return next(iter(difflib.get_close_matches(word[:_LONGEST], list(known), n=1)), None)
