@@ -217,6 +217,14 @@ class BootsImage(Protocol):
         """The digest of the image that its Keeps boot, by its record. Raises KeepError where there is none."""
 
 
+@runtime_checkable
+class RemembersTrials(Protocol):
+    """What a `Backend` has too that tried something on this machine, and remembers how it ended; `probe` shows it."""
+
+    def try_again(self) -> None:
+        """Forget that, and try again now. Raises KeepError where that cannot be."""
+
+
 class CertificateRequest(msgspec.Struct, frozen=True):
     """What a Keep sends to get a certificate: a PKCS#10 request (DER) and the evidence for its key.
 

@@ -1,8 +1,9 @@
 """Whether KVM is good for a guest of ours: by a boot of the Keep's image, and not by the device.
 
 A device that opens says little: under nested virtualization it may take all calls and then lose guests, or run their
-kernel a thousand times too slowly. So a guest is booted once, to its first program, within a limit; the answer is kept
-for as long as kernel, processor, QEMU and image are the same.
+kernel a thousand times too slowly. So a guest is booted once, to its first program, within a limit. A yes is kept for
+as long as kernel, processor, QEMU and image are the same; a no, which may have been the moment's, for a day at most,
+and not beyond the machine's next start.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import contextlib
 import hashlib
 import os
 import platform
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,15 +29,26 @@ DEADLINE = 15.0
 ASKED = "ENARX_DEPLOY_ACCELERATOR"
 """Environment variable: `tcg` has every guest emulated, `kvm` refuses to emulate any."""
 DEVICE = Path("/dev/kvm")
+A_NO_COUNTS = 24 * 3600.0
+"""Seconds after which a boot that failed is tried again."""
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _PROCESSOR = ("vendor_id", "model name", "flags", "microcode")
 _LIMIT = 1 << 16
 
 
 class Trial(msgspec.Struct, frozen=True):
-    """How the boot ended."""
+    """How the boot ended. `at` is when, in seconds since 1970; `during` is the kernel's name for the time since the
+    machine was started."""
 
     usable: bool
     detail: str
+    at: float = 0.0
+    during: str = ""
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is still to be believed."""
+        return self.usable or (self.during == _since_start() and 0 <= time.time() - self.at < A_NO_COUNTS)
 
 
 class Chosen(NamedTuple):
@@ -60,13 +73,14 @@ def choose(program: qemu.Qemu, boot: qemu.Boot, image: str, memory: int) -> Chos
         raise KeepError(f"{ASKED} is {asked!r}", hint="it is kvm or tcg, or not set: then KVM is used where it works")
     if asked == "tcg":
         return Chosen(qemu.Accelerator("tcg"), f"{ASKED} asks for it")
-    chosen = _look(program, boot, image, memory)
+    chosen = look(program, boot, image, memory)
     if asked == "kvm" and chosen.accelerator.name != "kvm":
         raise KeepError(chosen.reason, hint=f"without {ASKED}=kvm the guest is emulated")
     return chosen
 
 
-def _look(program: qemu.Qemu, boot: qemu.Boot, image: str, memory: int) -> Chosen:
+def look(program: qemu.Qemu, boot: qemu.Boot, image: str, memory: int) -> Chosen:
+    """KVM, if a boot has shown that it works, whatever the environment asks for. Else QEMU's own emulation."""
     try:
         device = os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC)
     except OSError as error:
@@ -83,8 +97,13 @@ def _look(program: qemu.Qemu, boot: qemu.Boot, image: str, memory: int) -> Chose
     return Chosen(qemu.Accelerator("tcg"), f"KVM cannot be used: {trial.detail}")
 
 
+def forget(program: qemu.Qemu, image: str) -> None:
+    """Have the next guest try it again."""
+    _place(program, image).unlink(missing_ok=True)
+
+
 def known(program: qemu.Qemu, image: str) -> Trial | None:
-    """How the boot ended on this machine, if there was one."""
+    """How the boot ended on this machine, if there was one that counts."""
     return _kept(_place(program, image))
 
 
@@ -120,14 +139,23 @@ def _processor() -> list[str]:
 def _kept(place: Path) -> Trial | None:
     try:
         with place.open("rb") as file:
-            return msgspec.json.decode(file.read(_LIMIT), type=Trial)
+            trial = msgspec.json.decode(file.read(_LIMIT), type=Trial)
     except (OSError, msgspec.MsgspecError):
         return None
+    return trial if trial.counts else None
+
+
+def _since_start() -> str:
+    """Another after each start of this machine; empty where the kernel does not tell."""
+    with contextlib.suppress(OSError):
+        return _BOOT_ID.read_text().strip()
+    return ""
 
 
 def _keep(place: Path, trial: Trial) -> None:
     """Whole or not at all; without a place for it, the next start tries again."""
     with contextlib.suppress(OSError):
         temporary = place.with_suffix(f".{os.getpid()}")
-        temporary.write_bytes(msgspec.json.encode(trial))
+        dated = msgspec.structs.replace(trial, at=time.time(), during=_since_start())
+        temporary.write_bytes(msgspec.json.encode(dated))
         temporary.replace(place)

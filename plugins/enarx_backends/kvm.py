@@ -63,6 +63,15 @@ class Kvm:
             except EnarxDeployError as error:
                 yield ProbeCheck(name=name, ok=False, detail=str(error), hint=error.hint)
 
+    def try_again(self) -> None:
+        """See `RemembersTrials`: whether a guest boots with KVM."""
+        program, found = qemu.find(), self._image()
+        acceleration.forget(program, found.digest)
+        with keep_image.bootable(found) as boot:
+            chosen = acceleration.look(program, boot, found.digest, keep_image.BASE_MEMORY)
+        if chosen.accelerator.device >= 0:
+            os.close(chosen.accelerator.device)
+
     def measure(self, package: Package) -> ReferenceValues:
         """What boots, the code that the Keep is handed with it, and all of it with the package, by software."""
         from enarx_image import measurement
@@ -122,7 +131,10 @@ class Kvm:
             return ProbeCheck(name="kvm", ok=True, detail=detail, hint="")
         if trial.usable:
             return ProbeCheck(name="kvm", ok=True, detail=trial.detail, hint="")
-        return ProbeCheck(name="kvm", ok=False, detail=f"{trial.detail}; {slow}", hint="")
+        hint = (
+            "a Keep tries it again in a day, or when the machine was started anew; `platform kvm --retry` does so now"
+        )
+        return ProbeCheck(name="kvm", ok=False, detail=f"{trial.detail}; {slow}", hint=hint)
 
 
 def _taking(image: Image, code: bytes) -> Image:

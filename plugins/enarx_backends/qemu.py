@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from enarx_backends.confidential import Guest
+from enarx_backends.own_user import OwnUser
 from enarx_deploy.errors import KeepError
 
 PROGRAM = "qemu-system-x86_64"
@@ -24,7 +25,6 @@ OLDEST = (8, 2)
 SALLYPORT = "org.enarx.sallyport.0"
 LOG = "org.enarx.log.0"
 
-_NOBODY = 65534
 _SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
 _VERSION = re.compile(r"version (\d+)\.(\d+)(?:\.(\d+))?")
 _INSTALL = "install QEMU 8.2 or later (Debian: qemu-system-x86, on bookworm from bookworm-backports)"
@@ -140,9 +140,14 @@ def words(guest: Guest, accelerator: Accelerator, boot: Boot, channels: Channels
     ]
 
 
-def spawn(qemu: Qemu, arguments: Sequence[str], descriptors: Sequence[int], stderr: int) -> subprocess.Popen[bytes]:
-    """Start QEMU, as nobody where root starts it; it is killed when this thread's process ends. Raises KeepError."""
-    user = str(_NOBODY) if os.geteuid() == 0 else ""
+def spawn(
+    qemu: Qemu, arguments: Sequence[str], descriptors: Sequence[int], stderr: int, own: OwnUser
+) -> subprocess.Popen[bytes]:
+    """Start QEMU, as a user of its own where root starts it; it is killed when this thread's process ends.
+
+    Raises KeepError.
+    """
+    user = str(own.number) if own.number else ""
     command = [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid()), user, qemu.program, *arguments]
     try:
         return subprocess.Popen(

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from enarx_backends import qemu
+from enarx_backends import own_user, qemu
 from enarx_backends.confidential import Guest
 from enarx_deploy.errors import KeepError
 from enarx_deploy.protocols import Launch
@@ -86,16 +86,18 @@ class VirtualMachine:
         self._qemus_tail = bytearray()
         self._ended_by = ""
         self._port_open = threading.Event()
-        self._ends = Ends()
         self._monitored = bytearray()
+        self._user = own_user.claim()
+        self._ends = Ends()
         own, qemus = os.pipe2(os.O_CLOEXEC)
         try:
             descriptors = [*self._ends.theirs, plan.boot.kernel, plan.boot.initrd, *plan.more]
             if plan.accelerator.device >= 0:
                 descriptors.append(plan.accelerator.device)
             words = qemu.words(plan.guest, plan.accelerator, plan.boot, self._ends.theirs, plan.memory)
-            self._process = qemu.spawn(plan.program, words, descriptors, qemus)
+            self._process = qemu.spawn(plan.program, words, descriptors, qemus, self._user)
         except BaseException:
+            self._user.give_back()
             self._ends.close()
             os.close(own)
             raise
@@ -144,6 +146,7 @@ class VirtualMachine:
             self._carrier.wait()
         self._watcher.join()
         self._ends.close()
+        self._user.give_back()
         return status
 
     def kill(self) -> None:

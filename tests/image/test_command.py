@@ -40,6 +40,22 @@ def test_the_same_inputs_make_the_same_bytes_elsewhere_and_later(enarx_deploy, i
     assert (verified["digest"], verified["rebuilt"]) == (image.digest, True)
 
 
+def test_an_image_of_other_packages_is_not_made_again_by_their_programs(enarx_deploy, copy):
+    """Whoever made it could have named any program as its compiler."""
+    record = json.loads((copy / "image.json").read_bytes())
+    (tool,) = [one for one in record["pins"]["packages"] if one["name"] == "zstd"]
+    tool["sha256"] = "ab" * 32
+    (copy / "image.json").write_bytes(json.dumps(record).encode())
+    words = ("image", "verify", str(copy), "--rebuild", "--debs", "/nowhere")
+    refused = enarx_deploy(*words)
+    assert refused.returncode == 3
+    assert f"was made from other packages than this version pins: zstd {tool['version']}" in refused.stderr
+    assert "--trust-pins" in refused.stderr
+    trusted = enarx_deploy(*words, "--trust-pins")
+    assert trusted.returncode == 1
+    assert "/nowhere has no" in trusted.stderr
+
+
 def test_an_image_that_is_there_is_not_made_again(enarx_deploy, image, copy):
     ended = enarx_deploy("--json", "image", "build", "--output", str(copy), "--debs", "/nowhere")
     assert json.loads(ended.stdout)["digest"] == image.digest

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import pytest
 import wasmtime
 from tests import qemu as own_qemu
 
-from enarx_backends import acceleration, kvm, qemu, snp, tdx
+from enarx_backends import acceleration, kvm, own_user, qemu, snp, tdx
 from enarx_backends.virtual_machine import Plan, VirtualMachine
 from enarx_deploy.errors import KeepError
 from enarx_deploy.manifest import parse
@@ -261,6 +262,61 @@ def test_a_device_with_which_no_guest_boots_is_tried_once_and_said(
             acceleration.choose(qemu.find(), boot, image.digest, SMALL)
     finally:
         _close(boot)
+
+
+@pytest.mark.parametrize(
+    ("change", "counts"),
+    [
+        pytest.param({}, True, id="of-just-now"),
+        pytest.param({"at": time.time() - 2 * acceleration.A_NO_COUNTS}, False, id="of-two-days-ago"),
+        pytest.param({"at": time.time() + 3600}, False, id="of-a-clock-that-went-wrong"),
+        pytest.param({"during": "before the machine was started anew"}, False, id="of-an-earlier-start"),
+        pytest.param({"during": "an earlier start", "at": 0.0, "usable": True}, True, id="a-yes-of-whenever"),
+    ],
+)
+def test_a_kvm_that_failed_is_tried_again_in_a_day_or_after_the_next_start(
+    change: dict[str, object], counts: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ENARX_DEPLOY_CACHE_DIR", str(tmp_path))
+    program = qemu.Qemu("/usr/bin/qemu", "10.0")
+    acceleration._keep(acceleration._place(program, PACKAGE), acceleration.Trial(usable=False, detail="no good"))
+    (place,) = (tmp_path / "kvm").iterdir()
+    place.write_bytes(msgspec.json.encode(msgspec.json.decode(place.read_bytes()) | change))
+    assert (acceleration.known(program, PACKAGE) is not None) is counts
+
+
+@needs_qemu
+def test_what_was_tried_is_tried_again_at_once_when_a_user_says_so(
+    own_image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`platform kvm --retry`."""
+    monkeypatch.setattr(acceleration, "DEVICE", Path("/dev/null"))
+    place = acceleration._place(qemu.find(), kvm.Kvm().image_digest())
+    acceleration._keep(place, acceleration.Trial(usable=True, detail="once upon a time"))
+    assert [check.detail for check in kvm.Kvm().probe().checks if check.name == "kvm"] == ["once upon a time"]
+    kvm.Kvm().try_again()
+    (check,) = [check for check in kvm.Kvm().probe().checks if check.name == "kvm"]
+    assert not check.ok
+    assert "a guest was booted with it, and" in check.detail
+    assert "--retry" in check.hint
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root starts programs as others")
+def test_each_qemu_that_root_starts_has_a_user_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lent = tmp_path / "subuid"
+    lent.write_text(f"somebody:{own_user.NUMBERS.start}:{len(own_user.NUMBERS) - 2}\n# no line\n")
+    monkeypatch.setattr(own_user, "_LENT", (lent, tmp_path / "absent"))
+    taken = [own_user.claim() for _ in range(2)]
+    try:
+        assert {user.number for user in taken} == set(own_user.NUMBERS[-2:])
+        with pytest.raises(KeepError, match="is free for QEMU"):
+            own_user.claim()
+        taken[0].give_back()
+        taken.append(own_user.claim())
+        assert taken[2].number == taken[0].number
+    finally:
+        for user in taken:
+            user.give_back()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")

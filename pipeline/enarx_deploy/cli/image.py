@@ -121,6 +121,10 @@ def measure(context: Context, image: Path | None, package: str) -> None:
 )
 @click.option("--debs", metavar="DIR", type=click.Path(path_type=Path), help="Take the packages from here alone.")
 @_mirror_option
+@_lock_option
+@click.option(
+    "--trust-pins", is_flag=True, help="Make it again from whatever packages the image itself names, and run those."
+)
 @common_options()
 def verify(
     context: Context,
@@ -130,11 +134,14 @@ def verify(
     trust: Path | None,
     debs: Path | None,
     mirror: str,
+    lock_file: Path | None,
+    trust_pins: bool,
 ) -> None:
     """Check an image against its record, a digest, a signature, or by making it again; refuses with 3.
 
     What differs is named. The record lies beside the image, so that it finds damage and no fraud; --digest, --trust and
-    --rebuild find that too.
+    --rebuild find that too. --rebuild runs programs of the packages that are pinned: by this version or by --lock, and
+    an image that names others is refused.
     """
     found = _found(image)
     if digest and digest != found.digest:
@@ -142,6 +149,8 @@ def verify(
             f"{found.folder} is the image {found.digest}, not {digest}", hint="build it anew, or fetch it anew"
         )
     if rebuild:
+        if not trust_pins:
+            _require_pins(found, lock_file)
         _compare(context, found, debs, mirror)
     signers = _signers(found, trust) if trust else []
     by = f", signed by {', '.join(signers)}" if signers else ""
@@ -221,6 +230,24 @@ def _signers(image: Image, trust: Path) -> list[str]:
     with _faults():
         good = signature.verify(image, trusted_signers.load(trust), datetime.now(UTC))
     return [f"{one.name} ({one.key.id})" for one in good]
+
+
+def _require_pins(found: Image, lock_file: Path | None) -> None:
+    """That an image names no packages but those that are pinned here: some are programs, which a build runs.
+
+    Raises VerificationRefused.
+    """
+    with _faults():
+        ours, theirs = _pins(lock_file), found.record.pins
+    if ours == theirs:
+        return
+    others = [f"{one.name} {one.version}" for one in theirs.packages if one not in ours.packages]
+    others += [f"{one.name} {one.version}" for one in theirs.installed if one not in ours.installed]
+    named = ", ".join(others) or f"fewer of them, or from {theirs.suite}"
+    raise VerificationRefused(
+        f"{found.folder} was made from other packages than {lock_file or 'this version'} pins: {named}",
+        hint="making it again runs programs of them. --lock FILE names pins that you trust; --trust-pins takes these",
+    )
 
 
 def _compare(context: Context, found: Image, debs: Path | None, mirror: str) -> None:

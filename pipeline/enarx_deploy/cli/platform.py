@@ -15,14 +15,17 @@ if TYPE_CHECKING:
 @click.command()
 @common_options("backend")
 @click.argument("name", required=False, metavar="[BACKEND]")
-def command(context: Context, name: str | None) -> None:
+@click.option("--retry", is_flag=True, help="Try again what was tried before, such as whether a guest boots with KVM.")
+def command(context: Context, name: str | None, retry: bool) -> None:
     """Look, check by check, at what each backend needs of this machine, and say what to do where it is missing.
 
     Kinds of Keep without a backend here (kvm, snp, tdx, sgx) are shown with what this machine offers for one. Nothing
-    is changed.
+    is changed, and nothing started but with --retry.
     """
-    from enarx_deploy.cli.probes import probes
+    from enarx_deploy.cli.probes import probes, try_again
 
+    if retry:
+        try_again(context, name or context.backend)
     found = probes(context, name or context.backend)
     context.emit(lambda: "\n".join(map(_shown, found)), found)
 

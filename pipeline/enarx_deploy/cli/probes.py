@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from enarx_deploy.errors import KeepError, UsageError
+
 if TYPE_CHECKING:
     from enarx_deploy.cli.context import Context
     from enarx_deploy.models import Probe
+    from enarx_deploy.protocols import Backend
 
 _UNPROTECTED = ("kvm",)
 _OF_ENARX = {"sev": "snp"}  # names that Enarx has for a kind
@@ -17,8 +20,7 @@ def probes(context: Context, asked: str = "") -> list[Probe]:
 
     Then come the kinds of Keep that are known and have no backend here: what this machine offers for one.
     """
-    from enarx_deploy import choice, machine
-    from enarx_deploy.protocols import BootsImage
+    from enarx_deploy import machine
 
     backends = context.plugins.all("backend")
     taken = {name for backend in backends for name in (backend.name, *backend.aliases)}
@@ -27,11 +29,38 @@ def probes(context: Context, asked: str = "") -> list[Probe]:
         return [_offered(_OF_ENARX.get(asked, asked))]
     if asked:
         backends = [context.plugins.get("backend", asked)]
-    image = context.options.image
-    backends = [choice.booting(one, image) if isinstance(one, BootsImage) else one for one in backends]
+    backends = [_with_image(context, one) for one in backends]
     with context.plugins.boundary():
         found = [backend.probe() for backend in sorted(backends, key=lambda backend: -backend.strength)]
     return found if asked else [*found, *map(_offered, lacking)]
+
+
+def try_again(context: Context, asked: str) -> None:
+    """Have backends try again what they remember of this machine: all that do, or the one that was asked for.
+
+    Raises UsageError where that one remembers nothing, KeepError where it cannot try.
+    """
+    from enarx_deploy.protocols import RemembersTrials
+
+    backends = [context.plugins.get("backend", asked)] if asked else context.plugins.all("backend")
+    trying = [one for one in (_with_image(context, one) for one in backends) if isinstance(one, RemembersTrials)]
+    if not trying:
+        raise UsageError(f"the backend {asked!r} has tried nothing on this machine", hint="--retry is for kvm")
+    for one in trying:
+        with context.plugins.boundary():
+            try:
+                one.try_again()
+            except KeepError:
+                if asked:
+                    raise  # otherwise what it lacks is shown with the others
+
+
+def _with_image(context: Context, backend: Backend) -> Backend:
+    """The backend, with the image that was named if it boots one."""
+    from enarx_deploy import choice
+    from enarx_deploy.protocols import BootsImage
+
+    return choice.booting(backend, context.options.image) if isinstance(backend, BootsImage) else backend
 
 
 def _offered(kind: str) -> Probe:
