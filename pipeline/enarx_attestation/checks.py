@@ -7,7 +7,7 @@ cannot be written, so that every id which can appear in a verdict is documented 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import msgspec
 
@@ -35,7 +35,7 @@ class Check(msgspec.Struct, frozen=True):
         return self.outcome != "failed"
 
 
-class Rule(NamedTuple):
+class Rule(msgspec.Struct, frozen=True):
     """What is known beforehand about a check: what to do when it fails, and who asks for it."""
 
     hint: str

@@ -8,8 +8,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
+import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from . import intel_tcb, revocation
@@ -21,12 +22,13 @@ from .intel_collateral import (
     PCK,
     Endorsements,
     IntelCollateral,
+    Span,
+    common_span,
     endorse,
     ends_in_pinned,
     is_intel,
     pck_authority,
     raw_signature,
-    windows,
 )
 from .intel_pck import SGX_TYPES, Platform, read_platform
 from .intel_quote import PCK_CHAIN, Quote, SgxReport, TdReport
@@ -152,16 +154,18 @@ class TdxClaims(IntelClaims, frozen=True, kw_only=True):
     xfam: str
 
 
-class _Chain(NamedTuple):
+class _Chain(msgspec.Struct, frozen=True, kw_only=True):
     """The platform's certificate and its issuer, as far as they could be established."""
 
-    pck: Certificate | None
-    platform: Platform | None
-    key: PublicKey | None
-    authority: Authority | None
+    pck: Certificate | None = None
+    platform: Platform | None = None
+    key: PublicKey | None = None
+    authority: Authority | None = None
+    validity: Span | None = None
+    """Of every certificate that matters; None if one is missing."""
 
 
-class _Tcb(NamedTuple):
+class _Tcb(msgspec.Struct, frozen=True):
     """The outcome of the evaluation."""
 
     status: str
@@ -201,7 +205,7 @@ def verify(kind: str, quote: Evidence, collateral: Collateral, anchors: Anchors,
     )
     chain = _check_chain(kind, quote, endorsed, sheet)
     _check_collateral(kind, endorsed, at, sheet)
-    last = _check_validity(kind, chain, endorsed, at, sheet)
+    last = _check_validity(kind, chain, at, sheet)
     revoked = _check_revocation(kind, chain, endorsed, at, sheet)
     _check_quote(kind, quote, chain, sheet)
     tcb = _evaluate(kind, quote, chain, endorsed.collateral, sheet)
@@ -236,7 +240,7 @@ def _establish_chain(kind: str, quote: Quote, endorsed: Endorsements, sheet: She
     anchors = endorsed.anchors
     if isinstance(certificates, str):
         sheet.check(f"{kind}.pck.certificate", False, "a chain of certificates", certificates)
-        return _Chain(None, None, None, None)
+        return _Chain()
     pinned = endorsed.pinned and ends_in_pinned(certificates, anchors)
     known = endorsed.pck_authority
     if known is None or known.certificate.raw not in {found.raw for found in certificates}:
@@ -255,12 +259,20 @@ def _establish_chain(kind: str, quote: Quote, endorsed: Endorsements, sheet: She
             fault = str(exc)
     sheet.check(f"{kind}.pck.certificate", not fault, "one PCK certificate with Intel's extension", fault or "so it is")
     if fault:
-        return _Chain(None, None, None, known)
+        return _Chain(authority=known)
     pck, key = leaves[0], public_key(leaves[0])
     issued = known is not None and pck.issuer == known.certificate.subject and signed_by(pck, known.key, "ecdsa-sha256")
     sheet.check(f"{kind}.pck.signature", issued, "ECDSA P-256 SHA-256 of a PCK CA", "valid" if issued else "invalid")
     p256 = isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1)
-    return _Chain(pck, platform, key if p256 else None, known)
+    validity = _validity(pck, known, endorsed)
+    return _Chain(pck=pck, platform=platform, key=key if p256 else None, authority=known, validity=validity)
+
+
+def _validity(pck: Certificate, authority: Authority | None, endorsed: Endorsements) -> Span | None:
+    """When every certificate that matters is valid."""
+    if authority is None or endorsed.root is None or len(endorsed.signers) < 2:
+        return None
+    return common_span([pck, authority.certificate, endorsed.root.certificate, *endorsed.signers])
 
 
 def _certificates(quote: Quote, endorsed: Endorsements) -> tuple[Certificate, ...] | str:
@@ -279,26 +291,22 @@ def _certificates(quote: Quote, endorsed: Endorsements) -> tuple[Certificate, ..
 
 
 def _check_collateral(kind: str, endorsed: Endorsements, at: datetime, sheet: Sheet) -> None:
-    signed = {"tcb-info": endorsed.tcb_info_signed, "qe-identity": endorsed.qe_identity_signed}
-    spans = dict(zip(signed, windows(endorsed.collateral).values(), strict=True))
-    for name, valid in signed.items():
-        first, last = spans[name]
+    moment = str(at)
+    for name, valid, span in (
+        ("tcb-info", endorsed.tcb_info_signed, endorsed.tcb_info_span),
+        ("qe-identity", endorsed.qe_identity_signed, endorsed.qe_identity_span),
+    ):
         shown = "valid" if valid else "invalid"
         sheet.check(f"{kind}.{name}.signature", valid, "Intel's TCB signing key over the exact bytes", shown)
-        sheet.check(f"{kind}.{name}.window", first <= at <= last, f"{first} to {last}", at)
+        sheet.check(f"{kind}.{name}.window", span.holds(at), span.shown, moment)
 
 
-def _check_validity(kind: str, chain: _Chain, endorsed: Endorsements, at: datetime, sheet: Sheet) -> datetime:
+def _check_validity(kind: str, chain: _Chain, at: datetime, sheet: Sheet) -> datetime:
     """Check the validity of every certificate that matters, and return when the first of them ends."""
-    certificates = [*endorsed.signers]
-    certificates += [root.certificate for root in (endorsed.root,) if root is not None]
-    certificates += [chain.pck] if chain.pck is not None else []
-    certificates += [chain.authority.certificate] if chain.authority is not None else []
-    first = max((found.not_before for found in certificates), default=at)
-    last = min((found.not_after for found in certificates), default=at)
-    whole = chain.pck is not None and chain.authority is not None and len(endorsed.signers) > 1
-    sheet.check(f"{kind}.certificate.validity", whole and first <= at <= last, f"{first} to {last}", at)
-    return last
+    validity = chain.validity
+    valid = validity is not None and validity.holds(at)
+    sheet.check(f"{kind}.certificate.validity", valid, validity.shown if validity else "a whole chain", at)
+    return validity.last if validity else at
 
 
 def _check_revocation(kind: str, chain: _Chain, endorsed: Endorsements, at: datetime, sheet: Sheet) -> revocation.State:
@@ -401,8 +409,8 @@ def _shown(placed: Placed | None, otherwise: str) -> str:
 
 def _ends(endorsed: Endorsements, at: datetime) -> list[datetime]:
     """When each part of the collateral ceases to hold; a list that is stale already supports nothing."""
-    lists = [found for found in (*endorsed.root_lists, *endorsed.pck_lists) if found.current_at(at)]
-    return [last for _, last in windows(endorsed.collateral).values()] + [found.next_update for found in lists]
+    lists = [found.next_update for found in (*endorsed.root_lists, *endorsed.pck_lists) if found.current_at(at)]
+    return [endorsed.tcb_info_span.last, endorsed.qe_identity_span.last, *lists]
 
 
 def _claims(

@@ -10,7 +10,7 @@ import base64
 import binascii
 import contextlib
 import hashlib
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -90,6 +90,18 @@ class IntelCollateral(Collateral, frozen=True, kw_only=True):
     """The platform's certificate, where the quote does not carry it."""
 
 
+class Span(msgspec.Struct, frozen=True):
+    """From when to when something holds, bounds included; and the same in words, made once for many quotes."""
+
+    first: datetime
+    last: datetime
+    shown: str
+
+    def holds(self, at: datetime) -> bool:
+        """Whether `at` is within."""
+        return self.first <= at <= self.last
+
+
 class VerifiedChains:
     """Chains of platforms that were verified under one set of endorsements: the latest, up to a number.
 
@@ -121,7 +133,9 @@ class Endorsements(Collateral, frozen=True, kw_only=True):
     pinned: bool
     """Every chain holds a pinned root, and no other root is in it."""
     tcb_info_signed: bool
+    tcb_info_span: Span
     qe_identity_signed: bool
+    qe_identity_span: Span
     root: Authority | None
     pck_authority: Authority | None
     """The CA of the revocation list's chain, verified."""
@@ -231,7 +245,9 @@ def endorse(collateral: IntelCollateral, anchors: Anchors) -> Endorsements:
         anchors=anchors,
         pinned=None not in (tcb_root, qe_root, pck_root) and all(ends_in_pinned(chain, anchors) for chain in chains),
         tcb_info_signed=_signed(tcb_signer, collateral.tcb_info_signature, collateral.tcb_info_signed),
+        tcb_info_span=_span_of(collateral.tcb_info),
         qe_identity_signed=_signed(qe_signer, collateral.qe_identity_signature, collateral.qe_identity_signed),
+        qe_identity_span=_span_of(collateral.qe_identity),
         root=tcb_root,
         pck_authority=authority,
         root_lists=() if tcb_root is None else authentic(tcb_root, (collateral.root_crl,), "ecdsa-sha256"),
@@ -293,13 +309,17 @@ def _signed(signer: Authority | None, signature: bytes, message: bytes) -> bool:
     return signer is not None and signature_valid(signer.key, "ecdsa-sha256", raw_signature(signature), message)
 
 
-def windows(collateral: IntelCollateral) -> dict[str, tuple[datetime, datetime]]:
-    """From when to when each statement holds."""
-    info, identity = collateral.tcb_info, collateral.qe_identity
-    return {
-        "TCB info": (info.issueDate, info.nextUpdate),
-        "QE identity": (identity.issueDate, identity.nextUpdate),
-    }
+def common_span(certificates: Sequence[Certificate]) -> Span:
+    """When all of these certificates are valid, of which there is at least one."""
+    return _span(max(found.not_before for found in certificates), min(found.not_after for found in certificates))
+
+
+def _span_of(statement: TcbInfo | EnclaveIdentity) -> Span:
+    return _span(statement.issueDate, statement.nextUpdate)
+
+
+def _span(first: datetime, last: datetime) -> Span:
+    return Span(first, last, f"{first} to {last}")
 
 
 def _chain(text: str) -> tuple[Certificate, ...]:
