@@ -46,6 +46,12 @@ class Cpu:
         return self._info.get("model name", "")
 
     @cached_property
+    def family(self) -> tuple[int, int] | None:
+        """Its family and the number of its model; None where the kernel does not say."""
+        said = self._info.get("cpu family", ""), self._info.get("model", "")
+        return (int(said[0]), int(said[1])) if all(word.isascii() and word.isdecimal() for word in said) else None
+
+    @cached_property
     def flags(self) -> frozenset[str]:
         """What the kernel uses of it, by the kernel's words."""
         return frozenset(self._info.get("flags", "").split())

@@ -14,7 +14,10 @@ _LIMIT = 1 << 16  # bytes of a file of the kernel that are read: /proc/cpuinfo t
 _REGISTERS = 16  # bytes
 _KVM_GET_API_VERSION = 0xAE00  # linux/kvm.h
 _SEV_ISSUE_CMD = 0xC010_5300  # linux/psp-sev.h
-_SEV_COMMAND = struct.Struct("=IQI")  # its number, where the answer goes, and the firmware's own error
+_SEV_COMMAND = struct.Struct("=IQI")  # its number, where its data is, and the firmware's own error
+_SEV_GET_ID2 = 8
+_SEV_ID = struct.Struct("=QI")  # where the answer goes, and how long it may be
+_CHIP_ID = 64  # bytes for each socket
 
 
 def _memlock() -> int:
@@ -92,7 +95,20 @@ class Machine:
     def sev_command(self, number: int, size: int) -> bytes | None:
         """The answer, of `size` bytes, to a command of `/dev/sev` that changes nothing; None where there is none."""
         answer = ctypes.create_string_buffer(size)
-        command = bytearray(_SEV_COMMAND.pack(number, ctypes.addressof(answer), 0))
+        return answer.raw if self._sev(number, answer) else None
+
+    def sev_chip(self) -> bytes | None:
+        """The identity of the processor in the first socket, as reports have it; None where it is not told."""
+        for sockets in (1, 2):  # the firmware wants room for just as many as there are
+            answer = ctypes.create_string_buffer(sockets * _CHIP_ID)
+            wanted = ctypes.create_string_buffer(_SEV_ID.pack(ctypes.addressof(answer), len(answer)), _SEV_ID.size)
+            if self._sev(_SEV_GET_ID2, wanted):
+                return answer.raw[:_CHIP_ID]
+        return None
+
+    def _sev(self, number: int, data: ctypes.Array[ctypes.c_char]) -> bool:
+        """Whether the firmware has taken a command."""
+        command = bytearray(_SEV_COMMAND.pack(number, ctypes.addressof(data), 0))
         try:
             descriptor = os.open(self._root / "dev/sev", os.O_RDWR | os.O_CLOEXEC)
             try:
@@ -100,5 +116,5 @@ class Machine:
             finally:
                 os.close(descriptor)
         except OSError:
-            return None
-        return answer.raw
+            return False
+        return True
