@@ -12,6 +12,7 @@ from typing import Final
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .rate_limit import Limits, RateLimit, as_address, client_of
+from .sockets import host_of
 
 Refuse = Callable[[str, int, Mapping[str, str]], ASGIApp]
 
@@ -113,7 +114,6 @@ def headers_of(scope: Scope, wanted: bytes) -> list[str]:
 
 
 def _host(scope: Scope) -> str:
-    """The host of the Host header, without its port; empty if there is none or more than one."""
+    """The host that is asked for; empty if there is none or more than one."""
     values = headers_of(scope, b"host")
-    text = values[0].lower() if len(values) == 1 else ""
-    return text.partition("]")[0].lstrip("[") if text.startswith("[") else text.partition(":")[0]
+    return host_of(values[0]) if len(values) == 1 else ""

@@ -28,6 +28,12 @@ def parse_listen(text: str) -> tuple[str, int]:
     return host, number
 
 
+def host_of(header: str) -> str:
+    """The host of a Host header, in lower case and without its port."""
+    text = header.lower()
+    return text.partition("]")[0].lstrip("[") if text.startswith("[") else text.partition(":")[0]
+
+
 def is_loopback(host: str) -> bool:
     """Whether an IP address is reached from this machine only."""
     return ip_address(host).is_loopback

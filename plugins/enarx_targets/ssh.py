@@ -38,6 +38,7 @@ _PROGRAM = "enarx-deploy"
 _BEGIN = "-----BEGIN CERTIFICATE-----"
 _ARRIVED = ".cache/enarx-deploy/arrived"  # in the user's home there; one directory for each name
 _ITSELF = ("", "::", "0.0.0.0", "localhost")  # noqa: S104  # what the machine calls itself: not bound here
+_LOGS_WITHIN = 300.0  # seconds that all which was written so far may take
 _AT_ONCE = 8  # machines that are asked side by side
 _SYSTEMD = "command -v systemd-run >/dev/null && systemctl --user show-environment >/dev/null 2>&1"
 _Word = Annotated[
@@ -139,7 +140,7 @@ class Ssh:
 
     def logs(self, keep: str, *, follow: bool, stream: Literal["stdout", "stderr", "host", "all"]) -> Iterator[bytes]:
         words = ["logs", keep, "--stream", stream, *(["--follow"] if follow else [])]
-        return Client(self._having(keep)).stream(words)
+        return Client(self._having(keep)).stream(words, None if follow else _LOGS_WITHIN)
 
     def stop(self, keep: str, *, grace: float) -> KeepStatus:
         place = self._having(keep)

@@ -104,9 +104,10 @@ class Client:
             raise self._failure(status, b"", said)
         return status == 0
 
-    def stream(self, words: Sequence[str]) -> Iterator[bytes]:
-        """What a command there writes, in pieces as they come. Raises KeepError."""
-        with self._start([self.place.program, *words], stdin=subprocess.DEVNULL) as process:
+    def stream(self, words: Sequence[str], within: float | None = None) -> Iterator[bytes]:
+        """What a command there writes within so many seconds, in pieces as they come. Raises KeepError."""
+        command = [self.place.program, *words]
+        with self._start(command, stdin=subprocess.DEVNULL) as process, _ended_after(process, within) as late:
             said = _Listener(_pipe(process.stderr), silent)
             try:
                 while piece := os.read(_pipe(process.stdout).fileno(), _CHUNK):
@@ -114,7 +115,10 @@ class Client:
             except GeneratorExit:
                 process.kill()
                 raise
-            if status := process.wait():
+            status = process.wait()
+            if late.is_set():
+                raise self._too_late(within)
+            if status:
                 raise self._failure(status, b"", said.lines())
 
     def address(self) -> str:
@@ -146,9 +150,7 @@ class Client:
             status = process.wait()
             sender.join()
             if late.is_set():
-                raise KeepError(
-                    f"{self.place.host} did not answer within {within:.0f} s", hint="log in there, and look"
-                )
+                raise self._too_late(within)
             return status, out, said.lines()
 
     def _start(self, words: Sequence[str], stdin: int) -> subprocess.Popen[bytes]:
@@ -162,6 +164,9 @@ class Client:
 
     def _config(self) -> tuple[str, ...]:
         return ("-F", self.place.config) if self.place.config else ()
+
+    def _too_late(self, within: float | None) -> KeepError:
+        return KeepError(f"{self.place.host} did not answer within {within:.0f} s", hint="log in there, and look")
 
     def _decoded(self, out: bytes, form: type[T]) -> T:
         try:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
-import urllib.error
-import urllib.request
 
+import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -18,12 +17,9 @@ def watched(up, echo_project):
     return up(echo_project(extra='[deploy.default]\nmetrics = "127.0.0.1:0"\n'))
 
 
-def get(address: str, path: str) -> tuple[int, str]:
-    try:
-        with urllib.request.urlopen(f"http://{address}{path}", timeout=120) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as refused:
-        return refused.code, refused.read().decode()
+def get(address: str, path: str, **headers: str) -> tuple[int, str]:
+    answer = httpx.get(f"http://{address}{path}", headers=headers, timeout=120)
+    return answer.status_code, answer.text
 
 
 def samples(address: str) -> dict[tuple[str, str], float]:
@@ -87,6 +83,14 @@ def test_health(watched) -> None:
     status, body = get(address, "/healthz")
     assert (status, json.loads(body)["state"]) == (200, "running")
     assert get(address, "/other")[0] == 404
+    port = address.rpartition(":")[2]
+    assert get(f"localhost:{port}", "/healthz")[0] == 200
+
+
+def test_a_web_page_whose_name_leads_here_is_refused(watched) -> None:
+    address = watched.status()["metrics"]
+    for host in ("rebound.example", f"rebound.example:{address.rpartition(':')[2]}", ""):
+        assert get(address, "/metrics", Host=host)[0] == 421
 
 
 def test_a_keep_that_drains_is_not_healthy(watched, eventually) -> None:

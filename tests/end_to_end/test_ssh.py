@@ -348,6 +348,8 @@ def test_a_machine_that_goes_on_and_on_is_not_waited_for(machine, monkeypatch):
     client = ssh_client.Client(ssh_client.Place("there", str(machine.config), endless))
     with pytest.raises(KeepError, match="there did not answer within 2 s"):
         client.version()
+    with pytest.raises(KeepError, match="there did not answer within 2 s"):
+        list(client.stream(["logs", "x"], within=2.0))
 
 
 def test_the_machine_gets_no_use_of_the_users_agent_display_or_ports(machine, tmp_path):

@@ -3,7 +3,8 @@
     GET /metrics    Prometheus' text format: connections, bytes, handshakes, state, certificate, memory, processor time
     GET /healthz    200 while the workload runs with a certificate that has not ended, else 503; a JSON object
 
-Nothing here comes from what the workload reads or writes but its length. It is off unless asked for.
+Nothing here comes from what the workload reads or writes but its length. It is off unless asked for. A page of the web
+that has its own name lead here is refused: it says so in the Host header.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from prometheus_client.registry import Collector
 
 from enarx_deploy.errors import KeepError, UsageError
+from enarx_service.sockets import OWN_NAMES, host_of
 
 if TYPE_CHECKING:
     from enarx_deploy.models import KeepStatus, Usage
@@ -49,7 +51,7 @@ class Endpoint:
         Raises UsageError, KeepError.
         """
         host, port = parse(address)
-        handler = type("Handler", (_Handler,), {"pages": dict(pages)})
+        handler = type("Handler", (_Handler,), {"pages": dict(pages), "hosts": frozenset({*OWN_NAMES, host})})
         try:
             self._server = _server_class(host)((host, port), handler, bind_and_activate=listener is None)
         except OSError as error:
@@ -110,6 +112,7 @@ def _server_class(host: str) -> type[http.server.ThreadingHTTPServer]:
 
 class _Handler(http.server.BaseHTTPRequestHandler):
     pages: Mapping[str, Page]
+    hosts: frozenset[str]
     timeout = TIMEOUT
     server_version = "enarx-deploy"
     sys_version = ""
@@ -117,7 +120,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Answer what there is."""
         page = self.pages.get(self.path)
-        if page is None:
+        named = self.headers.get_all("Host", [])
+        if len(named) != 1 or host_of(named[0]) not in self.hosts:
+            self._answer(421, "text/plain", b"this is not the host that was asked for\n")
+        elif page is None:
             self._answer(404, "text/plain", f"there is: {', '.join(self.pages)}\n".encode())
         else:
             self._answer(*page())
