@@ -21,10 +21,11 @@ from tests.end_to_end.conftest import (  # noqa: F401 - fixtures
     shared_cache,
     up,
 )
-from tests.faults.load import Load
+from tests.faults.load import Load, connect, request
 
+from enarx_deploy.host import state
 from enarx_deploy.host.services import Service as KnownService
-from enarx_deploy.models import KeepStatus
+from enarx_deploy.models import ALIVE, KeepStatus
 
 
 @dataclass
@@ -52,7 +53,16 @@ class Deployment:
 
     def keeps(self) -> list[dict[str, Any]]:
         """Its Keeps that have not ended."""
-        return [keep for keep in self.does("keeps") if keep["state"] in ("starting", "running", "restarting")]
+        return [keep for keep in self.does("keeps") if keep["state"] in ALIVE and keep["state"] != "stopping"]
+
+    def known(self) -> list[KeepStatus]:
+        """The same as it stands in their state files, for those who look again and again: a command is a process."""
+        return [keep for keep in state.all_status() if keep.state in ALIVE and keep.state != "stopping"]
+
+    def is_whole(self, replicas: int) -> bool:
+        """Whether so many Keeps run, and no other is there."""
+        keeps = self.known()
+        return len(keeps) == replicas and all(keep.state == "running" for keep in keeps)
 
     def scale(self, replicas: int) -> None:
         assert len(self.does("scale", self.name, str(replicas))) == replicas
@@ -69,6 +79,11 @@ class Deployment:
 
     def load(self, **how: Any) -> Load:
         return Load(self.first.port, self.first.context(), **how)
+
+    def answers(self, root: Path | None = None) -> None:
+        """One request of a new client, which trusts this root. Raises OSError where it fails."""
+        with connect(self.first.port, self.first.context(root)) as client:
+            request(client)
 
     def state_is_valid(self) -> None:
         """Every state file can be read, whole, and agrees with what there is."""
@@ -87,8 +102,9 @@ class Deployment:
 
 
 @pytest.fixture
-def deployment(cli, up, echo_project) -> Callable[..., Deployment]:  # noqa: F811 - the fixtures
+def deployment(cli, up, echo_project, monkeypatch) -> Callable[..., Deployment]:  # noqa: F811 - the fixtures
     """An echo service; `extra` goes into its manifest."""
+    monkeypatch.setenv("ENARX_DEPLOY_STATE_DIR", cli.environment["ENARX_DEPLOY_STATE_DIR"])
 
     def deploy(extra: str = "", *words: str) -> Deployment:
         project = echo_project(extra=extra)

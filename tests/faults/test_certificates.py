@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import ssl
 from pathlib import Path
 
 import pytest
@@ -42,29 +41,36 @@ def test_an_idle_service_renews_by_itself_and_survives_its_steward(deployment, c
     held = root.with_name("ca.key")
     assert cli("steward", "--stop").returncode == 0
     away = held.rename(held.with_name("ca.key.away"))
-    failed = eventually(lambda: (keep := echo.keeps()[0])["renewal_failure"] and keep, "it tries to renew", 50)
+    eventually(lambda: echo.known()[0].renewal_failure, "it tries to renew")
+    (failed,) = echo.keeps()
     assert failed["certificate_not_after"] == first["certificate_not_after"]
     assert "not renewed" in failed["renewal_failure"]
     assert "left" in failed["renewal_failure"]
-    echo.load().request()
+    echo.answers()
     away.rename(held)
-    renewed = eventually(
-        lambda: (keep := echo.keeps()[0])["certificate_not_after"] > first["certificate_not_after"] and keep,
-        "it is renewed",
-        40,
-    )
+    eventually(lambda: echo.known()[0].certificate_not_after > first["certificate_not_after"], "it is renewed")
+    (renewed,) = echo.keeps()
     assert renewed["renewal_failure"] == ""
     assert (renewed["pid"], renewed["restarts"]) == (first["pid"], 0)
-    echo.load().request()
+    echo.answers()
     echo.state_is_valid()
 
 
 @pytest.mark.skipif(shutil.which("faketime") is None, reason="faketime is not installed")
 def test_a_clock_that_jumps_renews_and_fails_no_request(deployment, cli, tmp_path):
-    """A host that slept for 13 hours: its clock is ahead from one moment to the next. Its Steward's is not."""
+    """A host that slept for 15 hours: its clock is ahead from one moment to the next. Its Steward's is not.
+
+    A certificate of 24 hours is due for renewal by then, whatever was drawn: from hour 12 on, and before half past 14.
+    """
     (library,) = Path("/usr/lib").glob("*/faketime/libfaketime.so.1")
     clock = tmp_path / "clock"
-    clock.write_text("+0")
+
+    def set_clock(ahead: str) -> None:
+        """All at once, as a file that is read at every look at the clock must be."""
+        clock.with_suffix(".new").write_text(ahead)
+        clock.with_suffix(".new").rename(clock)
+
+    set_clock("+0")
     own_steward(cli)
     cli.start("steward")
     cli.environment |= {
@@ -76,18 +82,15 @@ def test_a_clock_that_jumps_renews_and_fails_no_request(deployment, cli, tmp_pat
     echo = deployment()
     for name in ("LD_PRELOAD", "FAKETIME_TIMESTAMP_FILE"):
         del cli.environment[name]
-    before = echo.keeps()[0]
+    (before,) = echo.known()
     with under_load(echo.load(clients=2)) as load:
-        clock.write_text("+13h")
-        after = eventually(
-            lambda: (keep := echo.keeps()[0])["certificate_not_after"] != before["certificate_not_after"] and keep,
-            "it is renewed",
-        )
+        set_clock("+15h")
+        eventually(lambda: echo.known()[0].certificate_not_after != before.certificate_not_after, "it is renewed")
         load.goes_on()
-        clock.write_text("-13h")
+        set_clock("-15h")
         load.goes_on()
     assert load.failed == {}
-    assert after["restarts"] == 0
+    assert echo.keeps()[0]["restarts"] == 0
     echo.state_is_valid()
 
 
@@ -103,7 +106,6 @@ def test_a_new_root_is_served_beside_the_old_one(deployment, cli, tmp_path):
         load.goes_on()
     assert load.failed == {}
     for root in (old, state / "root.pem"):
-        load.context = ssl.create_default_context(cafile=root)
-        load.request()
+        echo.answers(root)
     assert old.read_bytes() != (state / "root.pem").read_bytes()
     echo.state_is_valid()
