@@ -166,6 +166,7 @@ class KeepStatus(Record, frozen=True):
     `cause` is what ended it, and `reason` the same in words; `limits` are the limits of `[resources]` that it met.
     `metrics` is where its host process serves metrics (HOST:PORT), if it does.
     `renewal_failure` says why the last attempt to renew its certificate failed; empty where it did not.
+    `health_failure` says the same of the last look at whether it still serves.
     `host` is the machine that it runs on, where the target has others than this one.
     `version` is the number of the `Version` that it runs, 0 where its target counts none; `restarts` is how often it
     was started again after it had ended. `unheld` says why the kernel does not hold it to limits that were asked for.
@@ -181,7 +182,7 @@ class KeepStatus(Record, frozen=True):
     created: str
     pid: int = 0
     exit_status: int | None = None
-    cause: Literal["", "exit", "trap", "limit", "jail", "signal", "error", "killed", "died"] = ""
+    cause: Literal["", "exit", "trap", "limit", "jail", "signal", "error", "killed", "died", "unhealthy"] = ""
     reason: str = ""
     limits: list[str] = []
     certificate_not_before: str = ""
@@ -192,6 +193,7 @@ class KeepStatus(Record, frozen=True):
     version: int = 0
     restarts: int = 0
     unheld: str = ""
+    health_failure: str = ""
 
 
 class Usage(Record, frozen=True):
@@ -215,6 +217,9 @@ ALIVE = ("starting", "running", "stopping", "restarting")
 """The states of a Keep that has not ended for good."""
 
 
+VersionState = Literal["pending", "serving", "replaced", "failed"]
+
+
 class Version(Record, frozen=True):
     """One version of a deployment: what was served under its name, or was meant to be.
 
@@ -227,7 +232,7 @@ class Version(Record, frozen=True):
     package: str
     backend: str
     created: str
-    state: Literal["pending", "serving", "replaced", "failed"]
+    state: VersionState
     reason: str = ""
 
 

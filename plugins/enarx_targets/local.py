@@ -27,6 +27,16 @@ _USAGE = 3.0  # seconds that a host process has to say what its Keep uses
 _FOLLOW_EVERY = 0.1  # seconds
 
 
+class HealthTable(Table, frozen=True, kw_only=True):
+    """`[deploy.NAME.local.health]`: how Keeps that serve are looked at, to replace those that do not any more."""
+
+    interval: Annotated[int, Meta(ge=0, le=3600, description="Seconds between two looks; 0 for none.")] = 10
+    timeout: Annotated[int, Meta(ge=1, le=600, description="Seconds that each socket with TLS has to answer.")] = 10
+    threshold: Annotated[
+        int, Meta(ge=1, le=100, description="Looks in a row that a Keep fails until it is replaced.")
+    ] = 3
+
+
 class LocalTable(Table, frozen=True, kw_only=True):
     """`[deploy.NAME.local]`: what this target is told of a deployment."""
 
@@ -40,6 +50,7 @@ class LocalTable(Table, frozen=True, kw_only=True):
     healthy_within: Annotated[
         int, Meta(ge=1, le=600, description="Seconds that each socket of a new Keep has to be served.")
     ] = 20
+    health: HealthTable = HealthTable()
     memory: Annotated[
         Size | None, Meta(description="Memory of each Keep and its host process, as the kernel holds them to it.")
     ] = None
@@ -220,6 +231,9 @@ def _lay_out(project: Project, package: Package, backend: Backend) -> state.Keep
         manifest=project.manifest_text.decode() if source else "",
         healthy_within=table.healthy_within,
         image=project.settings.image,
+        looks=state.Looks(
+            interval=table.health.interval, timeout=table.health.timeout, threshold=table.health.threshold
+        ),
         log_size=size_in_bytes(table.log_size),
         memory=0 if table.memory is None else size_in_bytes(table.memory),
         cpu=table.cpu or 0,

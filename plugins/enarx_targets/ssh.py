@@ -219,10 +219,19 @@ def _words(project: Project, package: str, backend: str, store: str) -> list[str
     if settings.minimum:
         said["minimum"] = settings.minimum
     if own := settings.own_tables.get("local"):  # of the target that starts them there
-        said |= {f"local.{key}": value for key, value in own.content.items()}
+        said |= dict(_leaves("local", own.content))
     sets = [word for key, value in said.items() for word in ("--set", f"deploy.default.{key}={_toml(value)}")]
     metrics = ["--metrics", settings.metrics] if settings.metrics else []
     return [f"dir:{store}@{package}", "--backend", backend, "--yes", *sets, *metrics]
+
+
+def _leaves(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """What a table and those below it say, each value under its dotted name."""
+    if isinstance(value, dict):
+        for key, below in value.items():
+            yield from _leaves(f"{name}.{key}", below)
+    else:
+        yield name, value
 
 
 def _toml(value: Any) -> str:

@@ -23,6 +23,7 @@ port = {port}
 [tls.server]
 roots = ["steward"]
 """
+ENDS = '[deploy.default.local]\nrestart = "never"\n'
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def caller(cli: Any, program: Callable[[str], Path], tmp_path: Path) -> Callable
         folder = cli.directory / name
         folder.mkdir()
         shutil.copy(program("ask"), folder / "main.wasm")
-        (folder / "Enarx.toml").write_text(f"{stdio}{CONNECT.format(port=port)}{extra}")
+        (folder / "Enarx.toml").write_text(f"{stdio}{CONNECT.format(port=port)}{extra}{ENDS}")
         return folder
 
     return make

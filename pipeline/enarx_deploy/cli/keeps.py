@@ -41,5 +41,7 @@ def _row(status: KeepStatus) -> tuple[str, ...]:
 
 def _state(status: KeepStatus) -> str:
     exit_status = "" if status.exit_status is None else f" {status.exit_status}"
-    remarks = "; ".join(filter(None, [status.reason, status.renewal_failure, status.unheld, *status.limits]))
+    remarks = "; ".join(
+        filter(None, [status.reason, status.health_failure, status.renewal_failure, status.unheld, *status.limits])
+    )
     return f"{status.state}{exit_status}{f' ({remarks})' if remarks else ''}"

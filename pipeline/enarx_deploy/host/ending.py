@@ -16,10 +16,19 @@ _KILL_AFTER = 5.0  # seconds that a host process has after the grace period, bef
 
 def end(directory: Path, grace: float) -> None:
     """End the Keep of a directory, its open connections after at most `grace` seconds. Returns when it has ended."""
-    deadline = time.monotonic() + grace + _KILL_AFTER
+    _end(directory, {"do": "stop", "grace": grace}, grace + _KILL_AFTER)
+
+
+def fail(directory: Path, reason: str) -> None:
+    """End the Keep of a directory at once, as one that has failed. Returns when it has ended."""
+    _end(directory, {"do": "fail", "reason": reason}, _KILL_AFTER)
+
+
+def _end(directory: Path, request: requests.Request, limit: float) -> None:
+    deadline = time.monotonic() + limit
     if state.is_held(directory):
         with contextlib.suppress(KeepError):
-            requests.ask(directory, {"do": "stop", "grace": grace}, timeout=grace + _KILL_AFTER)
+            requests.ask(directory, request, timeout=limit)
         _await_end(directory, deadline)
 
 

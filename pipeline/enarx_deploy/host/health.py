@@ -1,4 +1,4 @@
-"""Whether a Keep serves: asked of it before clients are let in, and of its endpoints when they are.
+"""Whether a Keep serves: asked of it before clients are let in, of its endpoints when they are, and ever again.
 
 A socket with TLS is healthy when it shows a certificate that leads to the Keep's root, is valid, and proves to have its
 key. The look ends there, before its own half of the handshake is sent, so that no workload ever sees it. A socket
@@ -12,6 +12,7 @@ import contextlib
 import os
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -24,38 +25,96 @@ from enarx_deploy.errors import KeepError
 
 if TYPE_CHECKING:
     from enarx_deploy.host.session import Session
+    from enarx_deploy.manifest import Listen
     from enarx_deploy.models import Endpoint
 
 
-def check_inside(session: Session, directory: Path, root: bytes, limit: float) -> None:
-    """Look at each socket of a Keep that takes no clients yet, by a socket of its own. Raises KeepError."""
-    for entry, _ in session.listeners:
-        accepted = session.counters()["accepted"]
-        with _own_listener(directory) as (listener, place):
-            session.accept_on(entry, listener)
-            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-                connection.settimeout(limit)
-                connection.connect(place)
+class Inside:
+    """Looks at the sockets of one Keep, whichever others serve on them too: each by a listening socket of its own."""
+
+    def __init__(self, session: Session, directory: Path) -> None:
+        self._session = session
+        self._directory = directory
+        self._doors: dict[str, str] = {}
+        self._before = (0, 0, 0)  # bytes in, bytes out and connections, when it was full at the last look
+        self._looks = 0  # at a Keep that serves: connections, and handshakes that end too soon
+        self._told: dict[str, int] = {}
+        self._looking = threading.Lock()
+        self._telling = threading.Lock()
+
+    def check(self, root: bytes, limit: float) -> None:
+        """Look at each socket, before clients are let in. Raises KeepError."""
+        with self._looking:
+            for entry, _ in self._session.listeners:
+                accepted = self._session.counters()["accepted"]
+                with self._connected(entry, limit) as connection:
+                    if entry.prot == "tls":
+                        _check_tls(connection, root, f"{entry.name!r}")
+                    else:
+                        _await_accepted(self._session, accepted, limit, f"{entry.name!r}")
+
+    def check_again(self, root: bytes, limit: float) -> None:
+        """Look at each socket with TLS, while clients are served: a workload would see each look at another.
+
+        A Keep all of whose connections are in use can take no look; it is unhealthy if it takes what they send and does
+        nothing for them. Raises KeepError.
+        """
+        with self._looking:
+            if self._session.is_full:
+                self._check_progress()
+                return
+            for entry, _ in self._session.listeners:
                 if entry.prot == "tls":
-                    _check_tls(connection, root, f"{entry.name!r}")
-                else:
-                    _await_accepted(session, accepted, limit, f"{entry.name!r}")
+                    self._looks += 1
+                    with self._connected(entry, limit) as connection:
+                        _check_tls(connection, root, f"{entry.name!r}")
 
+    def counted(self) -> dict[str, int]:
+        """What the session counts, without the looks at a Keep that serves.
 
-@contextlib.contextmanager
-def _own_listener(directory: Path) -> Iterator[tuple[socket.socket, str]]:
-    """A listening socket that the user alone can reach, and nobody afterwards; and its address, which must be short."""
-    descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    place = Path(f"/proc/self/fd/{descriptor}/{_SOCKET}")
-    try:
-        place.unlink(missing_ok=True)
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-            listener.bind(str(place))
-            listener.listen(1)
-            yield listener, str(place)
-    finally:
-        place.unlink(missing_ok=True)
-        os.close(descriptor)
+        A look is counted in several steps. Never less is told than was told before, so that none of them shows.
+        """
+        with self._telling:
+            counted = self._session.counters()
+            for name in ("accepted", "handshakes_failed"):
+                counted[name] = max(self._told.get(name, 0), counted[name] - self._looks)
+            self._told = counted
+            return dict(counted)
+
+    def _check_progress(self) -> None:
+        counted = self._session.counters()
+        (taken, *done), self._before = self._before, (counted["bytes_in"], counted["bytes_out"], counted["accepted"])
+        if counted["bytes_in"] > taken and done == list(self._before[1:]):
+            raise KeepError("all its connections are in use, and it answers none of them", hint=_HINT)
+
+    @contextlib.contextmanager
+    def _connected(self, entry: Listen, limit: float) -> Iterator[socket.socket]:
+        """A connection to an entry of the Keep's."""
+        if entry.name not in self._doors:
+            self._doors[entry.name] = self._door(entry)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(limit)
+            try:
+                connection.connect(self._doors[entry.name])
+            except OSError as error:
+                raise KeepError(f"{entry.name!r} cannot be connected to: {error}", hint=_HINT) from error
+            yield connection
+
+    def _door(self, entry: Listen) -> str:
+        """Have the Keep accept on one more socket. Answers the way to it, which is this process's alone: its name is
+        gone again, and a descriptor of it stays open as long as this process lives."""
+        directory = os.open(self._directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        place = Path(f"/proc/self/fd/{directory}/{_SOCKET}")
+        try:
+            place.unlink(missing_ok=True)
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+                listener.bind(str(place))
+                listener.listen(_WAITING)
+                self._session.accept_on(entry, listener)
+            return f"/proc/self/fd/{os.open(place, os.O_PATH | os.O_CLOEXEC)}"
+        finally:
+            place.unlink(missing_ok=True)
+            os.close(directory)
 
 
 def check_endpoints(endpoints: Sequence[Endpoint], root: bytes, limit: float) -> None:
@@ -72,6 +131,7 @@ def check_endpoints(endpoints: Sequence[Endpoint], root: bytes, limit: float) ->
 
 
 _SOCKET = "check.sock"
+_WAITING = 4  # looks that a Keep has not come to yet
 _HINT = "`enarx-deploy logs` shows what the Keep wrote"
 
 

@@ -1,7 +1,8 @@
 """Metrics and health of Keeps, over HTTP on a loopback address: numbers that the host sees anyway.
 
     GET /metrics    Prometheus' text format: connections, bytes, handshakes, state, certificate, memory, processor time
-    GET /healthz    200 while the workload runs with a certificate that has not ended, else 503; a JSON object
+    GET /healthz    200 while the workload runs, passed the last look at its health, and has a certificate that has not
+                    ended; else 503; a JSON object
 
 Nothing here comes from what the workload reads or writes but its length. It is off unless asked for. A page of the web
 that has its own name lead here is refused: it says so in the Host header.
@@ -144,8 +145,10 @@ def _health(status: KeepStatus) -> tuple[bool, dict[str, str]]:
     if status.reason:
         facts["reason"] = status.reason
     ended = _seconds(status.certificate_not_after)
+    if status.health_failure:
+        facts["health_failure"] = status.health_failure
     in_time = ended is None or datetime.now(UTC).timestamp() < ended
-    return status.state == "running" and in_time, facts
+    return status.state == "running" and in_time and not status.health_failure, facts
 
 
 def _seconds(moment: str) -> float | None:
@@ -180,14 +183,22 @@ class Keeps(Collector):
             "When the certificate ends, since 1970.",
             labels=self._labels,
         )
+        healthy = GaugeMetricFamily(
+            "enarx_keep_healthy", "1 while the Keep runs, and passed the last look at its health.", labels=self._labels
+        )
+        restarts = CounterMetricFamily(
+            "enarx_keep_restarts", "Times that the Keep was started again after it had ended.", labels=self._labels
+        )
         for labels, status, _ in readings:
+            healthy.add_metric(labels, float(status.state == "running" and not status.health_failure))
+            restarts.add_metric(labels, status.restarts)
             facts = {"id": status.id, "name": status.name, "backend": status.backend, "package": status.package}
             info.add_metric(labels, facts)
             for name in _STATES:
                 state.add_metric([*labels, name], float(name == status.state))
             if (not_after := _seconds(status.certificate_not_after)) is not None:
                 ends.add_metric(labels, not_after)
-        yield from (info, state, *self._measured(readings))
+        yield from (info, state, healthy, restarts, *self._measured(readings))
         if ends.samples:
             yield ends
 

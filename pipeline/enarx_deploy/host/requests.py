@@ -7,6 +7,8 @@ A Keep's host process takes these:
     {"do": "install", "chain": [...], "root": ..., "not_before": t, "not_after": t} -> {}
     {"do": "provision"}                                            -> {}    it has had itself certified, and runs
     {"do": "check", "where": "inside" | "endpoint"}                -> {}    each of its sockets is served
+    {"do": "check", "where": "again", "within": seconds}           -> {}    each with TLS is served still
+    {"do": "fail", "reason": text}                                 -> {}    when the Keep has ended, as a failure
     {"do": "accept"}                                               -> {}    it takes connections
     {"do": "listeners"}                                            -> {"places": [...]} and the sockets themselves
     {"do": "renew"}                                                -> {}    when the new certificate is in use
@@ -19,7 +21,8 @@ and a deployment's service process these:
     {"do": "about"}                                                -> {"version", "executable"}
     {"do": "listen", "name", "addr", "port"}                       -> {} and the socket
     {"do": "start", "keep": KeepSpec, "replicas": n, "restart": policy, "project": path}
-                                                                   -> {"keep": id}    it waits for its certificate
+                                                                   -> {"keep": id, "replicas": n}    it waits for its
+                                                                       certificate, and so many are to serve with it
     {"do": "serve", "version": n, "keep": id}                      -> {}    that version serves in the other's place
     {"do": "scale", "replicas": n}                                 -> {"keeps": [id]}    those that serve now
     {"do": "rollback", "to": n}                                    -> {"version": n}     that serves now
@@ -34,23 +37,35 @@ VerificationRefused. The directory is the user's alone, and so is the socket.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import msgspec
 
 from enarx_deploy.errors import EnarxDeployError, KeepError, VerificationRefused
 
 SOCKET = "control.sock"
 _LIMIT = 1 << 20
+_PIECE = 65536
 _TIMEOUT = 120.0
 _MOST_SOCKETS = 64
-_READ_LIMIT = 10.0  # seconds that a caller has to send its request
+_READ_LIMIT = 10.0  # seconds that a caller has to send its request, and to take the answer
+_CLOSES_WITHIN = 1.0  # seconds that answers have to be sent to their end
+_SHORT_OF = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_SHORT_FOR = 0.1  # seconds until a connection is taken that could not be for want of these
 
 Request = dict[str, Any]
+
+
+class NoAnswer(KeepError):
+    """The process is not there, or ended before it answered, or took too long."""
 
 
 class Answer(NamedTuple):
@@ -76,23 +91,28 @@ class Server:
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         (self._directory / SOCKET).unlink(missing_ok=True)
+        until = time.monotonic() + _CLOSES_WITHIN
         for thread in threading.enumerate():
             if thread.name == "answer" and thread is not threading.current_thread():
-                thread.join(timeout=1)
+                thread.join(max(0.0, until - time.monotonic()))
 
     def _serve(self) -> None:
         while True:
             try:
                 connection, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._answer, args=(connection,), name="answer", daemon=True).start()
+            except OSError as error:
+                if error.errno not in _SHORT_OF:  # it is closed
+                    return
+                time.sleep(_SHORT_FOR)
+            else:
+                threading.Thread(target=self._answer, args=(connection,), name="answer", daemon=True).start()
 
     def _answer(self, connection: socket.socket) -> None:
         with connection:
             answer = self._answer_to(connection)
             try:
                 data = json.dumps(answer.message).encode()
+                connection.settimeout(_READ_LIMIT)
                 sent = socket.send_fds(connection, [data], [one.fileno() for one in answer.sockets])
                 connection.sendall(data[sent:])
             except OSError:
@@ -103,12 +123,11 @@ class Server:
 
     def _answer_to(self, connection: socket.socket) -> Answer:
         try:
-            connection.settimeout(_READ_LIMIT)
-            return self._do(receive(connection))
+            return self._do(receive(connection, time.monotonic() + _READ_LIMIT))
         except EnarxDeployError as error:
             refused = isinstance(error, VerificationRefused)
             return Answer({"error": str(error), "hint": error.hint, "refused": refused})
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, msgspec.MsgspecError) as error:
             return Answer({"error": f"the request cannot be done ({error})"})
 
 
@@ -135,6 +154,7 @@ def ask(directory: Path, request: Request, timeout: float = _TIMEOUT) -> Request
 def ask_for_sockets(directory: Path, request: Request, timeout: float = _TIMEOUT) -> Answer:
     """The same, with the sockets that come with the answer, which are the caller's."""
     found: list[int] = []
+    until = time.monotonic() + timeout
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection, _short(directory) as place:
             connection.settimeout(timeout)
@@ -142,25 +162,38 @@ def ask_for_sockets(directory: Path, request: Request, timeout: float = _TIMEOUT
             connection.sendall(json.dumps(request).encode())
             connection.shutdown(socket.SHUT_WR)
             flags = socket.MSG_CMSG_CLOEXEC
-            data, found, _, _ = socket.recv_fds(connection, 65536, _MOST_SOCKETS, flags)
-            answer = receive(connection, data)
+            data, found, _, _ = socket.recv_fds(connection, _PIECE, _MOST_SOCKETS, flags)
+            answer = receive(connection, until, data)
     except (OSError, ValueError) as error:
-        for descriptor in found:
-            os.close(descriptor)
-        raise KeepError(
+        _close(found)
+        raise NoAnswer(
             f"the process that has {directory.name} does not answer",
             hint="`enarx-deploy keeps` shows what became of it",
         ) from error
     if "error" in answer:
+        _close(found)
         kind = VerificationRefused if answer.get("refused") is True else KeepError
         raise kind(answer["error"], hint=answer.get("hint", ""))
     return Answer(answer, [socket.socket(fileno=descriptor) for descriptor in found])
 
 
-def receive(connection: socket.socket, begun: bytes = b"") -> Request:
-    """One JSON object that began so, up to the end of the stream. Raises ValueError."""
+def _close(descriptors: Sequence[int]) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
+
+
+def receive(connection: socket.socket, until: float, begun: bytes = b"") -> Request:
+    """One JSON object that began so, up to the end of the stream, by that moment of the monotonic clock.
+
+    Raises ValueError, TimeoutError.
+    """
     data = bytearray(begun)
-    while piece := connection.recv(65536):
+    while True:
+        if (left := until - time.monotonic()) <= 0:
+            raise TimeoutError("too slow")
+        connection.settimeout(left)
+        if not (piece := connection.recv(_PIECE)):
+            break
         data += piece
         if len(data) > _LIMIT:
             raise ValueError("too long")

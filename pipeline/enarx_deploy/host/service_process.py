@@ -17,7 +17,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,13 +27,13 @@ import msgspec
 
 from enarx_deploy import __version__
 from enarx_deploy.errors import EnarxDeployError, KeepError, UsageError
-from enarx_deploy.host import background, ending, requests, restarts, services, state
+from enarx_deploy.host import background, ending, looking, requests, restarts, services, state
 from enarx_deploy.host.cgroup import Groups
 from enarx_deploy.host.listeners import Listeners
 from enarx_deploy.host.services import Served
 from enarx_deploy.host.session import DEFAULT_GRACE
 from enarx_deploy.manifest import Listen
-from enarx_deploy.models import KeepStatus, Version
+from enarx_deploy.models import KeepStatus, Version, VersionState
 
 LEAVING_GRACE = 10.0
 """Seconds that open connections have when their Keep is replaced or is one too many."""
@@ -79,6 +79,7 @@ class Replica:
     serves: bool = False  # it takes connections, or will when it is up again
     failures: int = 0  # ends in a row
     began: float = field(default_factory=time.monotonic)
+    ended: threading.Event = field(default_factory=threading.Event)  # since it was started last
     leaving: threading.Event = field(default_factory=threading.Event)  # it is to end, and not to be started again
 
     @property
@@ -96,21 +97,42 @@ class ServiceProcess:
         self._replicas: dict[str, Replica] = {}
         self._noting = threading.RLock()
         self._changing = threading.Lock()  # one change of what serves at a time
+        self._changing.acquire()  # until `_recover` has looked what there is
         self._began_serving = 0.0
         self._ends_of_version = 0
-        self._ending = False
-        self._over = threading.Event()
+        self._ending = False  # what becomes of the Keeps is for the next service process
+        self._leaves = False
+        self._woken = threading.Event()
         self._requests = requests.Server(place, self._do, self._say)
         signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=self._end_all, name="end").start())
         threading.Thread(target=self._recover, name="recover").start()
 
     def run(self) -> None:
-        """Until there is nothing left to look after."""
-        while not self._over.wait(_IDLE):
-            if self._changing.acquire(blocking=False):
-                self._changing.release()
-                self._end_if_nothing_is_left()
+        """Until there is nothing left to look after, or the next one is to do so."""
+        while True:
+            self._woken.wait(_IDLE)  # also at first: who started this process has something to say
+            self._woken.clear()
+            if self._leaves or self._is_idle():
+                break
         self._requests.close()
+
+    def _is_idle(self) -> bool:
+        """Whether there is nothing to look after, and nothing is changed; if so, nothing will be any more."""
+        if not self._changing.acquire(blocking=False):
+            return False
+        if self._replicas:
+            self._changing.release()
+            return False
+        return True
+
+    @contextlib.contextmanager
+    def _one_change(self) -> Iterator[None]:
+        """While what serves is changed. Afterwards there may be nothing left to look after."""
+        try:
+            with self._changing:
+                yield
+        finally:
+            self._woken.set()
 
     # Requests
 
@@ -122,7 +144,8 @@ class ServiceProcess:
                 entry = Listen(name=request["name"], addr=request["addr"], port=request["port"], prot="tcp")
                 return requests.Answer({}, [self._listener(entry)])
             case "start":
-                return requests.Answer({"keep": self._start(request)})
+                first = self._start(request)
+                return requests.Answer({"keep": first.id, "replicas": self._known(first.version).replicas})
             case "serve":
                 self._serve(int(request["version"]), str(request["keep"]))
             case "scale":
@@ -134,7 +157,7 @@ class ServiceProcess:
             case "stopping":
                 self._note_stopping(str(request["keep"]))
             case "leave":
-                self._over.set()
+                self._leave_to_the_next()
             case other:
                 raise ValueError(f"no request {other!r}")
         return requests.Answer({})
@@ -145,49 +168,57 @@ class ServiceProcess:
             self._change(ports=self._listeners.ports)
             return handle
 
-    def _start(self, request: requests.Request) -> str:
-        """Begin a version: its first Keep is started, and waits for its certificate. Answers the Keep's id."""
-        keep = msgspec.convert(request["keep"], state.KeepSpec)
-        with self._changing:
+    def _start(self, request: requests.Request) -> Replica:
+        """Begin a version: its first Keep is started, and waits for its certificate. Answers that Keep."""
+        keep, asked = msgspec.convert(request["keep"], state.KeepSpec), max(1, int(request["replicas"]))
+        with self._one_change():
             self._change(project=str(request["project"]))
-            wanted = int(request["replicas"]) or self._service.replicas or 1
-            return self._begin(keep, restart=request["restart"], replicas=wanted).id
+            wanted = self._service.replicas_for(asked)
+            return self._begin(keep, restart=request["restart"], replicas=wanted, asked=asked)
 
     def _serve(self, number: int, keep: str) -> None:
-        """Have a version serve whose first Keep has its certificate. One that has no sockets may be done already."""
-        with self._changing:
+        """Have a version serve whose first Keep has its certificate. One that has no sockets may have ended already."""
+        with self._one_change():
             served = self._known(number)
             if served.version.state == "serving":
                 return
             first = self._replicas.get(keep)
-            if first is None or first.leaving.is_set():
-                status = state.read_status(state.keep_dir(keep))
-                if not _is_done(status):
-                    raise self._unhealthy(number, _reason(status))
-                self._set_state(number, "serving")
+            if first is not None and not first.leaving.is_set():
+                self._bring(served, [first])
                 return
-            self._bring(served, [first])
+            status = state.read_status(state.keep_dir(keep))
+            if not _has_run(status):
+                raise self._unhealthy(number, _reason(status))
+            self._take_place(served, [Replica(keep, number)], ())
 
     def _scale(self, wanted: int) -> list[str]:
         """Have so many Keeps serve; answers which."""
-        with self._changing:
+        with self._one_change():
             serving = self._service.serving
             if serving is None:
                 raise KeepError(f"no version of {self._service.name} serves", hint="`enarx-deploy up` deploys one")
             present = self._serving()
-            new = self._started(serving, wanted - len(present))
-            self._let_in(new)
-            self._change(replicas=wanted)
+            self._add(serving, wanted - len(present))
+            self._change(replicas=wanted, scaled=wanted)
             for one in present[wanted:]:
                 self._leave(one, LEAVING_GRACE)
             return [one.id for one in self._serving()]
 
-    def _roll_back(self, to: int, why: str = "") -> int:
-        """Serve an earlier version again, under a new number, which is answered."""
-        with self._changing:
+    def _roll_back(self, to: int, why: str = "", instead_of: int = 0) -> int:
+        """Serve an earlier version again, under a new number, which is answered; only where a certain one serves now,
+        if `instead_of` has its number."""
+        with self._one_change():
+            serving = self._service.serving
+            if instead_of and (serving is None or serving.version.number != instead_of):
+                raise KeepError(f"version {instead_of} does not serve any more")
             earlier = self._earlier(to)
             self._say(f"going back to version {earlier.version.number} {why}".rstrip())
-            first = self._begin(earlier.keep, restart=earlier.restart, replicas=max(1, self._service.replicas))
+            first = self._begin(
+                earlier.keep,
+                restart=earlier.restart,
+                replicas=max(1, self._service.replicas),
+                asked=(serving or earlier).asked,
+            )
             served = self._known(first.version)
             try:
                 self._provision(first)
@@ -210,27 +241,27 @@ class ServiceProcess:
             replica = self._replicas.get(keep)
             if replica is None or replica.leaving.is_set() or self._ending:
                 return
-            replica.leaving.set()
+            self._note_leaving(replica)
             if replica.serves:
                 self._change(replicas=max(0, self._service.replicas - 1))
             if not self._serving():
+                self._change(scaled=0)
                 self._listeners.keep_only(())
 
     # Changes of what serves
 
-    def _begin(self, keep: state.KeepSpec, *, restart: restarts.Policy, replicas: int) -> Replica:
+    def _begin(self, keep: state.KeepSpec, *, restart: restarts.Policy, replicas: int, asked: int) -> Replica:
         """Note a new version and start its first Keep. Raises EnarxDeployError."""
         self._abandon_pending()
         number = self._service.next_number
         version = Version(number=number, package=keep.package, backend=keep.backend, created=_now(), state="pending")
         keep = msgspec.structs.replace(keep, id="", version=number)
-        served = Served(version=version, keep=keep, restart=restart, replicas=replicas)
+        served = Served(version=version, keep=keep, restart=restart, replicas=replicas, asked=asked)
         self._change(versions=(*self._service.versions, served)[-services.MOST_VERSIONS :])
         try:
             return self._new_replica(served)
         except EnarxDeployError as error:
             self._set_state(number, "failed", str(error))
-            self._end_if_nothing_is_left()
             raise
 
     def _abandon_pending(self) -> None:
@@ -242,28 +273,43 @@ class ServiceProcess:
 
     def _bring(self, served: Served, new: list[Replica]) -> None:
         """Have a version serve in the place of the present one. Raises KeepError, and the present one goes on."""
-        number, before = served.version.number, self._service.serving
-        old, first = self._serving(), new[0]
+        first = new[0]
         try:
             new += self._started(served, served.replicas - len(new))
             self._let_in(new)
-            places = requests.ask(new[0].directory, {"do": "listeners"})["places"]
+            places = requests.ask(first.directory, {"do": "listeners"})["places"]
         except EnarxDeployError as error:
-            if not _is_done(state.read_status(first.directory)):
+            if not _has_run(state.read_status(first.directory)):
                 reason = self._why(first, error)
                 self._give_up(served, reason)
-                raise self._unhealthy(number, reason, error.hint) from error
+                raise self._unhealthy(served.version.number, reason, error.hint) from error
             places = []
-        if before is not None:
-            self._set_state(before.version.number, "replaced")
-        self._set_state(number, "serving")
-        self._change(replicas=served.replicas)
+        self._take_place(served, new, places)
+
+    def _take_place(self, served: Served, new: Sequence[Replica], places: Sequence[str]) -> None:
+        """A version serves now, by these Keeps and on these sockets, and what served before leaves."""
+        number, before = served.version.number, self._service.serving
+        old = [one for one in self._serving() if one.version != number]
+        keeps_scale = before is not None and before.asked == served.asked
+        for one in new:
+            self._count_in(one)
+        self._set_serving(number, replicas=served.replicas, scaled=self._service.scaled if keeps_scale else 0)
         self._began_serving, self._ends_of_version = time.monotonic(), 0
         self._say(f"version {number} serves by {len(new)} Keeps")
         for one in old:
             self._leave(one, LEAVING_GRACE)
         with self._noting:
             self._listeners.keep_only(places)
+
+    def _count_in(self, replica: Replica) -> None:
+        """A Keep serves. One that has ended meanwhile, with the work of a version that serves nobody, has done so."""
+        with self._noting:
+            replica.serves = True
+            if replica.id in self._replicas:
+                return
+            self._replicas[replica.id] = replica
+            self._change(keeps=(*self._service.keeps, replica.id))
+        self._ended(replica)
 
     def _started(self, served: Served, count: int) -> list[Replica]:
         """So many more Keeps of a version, certified and running. Raises EnarxDeployError, and none of them is left."""
@@ -278,6 +324,16 @@ class ServiceProcess:
             raise
         return new
 
+    def _add(self, serving: Served, count: int) -> None:
+        """Have so many more Keeps of the version serve that serves now. Raises EnarxDeployError, and none is left."""
+        new = self._started(serving, count)
+        try:
+            self._let_in(new)
+        except EnarxDeployError:
+            for one in new:
+                self._leave(one, 0)
+            raise
+
     def _let_in(self, new: Sequence[Replica]) -> None:
         """Let clients in to Keeps that are healthy, beside those that serve. Raises EnarxDeployError."""
         for one in new:
@@ -290,7 +346,7 @@ class ServiceProcess:
             one.serves = True
 
     def _check(self, replica: Replica, where: str) -> None:
-        requests.ask(replica.directory, {"do": "check", "where": where}, services.START_LIMIT)
+        requests.ask(replica.directory, {"do": "check", "where": where}, services.CHANGE_LIMIT)
 
     def _provision(self, replica: Replica) -> None:
         requests.ask(replica.directory, {"do": "provision"}, _PROVISION_LIMIT)
@@ -319,6 +375,8 @@ class ServiceProcess:
 
         Metrics are of one Keep, so that those which stand beside the first serve theirs on ports of their own.
         """
+        if self._ending:
+            raise KeepError(f"the service process of {self._service.name} is ending")
         keep, metrics = secrets.token_hex(6), served.keep.metrics
         if metrics and not alone:
             metrics = metrics.rpartition(":")[0] + ":0"
@@ -339,19 +397,41 @@ class ServiceProcess:
         return replica
 
     def _launch(self, replica: Replica) -> None:
+        replica.ended = threading.Event()
         replica.process = background.start("keep", replica.directory, state.LOGS["host"])
         replica.began = time.monotonic()
 
     def _watch(self, replica: Replica) -> None:
-        threading.Thread(target=self._await_end, args=(replica,), name=f"watch-{replica.id}", daemon=True).start()
+        """See when a Keep ends, and when it serves no more."""
+        for task in (self._await_end, self._look_again):
+            threading.Thread(target=task, args=(replica,), name=f"{task.__name__}-{replica.id}", daemon=True).start()
 
     def _await_end(self, replica: Replica) -> None:
         with contextlib.suppress(OSError):
             state.await_free(replica.directory)
-        if replica.process is not None:
-            replica.process.wait()
+        self._reap(replica)
+        replica.ended.set()
         Groups().remove(replica.id)
         self._ended(replica)
+
+    def _reap(self, replica: Replica) -> None:
+        """Have no process of a Keep left, whose host process has let go of it."""
+        if replica.process is not None:
+            replica.process.kill()
+            replica.process.wait()
+            replica.process = None
+
+    def _look_again(self, replica: Replica) -> None:
+        """Have a Keep that does not serve any more end as one that failed, so that it is started again."""
+
+        def serves() -> bool:
+            return replica.serves and not replica.leaving.is_set()
+
+        with contextlib.suppress(OSError, msgspec.DecodeError):  # its directory is gone: so is the Keep
+            looks = state.read_spec(replica.directory).looks
+            reason = looking.until_unhealthy(replica.directory, looks, replica.ended, serves, self._say)
+            if reason:
+                ending.fail(replica.directory, reason)
 
     def _ended(self, replica: Replica, at_once: bool = False) -> None:
         """A Keep has ended: start it again, or not."""
@@ -404,9 +484,11 @@ class ServiceProcess:
             self._launch(replica)
             self._provision(replica)
             self._check(replica, "inside")
-            requests.ask(replica.directory, {"do": "accept"})
+            if not replica.leaving.is_set():
+                requests.ask(replica.directory, {"do": "accept"})
         except EnarxDeployError as error:
-            ending.end(replica.directory, 0)
+            ending.fail(replica.directory, str(error))  # to end it as if somebody wanted that would be for good
+            self._reap(replica)
             self._start_again_later(replica, str(error))
             return
         if replica.leaving.is_set():
@@ -428,22 +510,27 @@ class ServiceProcess:
     def _go_back(self, replica: Replica, reason: str) -> None:
         why = f"it ended {MOST_FAILURES} times in its first {PROBATION:.0f} seconds: {reason}"
         try:
-            self._roll_back(0, why=f"as {why}")
+            self._roll_back(0, why=f"as {why}", instead_of=replica.version)
         except EnarxDeployError as error:
             self._say(f"could not go back: {error}")
-            self._start_again(replica, restarts.LATEST)
+            self._start_again(replica, restarts.LATEST)  # unless another version serves now, and it is to leave
             return
         self._set_state(replica.version, "failed", why)
 
     def _leave(self, replica: Replica, grace: float) -> None:
-        """End a Keep in the background."""
-        replica.leaving.set()
+        """End a Keep in the background. From now on it is none of the deployment's."""
+        self._note_leaving(replica)
 
         def leave() -> None:
             ending.end(replica.directory, grace)
             self._forget(replica)
 
         threading.Thread(target=leave, name="leave").start()
+
+    def _note_leaving(self, replica: Replica) -> None:
+        with self._noting:
+            replica.leaving.set()
+            self._change(keeps=self._keeps_without(replica.id))
 
     def _forget(self, replica: Replica) -> None:
         with self._noting:
@@ -462,14 +549,18 @@ class ServiceProcess:
 
     def _recover(self) -> None:
         """Take over the Keeps that a service process before left, and start again those that have ended."""
-        with self._changing:
-            for keep in list(self._service.keeps):
+        try:
+            for keep in self._service.keeps:
                 self._take_over(keep)
+            for replica in [one for one in self._alive() if not state.is_held(one.directory)]:
+                self._ended_meanwhile(replica)
             serving = self._service.serving
             missing = self._service.replicas - len(self._serving()) if serving else 0
             if serving and missing > 0 and self._service.keeps:
                 with self._told("could not start all Keeps"):
-                    self._let_in(self._started(serving, missing))
+                    self._add(serving, missing)
+        finally:
+            self._changing.release()
 
     def _take_over(self, keep: str) -> None:
         try:
@@ -482,7 +573,6 @@ class ServiceProcess:
         replica = Replica(keep, spec.version, serves=serving is not None and serving.version.number == spec.version)
         self._replicas[keep] = replica
         if not state.is_held(replica.directory):
-            self._ended_meanwhile(replica)
             return
         with self._told(f"the sockets of Keep {keep} cannot be taken over"):
             answer = requests.ask_for_sockets(replica.directory, {"do": "listeners"})
@@ -502,26 +592,35 @@ class ServiceProcess:
         else:
             self._ended(replica, at_once=True)
 
+    def _leave_to_the_next(self) -> None:
+        """End, and leave Keeps and state to the next service process: what still goes on here changes neither."""
+        with self._noting:
+            self._ending = self._leaves = True
+        self._woken.set()
+
     def _end_all(self) -> None:
         """End the Keeps, to start them again when a service process is there again."""
-        self._ending = True
+        with self._noting:
+            self._ending = True
         ends = [threading.Thread(target=ending.end, args=(one.directory, DEFAULT_GRACE)) for one in self._alive()]
         for thread in ends:
             thread.start()
         for thread in ends:
             thread.join()
-        self._over.set()
+        self._leave_to_the_next()
 
     def _end_if_nothing_is_left(self) -> None:
         with self._noting:
             if not self._replicas:
-                self._over.set()
+                self._woken.set()
 
     # What is known
 
     def _change(self, **changes: Any) -> None:
         """Change what is known of the deployment, on disk too if that can be written."""
         with self._noting:
+            if self._leaves:
+                return
             self._service = msgspec.structs.replace(self._service, **changes)
             try:
                 services.write(self._place, self._service)
@@ -531,15 +630,28 @@ class ServiceProcess:
     def _keeps_without(self, gone: str) -> tuple[str, ...]:
         return tuple(keep for keep in self._service.keeps if keep != gone)
 
-    def _set_state(self, number: int, became: str, reason: str = "") -> None:
+    def _set_state(self, number: int, became: VersionState, reason: str = "") -> None:
+        with self._noting:
+            self._change(versions=self._with_states({number: became}, reason))
+
+    def _set_serving(self, number: int, **changes: Any) -> None:
+        """That a version serves in the place of the one before, and what changes with it: all of it, or nothing."""
+        with self._noting:
+            before = self._service.serving
+            states: dict[int, VersionState] = {number: "serving"}
+            if before is not None and before.version.number != number:
+                states[before.version.number] = "replaced"
+            self._change(versions=self._with_states(states), **changes)
+
+    def _with_states(self, states: Mapping[int, VersionState], reason: str = "") -> tuple[Served, ...]:
         def changed(served: Served) -> Served:
-            if served.version.number != number:
+            became = states.get(served.version.number)
+            if became is None:
                 return served
             version = msgspec.structs.replace(served.version, state=became, reason=reason)
             return msgspec.structs.replace(served, version=version)
 
-        with self._noting:
-            self._change(versions=tuple(map(changed, self._service.versions)))
+        return tuple(map(changed, self._service.versions))
 
     def _known(self, number: int) -> Served:
         served = self._service.numbered(number)
@@ -588,8 +700,8 @@ class ServiceProcess:
             print(_now(), line, file=sys.stderr, flush=True)
 
 
-def _is_done(status: KeepStatus | None) -> bool:
-    """Whether it was a workload that serves nobody, and has done its work before it could be looked at."""
+def _has_run(status: KeepStatus | None) -> bool:
+    """Whether it was a workload that serves nobody, and has run to its end before it could be looked at."""
     return status is not None and status.cause == "exit" and not status.endpoints
 
 

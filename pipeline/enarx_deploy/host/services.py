@@ -11,6 +11,7 @@ The Keeps do not depend on it: where it dies they go on, and the next one takes 
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -28,29 +29,36 @@ LOG = "service.log"
 _FILE = "service.json"
 MOST_VERSIONS = 50
 """Versions that a deployment remembers."""
-START_LIMIT = 1800.0
-"""Seconds that a change of what serves may take: a large module is compiled for every Keep at once."""
-_STARTS_WITHIN = 10.0
+CHANGE_LIMIT = background.START_LIMIT
+"""Seconds that a change of what serves may take."""
+_STARTS_WITHIN = _ENDS_WITHIN = 10.0
+_BETWEEN = 0.05  # seconds between two attempts
 
 
 class Served(Record, frozen=True):
-    """One version, what its Keeps run (`keep` lacks an id), and how many of them it begins with."""
+    """One version, what its Keeps run (`keep` lacks an id), and how many of them it begins with.
+
+    `asked` is how many its manifest wants, 0 where that is not known.
+    """
 
     version: Version
     keep: state.KeepSpec
     restart: Policy = "on-failure"
     replicas: int = 1
+    asked: int = 0
 
 
 class Service(Record, frozen=True):
     """A deployment: who deployed it, how many Keeps are to serve it, its versions, and the Keeps it has.
 
-    `ports` are those that were chosen for its places, to be taken again by the next service process.
+    `scaled` is the number of Keeps that somebody wanted in place of the manifest's, 0 for none. `ports` are those that
+    were chosen for its places, to be taken again by the next service process.
     """
 
     name: str
     project: str
     replicas: int = 0
+    scaled: int = 0
     versions: tuple[Served, ...] = ()
     keeps: tuple[str, ...] = ()
     ports: dict[str, int] = msgspec.field(default_factory=dict)
@@ -64,6 +72,11 @@ class Service(Record, frozen=True):
     def next_number(self) -> int:
         """The number of the next version."""
         return self.versions[-1].version.number + 1 if self.versions else 1
+
+    def replicas_for(self, asked: int) -> int:
+        """How many Keeps the next version is to have, whose manifest wants so many: as many as somebody wanted since,
+        as long as the manifest wants what it wanted before."""
+        return self.scaled if self.scaled and self.serving and self.serving.asked == asked else asked
 
     def numbered(self, number: int) -> Served | None:
         """A version by its number."""
@@ -101,11 +114,18 @@ def read(place: Path) -> Service:
 
 
 def note_stopped(place: Path, keep: str) -> None:
-    """A Keep was ended for good while no service process was there to note it."""
-    service = read(place)
-    if keep in service.keeps:
-        keeps = tuple(one for one in service.keeps if one != keep)
-        write(place, msgspec.structs.replace(service, keeps=keeps, replicas=max(0, service.replicas - 1)))
+    """A Keep was ended for good while no service process was there to note it; one that has come since, notes it."""
+    try:
+        lock = state.hold(place)
+    except BlockingIOError:
+        return
+    try:
+        service = read(place)
+        if keep in service.keeps:
+            keeps = tuple(one for one in service.keeps if one != keep)
+            write(place, msgspec.structs.replace(service, keeps=keeps, replicas=max(0, service.replicas - 1)))
+    finally:
+        os.close(lock)
 
 
 def known(name: str) -> tuple[Path, Service]:
@@ -135,12 +155,22 @@ def ask(name: str, request: requests.Request) -> requests.Request:
     place, _ = known(name)
     ensure(place)
     try:
-        return requests.ask(place, request, START_LIMIT)
-    except KeepError:
-        if state.is_held(place):
+        return requests.ask(place, request, CHANGE_LIMIT)
+    except requests.NoAnswer:  # perhaps it had nothing left to do, and ended just then
+        if not _ends(place):
             raise
-    ensure(place)  # it had nothing left to do, and ended just then
-    return requests.ask(place, request, START_LIMIT)
+    ensure(place)
+    return requests.ask(place, request, CHANGE_LIMIT)
+
+
+def _ends(place: Path) -> bool:
+    """Whether the service process has ended, or does so now."""
+    until = time.monotonic() + _ENDS_WITHIN
+    while state.is_held(place):
+        if time.monotonic() > until:
+            return False
+        time.sleep(_BETWEEN)
+    return True
 
 
 def ensure(place: Path) -> None:
@@ -159,7 +189,11 @@ def take_over(place: Path) -> None:
     """Have the service process that is there, if any, leave its Keeps to this process. Raises KeepError."""
     if _about(place) is not None:
         requests.ask(place, {"do": "leave"})
-        state.await_free(place)
+        if not _ends(place):
+            raise KeepError(
+                f"the service process of {read(place).name} was told to leave its Keeps, and does not end",
+                hint="kill it: the Keeps go on",
+            )
 
 
 def ensure_background(place: Path) -> None:
@@ -181,5 +215,5 @@ def _about(place: Path) -> requests.Request | None:
         except KeepError:
             if time.monotonic() > until:
                 raise
-            time.sleep(0.05)
+            time.sleep(_BETWEEN)
     return None

@@ -423,6 +423,12 @@ class Session:
         return self._host.counters()
 
     @property
+    def is_full(self) -> bool:
+        """Whether all connections that it may have are in use."""
+        most = self._manifest.resources.connections if self._source is None else UNSEEN["connections"]
+        return self.counters()["open"] >= most
+
+    @property
     def may_have_clients(self) -> bool:
         """Whether the workload runs; it may have clients before the Keep's word of that was read."""
         return self._running or self.counters()["open"] > 0

@@ -29,6 +29,15 @@ from enarx_deploy.models import ALIVE, KeepStatus, PackageSource, Record
 LOGS = {"stdout": "stdout.log", "stderr": "stderr.log", "host": "host.log"}
 
 
+class Looks(Record, frozen=True):
+    """How a Keep that serves is looked at: every `interval` seconds (0: never), each socket for at most `timeout`
+    seconds. One that failed `threshold` looks in a row is replaced."""
+
+    interval: int = 10
+    timeout: int = 10
+    threshold: int = 3
+
+
 class KeepSpec(Record, frozen=True):
     """What a host process is to run: a package, on a backend, with this name."""
 
@@ -50,7 +59,8 @@ class KeepSpec(Record, frozen=True):
     log_size: int = 8 << 20
     """Bytes after which a log is put aside."""
     healthy_within: int = 20
-    """Seconds that each of its sockets has to be served."""
+    """Seconds that each of its sockets has to be served, before clients are let in."""
+    looks: Looks = Looks()
     image: str = ""
     """The directory of the image that the Keep boots, where one was named."""
     memory: int = 0

@@ -23,7 +23,7 @@ from enarx_deploy.host.listeners import place_of
 from enarx_deploy.host.log_files import LogFile
 from enarx_deploy.host.renewal import Renewal, Validity
 from enarx_deploy.host.session import DEFAULT_GRACE, Outcome, Session, Stdio
-from enarx_deploy.models import ALIVE, KeepStatus, Package
+from enarx_deploy.models import ALIVE, KeepStatus, Package, Usage
 from enarx_deploy.project import Project
 from enarx_deploy.protocols import Challenge
 
@@ -80,6 +80,8 @@ class _Supervisor:
             restarts=before.restarts + 1 if before else 0,
         )
         self._session: Session | None = None
+        self._inside: health.Inside | None = None
+        self._fault = ""
         self._metrics_listener: dict[str, socket.socket] = {}
         self._logs: list[LogFile] = []
         self._noting = threading.RLock()
@@ -96,6 +98,7 @@ class _Supervisor:
             self._change(unheld=unheld)
             self._say(unheld)
         self._session = session = self._make_session()
+        self._inside = health.Inside(session, self._directory)
         session.on_limit = self._limit_met
         self._serve_metrics(session)
         session.start()
@@ -135,7 +138,7 @@ class _Supervisor:
         if self._spec.service and port:  # the Keep that is replaced has it, too
             entry = Listen(name=metrics.LISTENER, addr=host, port=port, prot="tcp")
             listener = self._metrics_listener[place_of(entry)] = self._listen(entry)
-        pages = metrics.pages_of(lambda: self._status, lambda: usage.measure(session.counters(), session.keep_pid))
+        pages = metrics.pages_of(lambda: self._status, lambda: self._usage(session))
         self.note("starting", metrics=metrics.Endpoint(self._spec.metrics, pages, listener).address)
 
     def _say_what_is_lacking(self) -> None:
@@ -143,8 +146,11 @@ class _Supervisor:
             self._say(f"this machine lacks a part of the jail: {line}")
 
     def note(self, keep_state: str, **changes: Any) -> None:
-        """Change what is known of the Keep, and say so."""
-        self._change(state=keep_state, **changes)
+        """Change what is known of the Keep, and say so. An end stays, whatever a slower thread has yet to note."""
+        with self._noting:
+            if self._status.state not in ALIVE:
+                return
+            self._change(state=keep_state, **changes)
         self._say(f"{keep_state} {changes.get('reason', '')}".rstrip())
 
     def _change(self, **changes: Any) -> None:
@@ -204,6 +210,9 @@ class _Supervisor:
         )
 
     def _note_end(self, outcome: Outcome) -> None:
+        if self._fault:
+            self.note("failed", pid=0, cause="unhealthy", reason=self._fault)
+            return
         ended_well = outcome.kind in ("exit", "killed")
         status = outcome.code if outcome.kind == "exit" else None
         self.note(
@@ -215,7 +224,7 @@ class _Supervisor:
         )
 
     def _limit_met(self, line: str) -> None:
-        self.note(self._status.state, limits=[*self._status.limits, line])
+        self._change(limits=[*self._status.limits, line])
         self._say(line)
 
     def _do(self, request: requests.Request) -> requests.Answer:
@@ -228,7 +237,7 @@ class _Supervisor:
             case "provision":
                 self._provision()
             case "check":
-                self._check(str(request["where"]))
+                self._check(request)
             case "accept":
                 session.accept()
             case "listeners":
@@ -238,14 +247,20 @@ class _Supervisor:
             case "stop":
                 self._stop(float(request["grace"]))
                 self._ended.wait()
+            case "fail":
+                self._fault = str(request["reason"])
+                session.kill()
+                self._ended.wait()
             case "usage":
-                measured = usage.measure(session.counters(), session.keep_pid)
-                return requests.Answer(msgspec.to_builtins(measured))
+                return requests.Answer(msgspec.to_builtins(self._usage(session)))
             case "counters":
                 return requests.Answer(dict(session.counters()))
             case other:
                 raise ValueError(f"no request {other!r}")
         return requests.Answer({})
+
+    def _usage(self, session: Session) -> Usage:
+        return usage.measure(self._the_inside().counted(), session.keep_pid)
 
     def _listen(self, entry: Listen) -> socket.socket:
         """A handle of the deployment's socket for an entry, from its service process. Raises KeepError."""
@@ -261,13 +276,27 @@ class _Supervisor:
         handles = [socket.socket(fileno=os.dup(listener.fileno())) for listener in held.values()]
         return requests.Answer({"places": list(held)}, handles)
 
-    def _check(self, where: str) -> None:
+    def _check(self, request: requests.Request) -> None:
         """Look whether each socket is served: inside, by a socket of the Keep's own, or as clients see it."""
-        session = self._the_session()
-        if where == "inside":
-            health.check_inside(session, self._directory, self._root, self._spec.healthy_within)
-        else:
-            health.check_endpoints(session.endpoints, self._root, self._spec.healthy_within)
+        session, within = self._the_session(), self._spec.healthy_within
+        match request["where"]:
+            case "inside":
+                self._the_inside().check(self._root, within)
+            case "again":
+                self._check_again(float(request["within"]))
+            case "endpoint":
+                health.check_endpoints(session.endpoints, self._root, within)
+            case other:
+                raise ValueError(f"nothing is looked at {other!r}")
+
+    def _check_again(self, within: float) -> None:
+        try:
+            self._the_inside().check_again(self._root, within)
+        except KeepError as error:
+            self._change(health_failure=str(error))
+            raise
+        if self._status.health_failure:
+            self._change(health_failure="")
 
     def _certify(self, request: requests.Request) -> requests.Request:
         challenge = Challenge(nonce=base64.b64decode(request["nonce"]), audience=request["audience"])
@@ -373,6 +402,11 @@ class _Supervisor:
             with contextlib.suppress(KeepError):
                 told = {"do": "stopping", "keep": self._spec.id}
                 requests.ask(services.directory(self._spec.service), told, _TELL_LIMIT)
+
+    def _the_inside(self) -> health.Inside:
+        if self._inside is None:
+            raise ValueError("the Keep has not been started")
+        return self._inside
 
     def _the_session(self) -> Session:
         if self._session is None:

@@ -1,0 +1,95 @@
+"""Keeps that run and serve nobody any more: they are noticed, and replaced as after a crash."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+from tests.end_to_end.conftest import eventually
+from tests.faults.conftest import Deployment
+from tests.faults.load import connect, request, under_load
+
+from enarx_deploy.host import requests
+
+OFTEN = "[deploy.default.local.health]\ninterval = 1\ntimeout = 2\nthreshold = 2\n"
+
+
+@pytest.fixture
+def hanging(cli, up, echo_project, program, monkeypatch) -> Deployment:
+    """A service that hangs after a request with an `h`, looked at each second."""
+    monkeypatch.setenv("ENARX_DEPLOY_STATE_DIR", cli.environment["ENARX_DEPLOY_STATE_DIR"])
+    project = echo_project("hanging", extra='[deploy.default]\nmetrics = "127.0.0.1:0"\n' + OFTEN)
+    shutil.copy(program("hangs"), project / "main.wasm")
+    return Deployment(cli, up, project, up(project))
+
+
+def started_again(service: Deployment, times: int) -> bool:
+    return service.is_whole(1) and service.known()[0].restarts == times
+
+
+def test_a_workload_that_stops_answering_is_replaced(hanging) -> None:
+    hanging.answers()
+    (first,) = hanging.keeps()
+    with connect(hanging.first.port, hanging.first.context()) as client:
+        client.sendall(b"hang")
+        failing = eventually(lambda: hanging.known()[0].health_failure, "a look fails")
+        assert "'echo' did not shake hands" in failing
+        eventually(lambda: started_again(hanging, 1), "the Keep is started again")
+    hanging.answers()
+    (second,) = hanging.keeps()
+    assert second["id"] == first["id"]
+    assert second["health_failure"] == ""
+    log = (hanging.state / "services").glob("*/service.log")
+    said = next(log).read_text()
+    assert f"Keep {first['id']} failed look 1 of 2 at its health: 'echo' did not shake hands" in said
+    assert "has ended (it failed 2 looks at its health in a row: 'echo' did not shake hands" in said
+    shown = hanging.cli("metrics").stdout
+    (restarts,) = [line for line in shown.splitlines() if line.startswith("enarx_keep_restarts_total{")]
+    (healthy,) = [line for line in shown.splitlines() if line.startswith("enarx_keep_healthy{")]
+    assert (restarts.split()[-1], healthy.split()[-1]) == ("1.0", "1.0")
+    hanging.state_is_valid()
+
+
+def test_a_host_process_that_hangs_is_replaced(hanging) -> None:
+    host = hanging.known()[0].pid
+    os.kill(host, signal.SIGSTOP)
+    eventually(lambda: not Path(f"/proc/{host}").exists(), "it is killed")
+    eventually(lambda: started_again(hanging, 1), "the Keep is started again")
+    hanging.answers()
+
+
+def test_one_of_two_that_hangs_fails_no_new_connection_of_the_other(deployment) -> None:
+    """Looks reach the Keep that is meant, though both accept on one socket."""
+    echo = deployment("[deploy.default]\nreplicas = 2\n" + OFTEN)
+    frozen, other = echo.known()
+    (workload,) = (int(pid) for pid in Path(f"/proc/{frozen.pid}/task/{frozen.pid}/children").read_text().split())
+    with under_load(echo.load()) as load:
+        os.kill(workload, signal.SIGSTOP)
+        eventually(lambda: not Path(f"/proc/{workload}").exists(), "the Keep that hangs is ended")
+        eventually(lambda: echo.is_whole(2), "it is started again")
+        load.goes_on()
+    assert load.most_failures_of_a_client <= 1, load.failed
+    restarts = {keep["id"]: keep["restarts"] for keep in echo.keeps()}
+    assert restarts == {frozen.id: 1, other.id: 0}
+
+
+def test_a_keep_that_is_full_and_idle_is_healthy_and_looks_are_no_clients(deployment) -> None:
+    echo = deployment("[resources]\nconnections = 2\n[deploy.default.local.health]\ninterval = 0\n")
+    place = echo.state / "keeps" / echo.known()[0].id
+    look = {"do": "check", "where": "again", "within": 2}
+    before = requests.ask(place, {"do": "usage"})
+    requests.ask(place, look)
+    requests.ask(place, look)
+    eventually(lambda: requests.ask(place, {"do": "counters"})["open"] == 0, "the looks are over")
+    after = requests.ask(place, {"do": "usage"})
+    assert (after["connections"], after["handshakes_failed"]) == (before["connections"], before["handshakes_failed"])
+    context = echo.first.context()
+    with connect(echo.first.port, context) as one, connect(echo.first.port, context):
+        eventually(lambda: requests.ask(place, {"do": "counters"})["open"] == 2, "both are there")
+        requests.ask(place, look)
+        request(one)
+        requests.ask(place, look)
+    requests.ask(place, {"do": "usage"})
