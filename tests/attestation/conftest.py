@@ -95,7 +95,12 @@ def issue(
     return Party(key, subject, certificate)
 
 
-def revocation_list(issuer: Party, serials: Sequence[int] = (), days: tuple[int, int] = (-1, 30)) -> bytes:
+def revocation_list(
+    issuer: Party,
+    serials: Sequence[int] = (),
+    days: tuple[int, int] = (-1, 30),
+    critical: x509.ExtensionType | None = None,
+) -> bytes:
     builder = (
         x509.CertificateRevocationListBuilder()
         .issuer_name(issuer.subject)
@@ -106,6 +111,8 @@ def revocation_list(issuer: Party, serials: Sequence[int] = (), days: tuple[int,
     for serial in serials:
         revoked = x509.RevokedCertificateBuilder().serial_number(serial).revocation_date(NOW).build()
         builder = builder.add_revoked_certificate(revoked)
+    if critical is not None:
+        builder = builder.add_extension(critical, critical=True)
     if isinstance(issuer.key, rsa.RSAPrivateKey):
         return builder.sign(issuer.key, SHA384(), rsa_padding=PSS).public_bytes(Encoding.DER)
     return builder.sign(issuer.key, SHA256()).public_bytes(Encoding.DER)
@@ -158,6 +165,10 @@ class Amd:
     def crl(self, *serials: int, issuer: Party | None = None, days: tuple[int, int] = (-1, 30)) -> bytes:
         """A revocation list, of the root's if nothing else is said."""
         return revocation_list(issuer or self.ark, serials, days)
+
+    def crl_with(self, critical: x509.ExtensionType) -> bytes:
+        """A revocation list of the root's with one more extension, which must be understood."""
+        return revocation_list(self.ark, critical=critical)
 
     def report(self, fields: dict[int, bytes] | None = None, *, version: int = 3, key: Any = None) -> bytes:
         """A signed report; `fields` are laid over it by offset before it is signed."""
@@ -235,6 +246,15 @@ class Intel:
         subject = name(options.pop("subject", "Intel SGX PCK Certificate"), INTEL)
         plain = [(INTEL_ARC, value)]
         return issue(subject, self.curve(), issuer or self.ca, authority=False, plain=plain, **options)
+
+    def whole_platform(self, components: Sequence[int] = COMPONENTS) -> Party:
+        """The certificate of a platform of several packages, which says all that one can."""
+        flags = {1: b"\xff", 2: b"\0", 3: b"\xff"}
+        configuration = sequence(
+            *(sequence(oid(f"{INTEL_ARC}.7.{arc}"), b"\1\1" + flag) for arc, flag in flags.items())
+        )
+        fields = {"5": b"\x0a\x01\x01", "6": octets(b"i" * 16), "7": configuration}
+        return self.platform(components, fields=fields)
 
     def sign(self, key: Any, message: bytes) -> bytes:
         signature: bytes = key.sign(message, ec.ECDSA(SHA256()))

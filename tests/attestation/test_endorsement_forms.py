@@ -60,9 +60,10 @@ def key(amd) -> bytes:
 
 
 @pytest.mark.parametrize("name", ["vcek.der", "vcek.pem", "vcek.crt", "vcek.cer"])
-@pytest.mark.parametrize("form", ["der", "pem"])
+@pytest.mark.parametrize("form", ["der", "pem", "pem of another system"])
 def test_the_keys_certificate_in_each_form(judge, amd, key, name, form):
-    data = key if form == "der" else pem("CERTIFICATE", key)
+    forms = {"der": key, "pem": pem("CERTIFICATE", key)}
+    data = forms.get(form, forms["pem"].replace(b"\n", b"\r\n"))
     assert judge({name: data, "crl.der": amd.crl()}).ok
 
 

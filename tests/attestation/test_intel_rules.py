@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -65,6 +66,13 @@ def test_versions_that_are_not_known(intel: Intel, kind: str, version: int) -> N
         parse(intel.quote(kind.upper(), version=version), kind)
 
 
+@pytest.mark.parametrize(("body", "size"), [(0, 648), (1, 384), (2, 648), (4, 648), (4, 886), (5, 885), (6, 648)])
+def test_bodies_that_are_not_known(intel: Intel, body: int, size: int) -> None:
+    quote = intel.quote(body=intel.domain(size=min(size, 885)))
+    with pytest.raises(MalformedEvidence, match=f"body type {body} of {size} bytes"):
+        parse(quote[:48] + struct.pack("<HI", body, size) + quote[54:], "tdx")
+
+
 def test_a_quote_of_the_other_tee(intel: Intel) -> None:
     with pytest.raises(MalformedEvidence):
         parse(intel.quote("TDX"), "sgx")
@@ -86,6 +94,15 @@ def test_chains_in_any_order(intel: Intel) -> None:
     assert "tdx.root.unpinned" in failed(judge(intel, intel.quote(chain=intel.pck.pem + intel.ca.pem)))
     assert "tdx.pck.certificate" in failed(judge(intel, intel.quote(chain=intel.ca.pem + intel.root.pem)))
     assert "tdx.pck.certificate" in failed(judge(intel, intel.quote(chain=intel.pck.pem + "".join(parts))))
+
+
+def test_a_chain_in_the_lines_of_another_system_and_with_more_than_is_needed(intel: Intel) -> None:
+    chain = intel.pck.pem + intel.ca.pem + intel.root.pem
+    assert judge(intel, intel.quote(chain=chain.replace("\n", "\r\n"))).ok
+    for more in (intel.ca.pem, intel.processor.pem, intel.signer.pem):
+        assert judge(intel, intel.quote(chain=chain + more)).ok
+    assert "tdx.pck.certificate" in failed(judge(intel, intel.quote(chain=chain + intel.ca.pem * 6)))
+    assert "tdx.pck.certificate" in failed(judge(intel, intel.quote(chain=intel.pck.pem + "\nand\n" + chain)))
 
 
 def test_without_a_chain_in_the_quote(intel: Intel) -> None:

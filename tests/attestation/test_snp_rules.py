@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, padding
 from cryptography.hazmat.primitives.hashes import SHA256
 from msgspec import structs
@@ -63,6 +64,12 @@ def test_versions_that_are_not_known(amd: Amd, version: int) -> None:
 def test_sizes(amd: Amd, size: int) -> None:
     with pytest.raises(MalformedEvidence):
         parse((amd.report() + b"\0")[:size], "snp")
+
+
+def test_mitigation_vectors_may_have_bits_that_nobody_knows_yet(amd: Amd) -> None:
+    vek = amd.vek(amd.extensions()).der
+    assert judge(amd, amd.report({0x1F8: b"\xff" * 16}, version=5), vek, required_mitigations=1 << 63).ok
+    assert failed(judge(amd, amd.report({0x1F8: b"\xff" * 17}, version=5), vek)) == {"snp.report.reserved"}
 
 
 FLAWS: dict[str, tuple[dict[int, bytes], set[str]]] = {
@@ -219,6 +226,22 @@ def test_revocation(amd: Amd) -> None:
         ("off", (bad,), {"snp.certificate.revoked", "snp.policy.revocation"}),
     ]:
         assert failed(judge(amd, report, vek, crls, revocation=mode)) == checks, (mode, checks)
+
+
+PARTIAL: dict[str, x509.ExtensionType] = {
+    "a delta": x509.DeltaCRLIndicator(1),
+    "of some reasons": x509.IssuingDistributionPoint(
+        None, None, False, False, frozenset({x509.ReasonFlags.key_compromise}), False, False
+    ),
+}
+
+
+@pytest.mark.parametrize("part", PARTIAL)
+def test_a_list_that_does_not_name_all_revocations_is_not_taken(amd: Amd, part: str) -> None:
+    one = amd.crl_with(PARTIAL[part])
+    report, vek = amd.report(), amd.vek(amd.extensions()).der
+    assert failed(judge(amd, report, vek, (one,), revocation="prefer")) == {"snp.policy.revocation"}
+    assert judge(amd, report, vek, (one, amd.crl()), revocation="require").ok
 
 
 def test_claims_do_not_outlive_what_supports_them(amd: Amd) -> None:
