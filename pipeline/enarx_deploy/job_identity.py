@@ -53,25 +53,27 @@ def token() -> str:
 def _ask(url: str, bearer: str, audience: str) -> str:
     import httpx
 
+    from enarx_service import pace
+
     parts = urlsplit(url)
     if parts.scheme != "https" and parts.hostname not in ("127.0.0.1", "::1", "localhost"):
         raise RegistryError(f"{_URL} is not https", hint="is this GitHub's own runner?")
-    headers = {"Authorization": f"Bearer {bearer}", "Accept": "application/json"}
+    headers = {"Authorization": f"Bearer {bearer}", "Accept": "application/json", "Accept-Encoding": "identity"}
     try:
-        with (
-            httpx.Client(timeout=_TIMEOUT) as client,
-            client.stream("GET", httpx.URL(url).copy_merge_params({"audience": audience}), headers=headers) as answer,
-        ):
-            data = b""
-            for piece in answer.iter_bytes():
-                data += piece
-                if len(data) > _LIMIT:
-                    raise RegistryError(f"{parts.netloc} answered with more than a token", hint="is it GitHub's?")
-            if answer.status_code != httpx.codes.OK:
-                raise RegistryError(
-                    f"{parts.netloc} gave no token: status {answer.status_code}",
-                    hint="has the job `permissions: id-token: write`?",
-                )
+        address = httpx.URL(url).copy_merge_params({"audience": audience})
+        with httpx.Client(timeout=_TIMEOUT) as client:
+            pace.bound(client, _TIMEOUT)
+            with client.stream("GET", address, headers=headers) as answer:
+                data = b""
+                for piece in answer.iter_raw():
+                    data += piece
+                    if len(data) > _LIMIT:
+                        raise RegistryError(f"{parts.netloc} answered with more than a token", hint="is it GitHub's?")
+        if answer.status_code != httpx.codes.OK:
+            raise RegistryError(
+                f"{parts.netloc} gave no token: status {answer.status_code}",
+                hint="has the job `permissions: id-token: write`?",
+            )
         return msgspec.json.decode(data, type=_Answer).value
     except httpx.HTTPError as error:
         raise RegistryError(f"{parts.netloc} cannot be asked for a token: {error}", hint="try the job again") from error

@@ -19,12 +19,15 @@ from urllib.parse import urlsplit
 import httpx
 import jwt
 
+from enarx_service import pace
+
 from .errors import Unauthorized, Unavailable
 from .policy import Oidc
 
 MAX_TOKEN: Final = 16_384
 MAX_ANSWER: Final = 1 << 20
 TIMEOUT: Final = 10.0
+"""Seconds for one answer."""
 KEYS_LAST: Final = 600.0
 """Seconds after which the issuer's keys are asked for anew."""
 KEYS_REST: Final = 10.0
@@ -57,9 +60,7 @@ class Tokens:
     def __init__(self, oidc: Oidc, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._oidc = oidc
         self._monotonic = monotonic
-        # The issuer is asked rarely: no connection is kept for the next time.
-        limits = httpx.Limits(max_keepalive_connections=0)
-        self._http = httpx.Client(timeout=TIMEOUT, follow_redirects=False, trust_env=False, limits=limits)
+        self._context = httpx.create_ssl_context(trust_env=False)
         self._lock = threading.Lock()
         self._keys: dict[str, jwt.PyJWK] = {}
         self._keys_at = self._asked_at = -KEYS_STALE
@@ -91,19 +92,26 @@ class Tokens:
         return Identity(subject, frozenset(scope.split() if "scope" in claims else self._oidc.scopes))
 
     def _key(self, kid: str) -> jwt.PyJWK:
-        with self._lock:
-            now = self._monotonic()
-            due = now - self._keys_at >= KEYS_LAST or kid not in self._keys
-            if due and now - self._asked_at >= KEYS_REST:
-                self._asked_at = now
-                with contextlib.suppress(Unavailable):
-                    self._keys, self._keys_at = self._fetch_keys(), now
-            if now - self._keys_at >= KEYS_STALE:
-                raise Unavailable(f"The OpenID Connect provider {self._oidc.issuer} cannot be asked now")
-            found = self._keys.get(kid)
+        # Whose key is known does not wait for an issuer that another request is asking.
+        if self._lock.acquire(blocking=kid not in self._keys):
+            try:
+                self._ask_if_due(kid)
+            finally:
+                self._lock.release()
+        if self._monotonic() - self._keys_at >= KEYS_STALE:
+            raise Unavailable(f"The OpenID Connect provider {self._oidc.issuer} cannot be asked now")
+        found = self._keys.get(kid)
         if found is None:
             raise Unauthorized("Invalid token provided")
         return found
+
+    def _ask_if_due(self, kid: str) -> None:
+        now = self._monotonic()
+        due = now - self._keys_at >= KEYS_LAST or kid not in self._keys
+        if due and now - self._asked_at >= KEYS_REST:
+            self._asked_at = now
+            with contextlib.suppress(Unavailable):
+                self._keys, self._keys_at = self._fetch_keys(), now
 
     def _fetch_keys(self) -> dict[str, jwt.PyJWK]:
         listed = self._get(self._endpoint("jwks_uri")).get("keys")
@@ -150,7 +158,7 @@ class Tokens:
         if token:
             headers["Authorization"] = f"Bearer {token}"
         try:
-            with self._http.stream("GET", url, headers=headers) as answer:
+            with self._asking() as client, client.stream("GET", url, headers=headers) as answer:
                 if token and answer.status_code in (400, 401, 403):
                     raise Unauthorized("Invalid token provided")
                 answer.raise_for_status()
@@ -162,10 +170,16 @@ class Tokens:
             raise Unavailable(f"The OpenID Connect provider {self._oidc.issuer} does not answer as one")
         return document
 
+    def _asking(self) -> httpx.Client:
+        """For one question: the issuer is asked rarely, so that no connection is kept for the next time."""
+        client = httpx.Client(verify=self._context, timeout=TIMEOUT, follow_redirects=False, trust_env=False)
+        pace.bound(client, TIMEOUT)
+        return client
+
 
 def _bounded(answer: httpx.Response) -> bytes:
     data = bytearray()
-    for chunk in answer.iter_bytes():
+    for chunk in answer.iter_raw():  # packed, a small answer could fill the memory
         data += chunk
         if len(data) > MAX_ANSWER:
             raise ValueError("too long")
