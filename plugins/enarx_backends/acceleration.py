@@ -155,7 +155,5 @@ def _since_start() -> str:
 def _keep(place: Path, trial: Trial) -> None:
     """Whole or not at all; without a place for it, the next start tries again."""
     with contextlib.suppress(OSError):
-        temporary = place.with_suffix(f".{os.getpid()}")
         dated = msgspec.structs.replace(trial, at=time.time(), during=_since_start())
-        temporary.write_bytes(msgspec.json.encode(dated))
-        temporary.replace(place)
+        paths.write_atomically(place, msgspec.json.encode(dated))

@@ -37,9 +37,8 @@ def pin(url: str, shown: Sequence[str]) -> Root:
     """
     path = path_of(url)
     roots = [_read(pem, f"the Steward at {url} shows") for pem in shown]
-    with turn(path):
-        if not path.exists():
-            paths.write_atomically(path, shown[0].encode(), mode=0o644)
+    if not path.exists():
+        _pin_first(path, shown[0])
     pinned = known(url)
     if _read(pinned.pem, f"{path} holds") not in roots:
         raise StewardError(
@@ -48,6 +47,13 @@ def pin(url: str, shown: Sequence[str]) -> Root:
             "what its operator says by another way, and put it in that file's place",
         )
     return pinned
+
+
+def _pin_first(path: Path, pem: str) -> None:
+    """Of two that meet a Steward for the first time, one pins what it was shown, and the other is held to it."""
+    with turn(path):
+        if not path.exists():
+            paths.write_atomically(path, pem.encode(), mode=0o644)
 
 
 def find(url: str) -> Root | None:

@@ -6,7 +6,8 @@ import json
 import os
 import socket
 import threading
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -270,6 +271,22 @@ def test_a_steward_that_stands_before_another_is_refused(project):
         location = IssuerLocation(url, root, "")
         with pytest.raises(StewardError, match=r"calls itself 'https://steward\.example\.org'"):
             steward.Steward().challenge(location)
+
+
+def test_of_several_that_are_shown_different_roots_at_first_one_pins_its_own():
+    shown = [Root.create(NOW).pem for _ in range(6)]
+    together = threading.Barrier(len(shown))
+
+    def meet(pem: str) -> str | None:
+        together.wait(60)
+        with suppress(StewardError):
+            return pinned_roots.pin("https://steward.example", [pem]).pem
+        return None
+
+    with ThreadPoolExecutor(len(shown)) as pool:
+        pinned = [pem for pem in pool.map(meet, shown) if pem is not None]
+    assert len(pinned) == 1
+    assert pinned_roots.known("https://steward.example").pem == pinned[0]
 
 
 @pytest.mark.parametrize("pem", ["", "x", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "two"])

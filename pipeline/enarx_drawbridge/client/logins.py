@@ -73,9 +73,9 @@ class Logins:
         try:
             with turn(self._path(host)):
                 yield
-        except TimeoutError as error:
+        except OSError as error:
             raise Refused(
-                f"another process renews the login at {host} and does not get on", hint="try again"
+                f"the login at {host} cannot be renewed: {error.strerror or error}", hint=f"see {self._directory}"
             ) from error
 
     def keep(self, host: str, login: Login) -> None:
