@@ -19,9 +19,15 @@ class Python(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Kernel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Kernel modules in the order in which they are loaded."""
+    """Kernel modules in the order in which they are loaded: in every machine, and behind them in one with vsock."""
 
     modules: tuple[str, ...]
+    vsock: tuple[str, ...]
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """Every module that the image holds."""
+        return self.modules + self.vsock
 
 
 class Contents(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -54,7 +54,7 @@ def _libraries(unpacked: Unpacked) -> Iterator[cpio.Entry]:
 def _kernel_modules(unpacked: Unpacked) -> Iterator[cpio.Entry]:
     """The listed modules, unpacked, and their order, in which each must come behind those that it depends on."""
     loaded: list[str] = []
-    for name in contents().kernel.modules:
+    for name in contents().kernel.all:
         path = unpacked.find(f"usr/lib/modules/*/kernel/**/{name}.ko.xz")
         module = lzma.decompress(unpacked.read(path))
         depends = elf.module_information(module, name).get("depends", "")
@@ -66,7 +66,8 @@ def _kernel_modules(unpacked: Unpacked) -> Iterator[cpio.Entry]:
             )
         loaded.append(name)
         yield cpio.file(f"{_MODULES}/{name}.ko", module, unpacked.owner[path])
-    yield cpio.file(f"{_MODULES}/order", "".join(f"{name}\n" for name in loaded).encode(), _OURS)
+    for order, names in (("order", contents().kernel.modules), ("vsock", contents().kernel.vsock)):
+        yield cpio.file(f"{_MODULES}/{order}", "".join(f"{name}\n" for name in names).encode(), _OURS)
 
 
 def _python(unpacked: Unpacked) -> Iterator[cpio.Entry]:

@@ -110,7 +110,7 @@ class _Filter:
 
     def __init__(self, is_kernel: bool) -> None:
         self._is_kernel = is_kernel
-        self._names = tuple(f"/{name}.ko.xz" for name in contents().kernel.modules)
+        self._names = tuple(f"/{name}.ko.xz" for name in contents().kernel.all)
 
     def __call__(self, path: str) -> bool:
         if self._is_kernel:

@@ -1,7 +1,8 @@
 """`main()`: be the first process of a Keep that is a virtual machine. Started by the kernel, from the Keep's image.
 
 1. Mount the kernel's own file systems, and load the modules that the image lists, in that order.
-2. Wait for the ports that the host gave: the sallyport's, and perhaps one for complaints.
+2. Wait for the ports that the host gave: the sallyport's, and perhaps one for complaints. Where the host gave a vsock
+   device in the place of the first, connect to it.
 3. Close what has served: no more modules, no other kernel, no file system that can be written.
 4. Start the Keep as a process of its own without rights, and wait for its end; then switch the machine off.
 
@@ -14,8 +15,10 @@ import _thread
 import contextlib
 import ctypes
 import errno
+import fcntl
 import os
 import resource
+import struct
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,13 +36,18 @@ CODE_WORD = "keep.code=sha256:"
 """Of the kernel's command line, which is measured: before the SHA-256 (hex) of native code that the host may hand over.
 Without it no such code is run."""
 MODULES = Path("/usr/lib/modules")
-"""Kernel modules, and a file `order` that lists their names in the order in which they are loaded."""
+"""Kernel modules, a file `order` that lists their names in the order in which they are loaded, and a file `vsock` with
+those that are loaded where the host reaches the machine by vsock."""
 
 _STDERR = 2
 _HEX_DIGITS = 64
 _PORT_SECONDS = 10.0
 _LAST_WORDS = 30.0  # seconds that the host has to take what the Keep published last
 _PORTS = Path("/sys/class/virtio-ports")
+_VIRTIO = Path("/sys/bus/virtio/devices")
+_SOCKET_DEVICE = "0x0013"
+_VSOCK = Path("/sys/class/misc/vsock")
+_GET_LOCAL_CID = 0x7B9  # linux/vm_sockets.h
 _CONFIGFS = Path("/sys/kernel/config")
 _DEVICES = ("misc/sev-guest", "misc/tdx_guest")
 
@@ -142,10 +150,11 @@ def _load(name: str) -> bool:
 
 def _open_port(name: str) -> int:
     """Wait for the port, whose name the host tells some time after the start. The log's is taken on the way."""
+    by_vsock = _has_vsock()
     until = time.monotonic() + _PORT_SECONDS
     while True:
         ports = dict(_ports())
-        if name in ports:
+        if name in ports or (by_vsock and LOG_PORT in ports):
             break
         if time.monotonic() > until:
             raise MachineFault(f"the host gave no virtio-serial port {name}, only {sorted(ports) or 'none'}")
@@ -154,7 +163,29 @@ def _open_port(name: str) -> int:
         log = _open_device("log", ports[LOG_PORT])
         os.dup2(log, _STDERR)
         os.close(log)
-    return _open_device("sallyport", ports[name])
+    return _open_device("sallyport", ports[name]) if name in ports else _connect_by_vsock()
+
+
+def _has_vsock() -> bool:
+    """Whether the host gave the machine a socket device (virtio 1.2, section 5.10)."""
+    return any(place.read_text().strip() == _SOCKET_DEVICE for place in _VIRTIO.glob("*/device"))
+
+
+def _connect_by_vsock() -> int:
+    """The sallyport's stream to the host, who waits at the port of this machine's own number."""
+    import socket
+
+    for name in (MODULES / "vsock").read_text().split():
+        if not _load(name):
+            raise MachineFault(f"the module {name} finds no vsock")
+    device = _open_device("vsock", _number(_VSOCK))
+    try:
+        (own,) = struct.unpack("=I", fcntl.ioctl(device, _GET_LOCAL_CID, bytes(4)))
+    finally:
+        os.close(device)
+    with socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM) as stream:
+        stream.connect((socket.VMADDR_CID_HOST, own))
+        return stream.detach()
 
 
 def _ports() -> Iterator[tuple[str, int]]:

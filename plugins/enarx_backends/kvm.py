@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from enarx_backends import acceleration, compiling, keep_image, qemu
+from enarx_backends import acceleration, compiling, keep_image, qemu, vsock
 from enarx_backends.virtual_machine import Plan, VirtualMachine
 from enarx_deploy.errors import EnarxDeployError, KeepError
 from enarx_deploy.hookspecs import hookimpl
@@ -108,9 +108,11 @@ class Kvm:
             os.write(launch.stderr_fd, f"kvm: {chosen.accelerator.name}: {chosen.reason}\n".encode())
             guest = acceleration.guest(chosen.accelerator.name)
             booted = _taking(found, code)
-            plan = Plan(program, guest, chosen.accelerator, boot._replace(cmdline=booted.cmdline), memory)
+            if (line := vsock.line()) is not None:
+                opened.callback(line.close)
+            plan = Plan(program, guest, chosen.accelerator, boot._replace(cmdline=booted.cmdline), memory, line=line)
             machine = VirtualMachine(plan, launch.stderr_fd, booted.digest, code)
-        return machine.carrying(launch)
+            return machine.carrying(launch, line)
 
     def _look_at_image(self) -> str:
         return f"{self.image_digest()} is {self._folder or 'built'}"

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
-from enarx_backends import firmware, keep_image, qemu
+from enarx_backends import firmware, keep_image, qemu, vsock
 from enarx_backends.virtual_machine import Plan, VirtualMachine
 from enarx_deploy.errors import EnarxDeployError, KeepError
 from enarx_deploy.machine import Machine, for_backend
@@ -102,6 +102,8 @@ class Protected(ABC):
             device = os.open("/dev/kvm", os.O_RDWR | os.O_CLOEXEC)
             opened.callback(os.close, device)
             guest = self.guest(package, image, f"/proc/self/fd/{bios}", memory)
-            plan = Plan(program, guest, qemu.Accelerator("kvm", device), boot, memory, more=(bios,))
+            if (line := vsock.line()) is not None:
+                opened.callback(line.close)
+            plan = Plan(program, guest, qemu.Accelerator("kvm", device), boot, memory, more=(bios,), line=line)
             machine = VirtualMachine(plan, launch.stderr_fd, image.digest)
-        return machine.carrying(launch)
+            return machine.carrying(launch, line)

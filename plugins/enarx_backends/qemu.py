@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from enarx_backends.confidential import Guest
 from enarx_backends.own_user import OwnUser
+from enarx_backends.vsock import Line
 from enarx_deploy.errors import KeepError
 
 PROGRAM = "qemu-system-x86_64"
@@ -120,11 +121,18 @@ class Channels(NamedTuple):
     monitor: int
 
 
-def words(guest: Guest, accelerator: Accelerator, boot: Boot, channels: Channels, memory: int) -> list[str]:
+def words(
+    guest: Guest, accelerator: Accelerator, boot: Boot, channels: Channels, memory: int, line: Line | None = None
+) -> list[str]:
     """The command line of a guest with `memory` bytes: no device but what is named here, and no configuration.
 
-    Files are named by descriptor, since who runs QEMU may not be able to reach them by path.
+    Files are named by descriptor, since who runs QEMU may not be able to reach them by path. A `line` has the place of
+    the sallyport's port.
     """
+    sallyport = (
+        *("-chardev", f"socket,id=sallyport,fd={channels.sallyport}"),
+        *("-device", f"virtserialport,id=sallyport,chardev=sallyport,name={SALLYPORT}"),
+    )
     return [
         *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-sandbox", _SANDBOX),
         *("-machine", guest.machine, *accelerator.words, "-cpu", guest.cpu, "-smp", "1"),
@@ -133,8 +141,7 @@ def words(guest: Guest, accelerator: Accelerator, boot: Boot, channels: Channels
         *("-append", boot.cmdline),
         *("-chardev", f"socket,id=monitor,fd={channels.monitor}", "-mon", "chardev=monitor,mode=control"),
         *("-device", "virtio-serial-pci"),
-        *("-chardev", f"socket,id=sallyport,fd={channels.sallyport}"),
-        *("-device", f"virtserialport,id=sallyport,chardev=sallyport,name={SALLYPORT}"),
+        *(line.words if line else sallyport),
         *("-chardev", f"socket,id=log,fd={channels.log}"),
         *("-device", f"virtserialport,id=log,chardev=log,name={LOG}"),
     ]

@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 from enarx_backends import own_user, qemu
 from enarx_backends.confidential import Guest
+from enarx_backends.vsock import Line
 from enarx_deploy.errors import KeepError
 from enarx_deploy.protocols import Launch
 from enarx_sallyport import Carrier
@@ -62,7 +63,7 @@ class Ends:
 
 class Plan(NamedTuple):
     """What a machine is made of. The descriptors of `boot`, of the accelerator, and those that the guest's words name
-    (`more`) are closed by whoever opened them."""
+    (`more`) are closed by whoever opened them, and so is the `line`."""
 
     program: qemu.Qemu
     guest: Guest
@@ -70,6 +71,7 @@ class Plan(NamedTuple):
     boot: qemu.Boot
     memory: int
     more: tuple[int, ...] = ()
+    line: Line | None = None
 
 
 class VirtualMachine:
@@ -94,7 +96,9 @@ class VirtualMachine:
             descriptors = [*self._ends.theirs, plan.boot.kernel, plan.boot.initrd, *plan.more]
             if plan.accelerator.device >= 0:
                 descriptors.append(plan.accelerator.device)
-            words = qemu.words(plan.guest, plan.accelerator, plan.boot, self._ends.theirs, plan.memory)
+            if plan.line is not None:
+                descriptors.append(plan.line.device)
+            words = qemu.words(plan.guest, plan.accelerator, plan.boot, self._ends.theirs, plan.memory, plan.line)
             self._process = qemu.spawn(plan.program, words, descriptors, qemus, self._user)
         except BaseException:
             self._user.give_back()
@@ -114,15 +118,30 @@ class VirtualMachine:
         self._ends.sallyport.close()
         threading.Thread(target=self._end_with, args=(self._carrier,), name="machine-carrier", daemon=True).start()
 
-    def carrying(self, launch: Launch) -> VirtualMachine:
-        """The same, as the Keep of this launch. Raises KeepError, and has ended then."""
+    def carrying(self, launch: Launch, line: Line | None = None) -> VirtualMachine:
+        """The same, as the Keep of this launch. By a line it has booted when this returns.
+
+        Raises KeepError, and has ended then.
+        """
         try:
+            if line is not None:
+                self._take_connection(line)
             self.carry(launch.block_fd, launch.doorbell_fd)
+        except KeepError as error:
+            self.wait()
+            raise KeepError(f"{error}: {self.explanation()}") from error
         except (OSError, RuntimeError) as error:
             self.kill()
             self.wait()
             raise KeepError(f"the sallyport cannot be carried to the machine: {error}") from error
         return self
+
+    def _take_connection(self, line: Line) -> None:
+        """What connects is the sallyport's stream, in the place of QEMU's. Raises KeepError."""
+        connection = line.accept(lambda: self.poll() is not None)
+        self._port_open.set()
+        self._ends.sallyport.close()
+        self._ends.sallyport = connection
 
     def reaches_its_program(self, seconds: float) -> bool:
         """Whether the guest's first process has opened the sallyport's port by then."""
