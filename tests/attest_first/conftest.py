@@ -18,7 +18,8 @@ import pytest
 
 from enarx_backends.nil import Nil
 from enarx_deploy.host import certification
-from enarx_deploy.host.session import Outcome, Session, Stdio
+from enarx_deploy.host.outcome import Outcome
+from enarx_deploy.host.session import Session, Stdio
 from enarx_deploy.manifest import parse
 from enarx_deploy.models import Package, PackageSource
 from enarx_deploy.project import Project

@@ -194,14 +194,16 @@ def test_a_host_that_connects_the_keep_to_another_server(
     assert "invalid peer certificate" in keep.session.wait().message
 
 
-def test_a_package_that_the_steward_denies_is_never_asked_for(keeper, steward, registry) -> None:
+def test_a_package_that_the_steward_denies_is_never_asked_for(keeper, steward) -> None:
     digest = f"sha256:{'cd' * 32}"
     steward.accept(f'[packages]\ndeny = ["{digest}"]\n')
     try:
-        keep = keeper(digest, registry.port, [])
-        with pytest.raises(VerificationRefused, match=r"packages\.denied"):
-            keep.run()
-        assert keep.session._dials == 0
+        with socket.create_server(("127.0.0.1", 0)) as registry:
+            registry.setblocking(False)
+            with pytest.raises(VerificationRefused, match=r"packages\.denied"):
+                keeper(digest, registry.getsockname()[1], []).run()
+            with pytest.raises(BlockingIOError):
+                registry.accept()
     finally:
         steward.accept("")
 

@@ -13,7 +13,8 @@ import pytest
 
 from enarx_backends.nil import Nil
 from enarx_deploy.host import certification, releasing
-from enarx_deploy.host.session import Outcome, Release, Session, Stdio
+from enarx_deploy.host.outcome import Outcome
+from enarx_deploy.host.session import Release, Session, Stdio
 from enarx_deploy.manifest import Manifest, parse
 from enarx_deploy.models import Module, Package
 from enarx_deploy.package_tree import build

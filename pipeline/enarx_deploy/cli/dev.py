@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from enarx_deploy.host.development import Development, Running
-    from enarx_deploy.host.session import Outcome, Stdio
+    from enarx_deploy.host.outcome import Outcome
+    from enarx_deploy.host.session import Stdio
     from enarx_deploy.models import Package, StageName
     from enarx_deploy.project import Project
     from enarx_deploy.runner import StageRun

@@ -18,7 +18,8 @@ from enarx_deploy.cli.run_stages import attest_first_options
 from enarx_deploy.errors import UsageError
 
 if TYPE_CHECKING:
-    from enarx_deploy.host.session import Outcome, Session
+    from enarx_deploy.host.outcome import Outcome
+    from enarx_deploy.host.session import Session
     from enarx_deploy.project import Project
 
 _STANDARD_ERROR = 2

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 from enarx_deploy import choice
 from enarx_deploy.host import certification, releasing
 from enarx_deploy.host.listeners import Listeners, place_of
+from enarx_deploy.host.outcome import Outcome
 from enarx_deploy.host.renewal import Renewal, Validity
-from enarx_deploy.host.session import DEFAULT_GRACE, Outcome, Session, Stdio
+from enarx_deploy.host.session import DEFAULT_GRACE, Session, Stdio
 from enarx_deploy.manifest import Listen
 
 if TYPE_CHECKING:

@@ -28,9 +28,10 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from enarx_deploy import choice, package_tree, paths, records
 from enarx_deploy.errors import EnarxDeployError, StewardAway, UsageError
 from enarx_deploy.host import certification, releasing
+from enarx_deploy.host.outcome import Outcome
 from enarx_deploy.host.pod_log import CERTIFICATE, SAYS
 from enarx_deploy.host.renewal import Renewal, Validity
-from enarx_deploy.host.session import Outcome, Session, Stdio
+from enarx_deploy.host.session import Session, Stdio
 from enarx_deploy.manifest import parse
 from enarx_deploy.models import KeepStatus
 from enarx_deploy.plugin_manager import PluginManager

@@ -15,7 +15,6 @@ import contextlib
 import os
 import queue
 import re
-import signal
 import socket
 import threading
 import time
@@ -25,10 +24,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from enarx_deploy.errors import EnarxDeployError, KeepError, ManifestError
-from enarx_deploy.host import delivery, sockets
+from enarx_deploy.errors import EnarxDeployError, KeepError
+from enarx_deploy.host import delivery, fetching, outcome, sockets
 from enarx_deploy.host.outbound import Outbound
-from enarx_deploy.manifest import Connect, Listen, Stderr, Stdin, Stdout, parse
+from enarx_deploy.host.outcome import Outcome
+from enarx_deploy.manifest import Connect, Listen, Stderr, Stdin, Stdout
 from enarx_deploy.models import Endpoint
 from enarx_deploy.protocols import (
     Attested,
@@ -71,12 +71,8 @@ ENDORSEMENTS_LIMIT = 8
 """Most endorsements that a Keep may send; the control protocol bounds their size."""
 
 _ENDORSEMENT = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
-_LARGEST_STATUS = 255
-_SIGNALLED = 128
-_TIMED_OUT = 124
 _LOOK_EVERY = 2.0
 _NO_ENTRY = (1 << 31) - 1  # no manifest has so many
-_UNTOLD = "a system call of another architecture, or of a thread whose signals are blocked"
 
 _LIMITS = {
     "memory": "it stood at this limit, or near, when it ended",
@@ -104,48 +100,12 @@ class Grants(NamedTuple):
     mounts: Sequence[tuple[Path, str]] = ()
 
 
-class Outcome(NamedTuple):
-    """How a Keep ended.
-
-    `exit` with the workload's code, `trap`, `limit` of time or memory, `error` before it ran, `jail` after a
-    system call that it may not make, `signal` with its number as code, `killed` by its host, `died` without a word.
-    """
-
-    kind: str
-    code: int = 0
-    message: str = ""
-
-    @property
-    def exit_status(self) -> int:
-        """The status for our own process: the workload's where a process can return it, what shells make of the
-        signal that ended the Keep (a violation of the jail is SIGSYS), 124 as of timeout(1) for a limit, else 1."""
-        if self.kind == "exit" and 0 <= self.code <= _LARGEST_STATUS:
-            return self.code
-        if self.kind == "limit":
-            return _TIMED_OUT
-        return _SIGNALLED + self.code if self.kind in ("signal", "jail") else 1
-
-    @property
-    def explanation(self) -> str:
-        """One line or more for the user, or nothing where the exit status says it all."""
-        if self.kind == "exit" and self.code > _LARGEST_STATUS:
-            return f"the workload exited with {self.code}, which no process can return"
-        return self.message
-
-
 Release = Callable[["Session", Sequence[str]], ReleasedSecrets]
 """Has the secrets of these names released to a Keep. Raises EnarxDeployError."""
 
 
-UNSEEN = {"files": 65, "connections": 1024, "outbound": 64}
-"""Room of a Keep whose manifest is not known before it runs: entries, accepted connections, connections of its own."""
-REGISTRY_ENTRY = UNSEEN["files"] - 1
-"""The entry over which such a Keep speaks with its registry."""
-DIALS_LIMIT = 64
-REQUESTS_LIMIT = 2 * DIALS_LIMIT
+REQUESTS_LIMIT = 2 * fetching.DIALS_LIMIT
 """Most that a Keep may ask for before its workload runs."""
-REGISTRY_LINGER = 5.0
-"""Seconds that the last connection to a registry has to end before the next one."""
 
 
 class Session:
@@ -176,8 +136,7 @@ class Session:
         self._listeners: list[tuple[int, Listen, socket.socket]] = []
         self._release = release or _release_nothing
         self._source = source
-        self._dials = 0
-        self._host = Host(ring_bytes=RING_BYTES, **(_room(manifest) if source is None else UNSEEN))
+        self._host = Host(ring_bytes=RING_BYTES, **(_room(manifest) if source is None else fetching.UNSEEN))
         self._outbound = Outbound(manifest, self._host)
         self._control = socket.socket(fileno=os.dup(self._host.control_fd))
         self._answers: queue.SimpleQueue[Message] = queue.SimpleQueue()
@@ -259,7 +218,7 @@ class Session:
         """Serve what the Keep asks for before its workload runs. Raises EnarxDeployError."""
         served: dict[str, Callable[[Message], Message]] = {"needs": self._release_secrets}
         if self._source is not None:
-            served |= {"dial": self._dial_registry, "opens": self._open_what_it_lists}
+            served |= {"dial": fetching.Registry(self._source, self._host).dial, "opens": self._open_what_it_lists}
         for _ in range(REQUESTS_LIMIT):
             message = self._await("running", *served)
             if message["type"] not in served:
@@ -291,51 +250,9 @@ class Session:
         sealed = {name: base64.b64encode(one).decode() for name, one in released.sealed.items()}
         return {"type": "release", "sealed": sealed, "signature": base64.b64encode(released.signature).decode()}
 
-    def _dial_registry(self, _: Message) -> Message:
-        """Connect the Keep to its registry, and to nothing else."""
-        assert self._source is not None  # noqa: S101 - else it is not served
-        self._dials += 1
-        if self._dials > DIALS_LIMIT:
-            raise KeepError(f"the Keep asked for more than {DIALS_LIMIT} connections to its registry")
-        place = f"{self._source.host} port {self._source.port}"
-        try:
-            with sockets.dial(self._source.host, self._source.port) as connection:
-                self._attach_registry(connection)
-        except OSError as error:
-            raise KeepError(
-                f"cannot connect to the registry {place}: {error.strerror or error}",
-                hint="is it up, and reached from this machine?",
-            ) from error
-        return {"type": "dialled"}
-
-    def _attach_registry(self, connection: socket.socket) -> None:
-        """The connection before must have been given back, which its own end may hold up."""
-        until = time.monotonic() + REGISTRY_LINGER
-        while True:
-            try:
-                return self._host.attach_socket(REGISTRY_ENTRY, connection.fileno())
-            except RuntimeError as error:
-                if time.monotonic() > until:
-                    raise KeepError("the Keep's connection to its registry cannot be replaced") from error
-                time.sleep(0.05)
-
     def _open_what_it_lists(self, message: Message) -> Message:
-        """Open what the manifest of a package that was not seen lists, as the Keep says; checked as a manifest is."""
-        import tomli_w
-
-        try:
-            table: Message = {name: message[name] for name in ("files", "network", "resources") if name in message}
-            self._manifest = manifest = parse(tomli_w.dumps(table).encode(), "the package's Enarx.toml").manifest
-        except (ManifestError, TypeError, ValueError) as error:
-            raise KeepError(f"the Keep lists what cannot be opened: {error}") from error
-        outbound = manifest.network.connections if manifest.network else 0
-        if len(manifest.files) > REGISTRY_ENTRY or outbound > UNSEEN["outbound"]:
-            raise KeepError(
-                f"the manifest lists {len(manifest.files)} files and {outbound} connections, and a Keep that fetches "
-                f"its package has {REGISTRY_ENTRY} and {UNSEEN['outbound']}",
-                hint="deploy it with --fetch-here",
-            )
-        self._outbound = Outbound(manifest, self._host)
+        self._manifest = fetching.listed(message)
+        self._outbound = Outbound(self._manifest, self._host)
         self._open_files()
         return {"type": "opened"}
 
@@ -425,7 +342,7 @@ class Session:
     @property
     def is_full(self) -> bool:
         """Whether all connections that it may have are in use."""
-        most = self._manifest.resources.connections if self._source is None else UNSEEN["connections"]
+        most = self._manifest.resources.connections if self._source is None else fetching.UNSEEN["connections"]
         return self.counters()["open"] >= most
 
     @property
@@ -486,7 +403,7 @@ class Session:
             boot |= {"image": self._process.image, "code": len(self._process.compiled)}
         if self._source is not None:
             place = {name: getattr(self._source, name) for name in ("host", "port", "path", "roots")}
-            self._send(encode({**boot, "source": {**place, "entry": REGISTRY_ENTRY}}))
+            self._send(encode({**boot, "source": {**place, "entry": fetching.REGISTRY_ENTRY}}))
             return
         self._send(encode(boot))
         if isinstance(self._process, OwnMachine):
@@ -570,24 +487,22 @@ class Session:
         listening.join()  # the control stream ends with the host half
         self._control.close()
         if self._stopping:
-            self._outcome = Outcome("killed", message="stopped")
+            self._outcome = outcome.STOPPED
         elif self._outcome.kind == "died":
             self._outcome = self._death(status, broken or self._fault)
         self._ended.set()
         self._answers.put({"type": "end"})
 
     def _death(self, status: int, fault: str) -> Outcome:
-        """What ended a Keep that did not say so itself, by the status of its process."""
-        if status in (-signal.SIGSYS, _SIGNALLED + signal.SIGSYS):
-            call = self._host.violation or _UNTOLD
-            return Outcome("jail", signal.SIGSYS, f"jail violation: {call}")
+        """What ended a Keep that did not say so itself."""
+        found = outcome.seen(status, self._host.violation)
+        if found.kind == "jail":
+            return found
         if fault:
             return Outcome("died", message=fault)
         if isinstance(self._process, OwnMachine):
             return Outcome("died", message=self._process.explanation())
-        if status < 0:
-            return Outcome("signal", -status, f"the Keep was ended by {_signal(-status)}")
-        return Outcome("died", message=f"the Keep died (exit status {status})")
+        return found
 
     def _listen(self) -> None:
         """Take the Keep's messages, up to the end of the control stream. What is not of the protocol ends the Keep."""
@@ -604,7 +519,7 @@ class Session:
 
     def _take(self, message: Message) -> None:
         if message["type"] == "exit":
-            self._outcome = _outcome(message)
+            self._outcome = outcome.told(message)
             return
         if message["type"] == "limit":
             self._limit_met(str(message.get("resource")))
@@ -669,16 +584,6 @@ def _challenge(challenge: Challenge) -> Message:
     return {"type": "challenge", "nonce": nonce, "audience": challenge.audience}
 
 
-def _outcome(message: Message) -> Outcome:
-    """What an `exit` message says, believing only its types."""
-    code, text = message.get("code", 0), message.get("message", "")
-    kind = str(message.get("kind"))
-    known = kind in ("exit", "trap", "limit", "error")
-    return Outcome(
-        kind if known else "error", code if isinstance(code, int) else 1, text if isinstance(text, str) else ""
-    )
-
-
 def _endorsements(request: Message) -> dict[str, bytes]:
     """What came with the evidence, if it can be a directory of endorsements. Raises KeepError."""
     found: object = request.get("endorsements", {})
@@ -693,13 +598,6 @@ def _release_nothing(_: Session, names: Sequence[str]) -> ReleasedSecrets:
 
 def _ignore(_: str) -> None:
     """For those who look afterwards."""
-
-
-def _signal(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
 
 
 def _reachable(address: Any) -> str:

@@ -21,8 +21,9 @@ from enarx_deploy.host import background, health, requests, services, state, usa
 from enarx_deploy.host.cgroup import Groups, Limits
 from enarx_deploy.host.listeners import place_of
 from enarx_deploy.host.log_files import LogFile
+from enarx_deploy.host.outcome import Outcome
 from enarx_deploy.host.renewal import Renewal, Validity
-from enarx_deploy.host.session import DEFAULT_GRACE, Outcome, Session, Stdio
+from enarx_deploy.host.session import DEFAULT_GRACE, Session, Stdio
 from enarx_deploy.models import ALIVE, KeepStatus, Package, Usage
 from enarx_deploy.project import Project
 from enarx_deploy.protocols import Challenge

@@ -12,7 +12,8 @@ import msgspec
 from enarx_deploy import choice, package_tree
 from enarx_deploy.errors import KeepError, UsageError
 from enarx_deploy.host import releasing
-from enarx_deploy.host.session import Grants, Outcome, Session, Stdio
+from enarx_deploy.host.outcome import Outcome
+from enarx_deploy.host.session import Grants, Session, Stdio
 from enarx_deploy.manifest import parse
 from enarx_deploy.models import KeepStatus, Package, PackageSource
 from enarx_deploy.project import MANIFEST_NAME, Project

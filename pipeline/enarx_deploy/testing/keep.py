@@ -10,7 +10,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from enarx_deploy.host.session import Outcome, Session, Stdio
+from enarx_deploy.host.outcome import Outcome
+from enarx_deploy.host.session import Session, Stdio
 from enarx_deploy.protocols import Backend
 from enarx_deploy.testing.programs import Name, packaged
 
