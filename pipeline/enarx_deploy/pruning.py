@@ -52,6 +52,12 @@ def state() -> None:
         _prune_packages(root / _PACKAGES, _named_in(files))
 
 
+def arrived(store: Path, kept: int) -> None:
+    """Prune a directory of packages that were carried here: all but the latest, which nothing runs from."""
+    stored = [path for path in store.glob("*") if _STORED.fullmatch(path.name)]
+    _remove(stored, kept, _remove_package)
+
+
 def in_use() -> contextlib.AbstractContextManager[None]:
     """Held from before a package is laid into the state directory until a record there names it."""
     return _locked(fcntl.LOCK_SH)

@@ -12,6 +12,7 @@ import httpx2
 import msgspec
 import yaml
 from lightkube import ApiError, Client, KubeConfig
+from lightkube.config import client_adapter
 from lightkube.core.exceptions import ConfigError
 from lightkube.types import PatchType
 
@@ -26,6 +27,7 @@ _CONFLICT, _NOT_FOUND, _FORBIDDEN, _UNAUTHORIZED = 409, 404, 403, 401
 _OLDER_FORMS = {"policy/v1": "policy/v1beta1"}
 """Groups whose objects look the same in an older version, for clusters that do not have the newer one."""
 _PATIENCE = httpx2.Timeout(30.0)
+_LARGEST_PAGE = 1 << 20  # bytes
 
 
 def kubeconfigs() -> list[Path]:
@@ -99,6 +101,27 @@ class Cluster:
                 f"{what}: the cluster of context {self.context!r} cannot be reached: {error or type(error).__name__}",
                 hint=f"does `kubectl --context {self.context} get pods` answer?",
             ) from error
+
+    def page(self, pod: str, port: int, path: str) -> str:
+        """What a pod serves over HTTP, by way of the API server. Raises KeepError."""
+        url = f"/api/v1/namespaces/{self.namespace}/pods/{pod}:{port}/proxy/{path}"
+        what = f"asking {pod} for {path}"
+        with (
+            self.asked(what),
+            client_adapter.Client(self.client.config, client_adapter.ConnectionParams(timeout=_PATIENCE)) as client,
+            client.stream("GET", url) as answer,
+        ):
+            if answer.status_code != httpx2.codes.OK:
+                raise KeepError(
+                    f"{what}: the cluster answers with status {answer.status_code}",
+                    hint="it takes the right `get` on pods/proxy: the how-to has a Role",
+                )
+            said = bytearray()
+            for piece in answer.iter_bytes():
+                said += piece
+                if len(said) > _LARGEST_PAGE:
+                    raise KeepError(f"{what}: more than {_LARGEST_PAGE:,} bytes")
+            return said.decode(errors="replace")
 
     def apply(self, one: Any) -> None:
         """Make an object so (server-side apply). What others have set stays theirs, and is an error."""

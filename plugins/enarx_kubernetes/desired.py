@@ -62,6 +62,16 @@ class Desired:
     settings: Settings
 
     @property
+    def metrics_port(self) -> int | None:
+        """Where pods serve metrics. Raises UsageError where the workload listens there."""
+        port = self.settings.metrics_port
+        if port in {one.number for one in self.ports}:
+            raise UsageError(
+                f"metrics_port = {port} is a port that the workload listens on", hint="give it another one"
+            )
+        return port
+
+    @property
     def configuration(self) -> str:
         """The name of its ConfigMap, which has the content's digest in it: an earlier version keeps its own."""
         content = "\0".join((self.package, self.backend, self.steward, self.steward_root))

@@ -60,7 +60,7 @@ FAULTS = (
     ),
     Fault(
         "cannot-handle-spec",
-        r"executor can'?t handle spec",
+        r"can'?t handle spec",
         "the node's Wasm shim does not know the image's layers",
         "deploy the image that `enarx-deploy` builds, which needs no shim",
     ),
@@ -121,7 +121,15 @@ FAULTS = (
         "kata-policy",
         r"(?:is blocked by policy|PolicyDeny|rejected by policy)",
         "the policy in the guest refuses the pod as the node's containerd starts it",
-        "make the policy anew for the containerd that the nodes run; it is in the pod's init-data",
+        "the policy in the pod's init-data lets in what `enarx-deploy` rendered, with Kata Containers 3: did a webhook "
+        "or a sidecar change the pod, or does another policy stand there?",
+    ),
+    Fault(
+        "no-attester",
+        r"no (snp|tdx) guest vouches for this Keep",
+        "the pod is in no guest of kind {0} whose attester it can reach",
+        "is its RuntimeClass that of {0} guests, and may its namespace mount /sys/kernel/config and run as root of the "
+        "guest? What was looked for stands in the pod's termination message",
     ),
     Fault(
         "node-without-tee",
@@ -145,7 +153,8 @@ FAULTS = (
         "pod-security",
         r'violates PodSecurity "([^"]+)": (.+)',
         "the namespace's Pod Security admission ({0}) refuses the pod: {1}",
-        "pods of `enarx-deploy` meet `restricted`: look at what else changes them, such as a mutating webhook",
+        "pods of the backend nil meet `restricted`: look at what else changes them, such as a mutating webhook; those "
+        "of snp and tdx are root of their guest, and need a namespace that is allowed to have them",
     ),
     Fault(
         "pod-security-policy",

@@ -13,6 +13,8 @@ BACKEND = "enarx-deploy.dev/backend"
 """Annotation: the backend's name."""
 ENDPOINTS = "enarx-deploy.dev/endpoints"
 """Annotation of a Service: in JSON, for each of its ports the socket's name and what is spoken there."""
+METRICS_PORT = "enarx-deploy.dev/metrics-port"
+"""Annotation of a pod: where it serves metrics."""
 INIT_DATA_DIGEST = "enarx-deploy.dev/init-data-sha256"
 """Annotation: what HOST_DATA or MRCONFIGID of such a pod must be."""
 

@@ -14,7 +14,8 @@ from lightkube.resources.policy_v1 import PodDisruptionBudget
 from lightkube.types import PatchType
 
 from enarx_deploy.errors import KeepError, UsageError
-from enarx_deploy.models import Endpoint, KeepStatus, Version
+from enarx_deploy.host import metrics
+from enarx_deploy.models import Endpoint, KeepStatus, Usage, Version
 from enarx_kubernetes import labels, pods, rollout
 
 if TYPE_CHECKING:
@@ -42,6 +43,19 @@ def keeps(cluster: Cluster, name: str, keep: str) -> list[KeepStatus]:
         version = (pod.metadata.labels or {}).get(pods.HASH) if pod.metadata else None
         found.append(pods.status(pod, keep, served, versions.get(version, 0)))
     return found
+
+
+def usage(cluster: Cluster, pod: str) -> Usage:
+    """What a pod's Keep uses, as its host process counts it; unknown where the pod serves no metrics."""
+    with cluster.asked(f"looking at {pod}"):
+        found = cluster.client.get(Pod, pod, namespace=cluster.namespace)
+    port = ((found.metadata.annotations if found.metadata else None) or {}).get(labels.METRICS_PORT, "")
+    if not port.isdecimal():
+        return Usage()
+    try:
+        return metrics.usage_in(cluster.page(pod, int(port), "metrics"))
+    except ValueError as error:
+        raise KeepError(f"the metrics of {pod} cannot be read: {error}", hint="is another program in it?") from error
 
 
 def endpoints(cluster: Cluster, name: str) -> list[Endpoint]:

@@ -11,6 +11,7 @@ from enarx_deploy.manifest.types import Table
 Label = Annotated[str, Meta(pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$")]
 Quantity = Annotated[str, Meta(pattern=r"^[0-9]+(\.[0-9]+)?(m|Ki|Mi|Gi|Ti)?$")]
 Count = Annotated[int, Meta(ge=1, le=1000)]
+UnprivilegedPort = Annotated[int, Meta(ge=1024, le=65535)]
 Image = Annotated[str, Meta(pattern=r"^[^\s@]+@sha256:[0-9a-f]{64}$")]
 
 
@@ -48,6 +49,13 @@ class Settings(Table, frozen=True, kw_only=True):
     memory: Annotated[
         Quantity, Meta(description="Memory that each pod requests; its limit follows from [resources].")
     ] = "256Mi"
+    metrics_port: Annotated[
+        UnprivilegedPort | None,
+        Meta(
+            description="A port of the pods where metrics are served to whoever reaches it in the cluster. "
+            "Default: none; `top` knows what Keeps use only with one.",
+        ),
+    ] = None
     steward_root: Annotated[
         str, Meta(description="The Steward's root (PEM), a file of the project. Default: the one that is pinned here.")
     ] = ""

@@ -14,7 +14,7 @@ import msgspec
 
 from enarx_deploy.errors import KeepError, UsageError
 from enarx_deploy.hookspecs import hookimpl
-from enarx_deploy.models import Deployment, KeepStatus, Package, Probe, ReferenceValues, Version
+from enarx_deploy.models import Deployment, KeepStatus, Package, Probe, ReferenceValues, Usage, Version
 from enarx_deploy.project import Project
 from enarx_deploy.protocols import (
     Backend,
@@ -135,6 +135,16 @@ class Kubernetes:
             with _opened(place) as cluster:
                 found += operations.keeps(cluster, place.object, place.name)
         return found
+
+    def usage(self, keep: str) -> Usage:
+        """See `Measures`: what the pod's own metrics say, where `metrics_port` has it serve some."""
+        from enarx_kubernetes import operations
+
+        found = _find(keep)
+        if found is None:
+            raise KeepError(f"no Keep {keep!r}", hint="`enarx-deploy keeps` lists them")
+        with _opened(found[0]) as cluster:
+            return operations.usage(cluster, keep)
 
     def logs(self, keep: str, *, follow: bool, stream: Literal["stdout", "stderr", "host", "all"]) -> Iterator[bytes]:
         """What the pod's container wrote. A cluster does not tell standard output from standard error."""

@@ -9,17 +9,30 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import secrets
+import threading
+import time
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import IO, Annotated, Any, Literal
+from typing import IO, Annotated, Any, Literal, NamedTuple
 
 import msgspec
 
 from enarx_deploy import package_archive, package_attachments, paths
 from enarx_deploy.errors import EnarxDeployError, KeepError, PackageError, UsageError
 from enarx_deploy.hookspecs import hookimpl
-from enarx_deploy.models import Deployment, Endpoint, Identity, KeepStatus, Package, Probe, ReferenceValues, Version
+from enarx_deploy.models import (
+    Deployment,
+    Endpoint,
+    Identity,
+    KeepStatus,
+    Package,
+    Probe,
+    ReferenceValues,
+    Usage,
+    Version,
+)
 from enarx_deploy.project import Project, Settings
 from enarx_deploy.protocols import (
     Backend,
@@ -36,9 +49,12 @@ from enarx_targets.ssh_client import AT_ONCE, Client, Place
 
 _PROGRAM = "enarx-deploy"
 _BEGIN = "-----BEGIN CERTIFICATE-----"
+_KEPT_THERE = 4
+"""Packages that stay where they arrive, for each name: Keeps run from copies."""
 _ARRIVED = ".cache/enarx-deploy/arrived"  # in the user's home there; one directory for each name
 _ITSELF = ("", "::", "0.0.0.0", "localhost")  # noqa: S104  # what the machine calls itself: not bound here
 _LOGS_WITHIN = 300.0  # seconds that all which was written so far may take
+_FRESH = 1.0  # seconds for which what Keeps use there is not asked again
 _AT_ONCE = 8  # machines that are asked side by side
 _SYSTEMD = "command -v systemd-run >/dev/null && systemctl --user show-environment >/dev/null 2>&1"
 _Word = Annotated[
@@ -66,6 +82,20 @@ class Up(msgspec.Struct, frozen=True):
     identity: Identity
 
 
+class _Sample(msgspec.Struct, frozen=True):
+    """What of the answer of `top` there is needed here."""
+
+    status: KeepStatus
+    usage: Usage
+
+
+class _Measured(NamedTuple):
+    """What the Keeps of a machine used, by their ids, and until when that is new enough (monotonic, seconds)."""
+
+    used: dict[str, Usage]
+    until: float
+
+
 class Ssh:
     """Keeps of other machines; those of one alone where an environment was named."""
 
@@ -75,6 +105,8 @@ class Ssh:
 
     def __init__(self, only: Place | None = None) -> None:
         self._only = only
+        self._measured: dict[Place, _Measured] = {}
+        self._measuring: defaultdict[Place, threading.Lock] = defaultdict(threading.Lock)
 
     def within(self, project_root: Path, settings: Settings) -> Ssh:
         """The same target, for the machine of one environment."""
@@ -137,6 +169,19 @@ class Ssh:
             return _asked(self._only)
         with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
             return [status for found in pool.map(_asked_or_known, _remembered()) for status in found]
+
+    def usage(self, keep: str) -> Usage:
+        """See `Measures`. A machine is asked once for all of its Keeps, at most every few seconds."""
+        place = self._having_lately(keep)
+        with self._measuring[place]:
+            if place not in self._measured or time.monotonic() > self._measured[place].until:
+                self._measured[place] = _Measured(_used(place), time.monotonic() + _FRESH)
+            return self._measured[place].used.get(keep, Usage())
+
+    def _having_lately(self, keep: str) -> Place:
+        """The machine that has a Keep, by what each was last known to have: whoever asks has just seen them."""
+        lately = [place for place in _remembered() if any(one.id == keep for one in _last_known(place))]
+        return self._only or (lately[0] if len(lately) == 1 else self._having(keep))
 
     def logs(self, keep: str, *, follow: bool, stream: Literal["stdout", "stderr", "host", "all"]) -> Iterator[bytes]:
         words = ["logs", keep, "--stream", stream, *(["--follow"] if follow else [])]
@@ -250,7 +295,9 @@ def _carry(client: Client, package: Package, store: str, progress: Progress) -> 
     def send(stream: IO[bytes]) -> None:
         package_archive.write_to(stream, package, package_attachments.beside(package))
 
-    arrived = client.ask(["package", "unpack", "/dev/stdin", "--into", store], Package, send=send)
+    arrived = client.ask(
+        ["package", "unpack", "/dev/stdin", "--into", store, "--keep", f"{_KEPT_THERE}"], Package, send=send
+    )
     if arrived.digest != package.digest:
         raise KeepError(
             f"{client.place.host} has unpacked {arrived.digest}, not {package.digest}", hint="is the machine sound?"
@@ -295,6 +342,11 @@ def _asked(place: Place) -> list[KeepStatus]:
     statuses = [_ours(status, place) for status in found]
     paths.write_atomically(_known(place), msgspec.json.encode(statuses))
     return statuses
+
+
+def _used(place: Place) -> dict[str, Usage]:
+    samples = Client(place).ask(["top", "--once", "--target", "local"], list[_Sample], within=AT_ONCE)
+    return {sample.status.id: sample.usage for sample in samples}
 
 
 def _asked_or_known(place: Place) -> list[KeepStatus]:

@@ -14,9 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from tests.conftest import Program
 
+from enarx_deploy.host.metrics import usage_in
 from enarx_kubernetes.image import runtime
 
 ROOT = Path(__file__).parents[2]
@@ -94,11 +96,13 @@ class Pod:
         return self.started[-1]
 
     def start(
-        self, root: Path, *, digest: str = "", backend: str = "nil", root_digest: str = ""
+        self, root: Path, *, digest: str = "", backend: str = "nil", root_digest: str = "", metrics_port: int = 0
     ) -> subprocess.Popen[str]:
         packages = Path(self.package["root"]).parent
         places = [*map(str, (self.metadata, packages, self.work, self.termination, self.ahead))]
         words = ["--package", digest or self.package["digest"], "--backend", backend, "--steward-root", str(root)]
+        if metrics_port:
+            words += ["--metrics-port", str(metrics_port)]
         if root_digest:
             words += ["--steward-root-digest", root_digest]
         kept = {name: value for name, value in self.cli.environment.items() if "_DIR" not in name}
@@ -157,7 +161,8 @@ def pod(made: Made, tmp_path: Path) -> Iterator[Pod]:
 
 def test_a_pod_waits_for_its_steward_serves_is_found_ready_and_leaves_in_order(pod: Pod, eventually) -> None:
     assert pod.probe().returncode == 1
-    process = pod.start(pod.state / "root.pem")
+    port = free_port()
+    process = pod.start(pod.state / "root.pem", metrics_port=port)
     assert process.stderr is not None
     away = next(line for line in process.stderr if "cannot be reached" in line)
     assert "trying for 60 s" in away
@@ -167,6 +172,9 @@ def test_a_pod_waits_for_its_steward_serves_is_found_ready_and_leaves_in_order(p
     assert pod.echo() == b"hello\n"
     assert pod.probe().returncode == 0
     assert pod.status["certificate_not_after"]
+    used = usage_in(httpx.get(f"http://127.0.0.1:{port}/metrics").text)
+    assert used.connections >= 1
+    assert used.memory > 1 << 20
     process.send_signal(signal.SIGTERM)
     eventually(lambda: pod.status["state"] == "stopping", "it says that it is leaving", 60)
     assert pod.probe().returncode == 1
@@ -196,8 +204,8 @@ def test_a_pod_renews_by_the_clock_and_goes_on_while_its_steward_is_away(pod: Po
         assert pod.probe().returncode == 0
         assert pod.certificate() == first
         pod.start_steward()
-        eventually(lambda: pod.certificate() != first, "a new client is shown another certificate", 90)
-        assert pod.status["renewal_failure"] == ""
+        eventually(lambda: pod.certificate() != first, "a new client is shown another certificate", 120)
+        eventually(lambda: pod.status["renewal_failure"] == "", "and nothing is wrong any more", 60)
         old.sendall(b"still here\n")
         assert old.recv(64) == b"still here\n"
 

@@ -205,9 +205,19 @@ def test_a_service_on_another_machine(cli, project, up, machine, read_exactly):
     renewed = json.loads(cli("renew", deployment["id"], "--json").stdout)
     assert renewed[0]["id"] == deployment["id"]
 
-    # Another package takes its place, and the one before is carried over no second time.
+    (seen,) = json.loads(cli("top", "--json").stdout)
+    assert (seen["status"]["id"], seen["status"]["target"]) == (deployment["id"], "ssh")
+    assert seen["usage"]["memory"] > 1 << 20
+    assert seen["usage"]["cpu_seconds"] > 0
+    assert seen["usage"]["connections"] >= 2
+
+    # Another package takes its place, the one before is carried over no second time, and older ones go.
+    left_before(machine.arrived / "far", 6)
     changed = up(folder, "--set", 'args=["x"]')
     assert changed["deployment"]["package"] != deployment["package"]
+    arrived = {path.name for path in (machine.arrived / "far").iterdir() if not path.name.endswith(".attachments")}
+    assert len(arrived) == 4
+    assert {one["deployment"]["package"].removeprefix("sha256:") for one in (answer, changed)} <= arrived
     carried = cli("-C", str(folder), "up", "--target", "prod", "-v", "--yes")
     assert carried.returncode == 0, carried.stderr
     assert "the package is there already, and whole" in carried.stderr
@@ -215,6 +225,14 @@ def test_a_service_on_another_machine(cli, project, up, machine, read_exactly):
     stopped = json.loads(cli("-C", str(folder), "stop", "far", "--target", "prod", "--grace", "0", "--json").stdout)
     assert [one["state"] for one in stopped] == ["exited"]
     assert not [keep for keep in json.loads(machine.run("keeps", "--json")) if keep["state"] == "running"]
+
+
+def left_before(store: Path, count: int) -> None:
+    """Packages that arrived long ago."""
+    for number in range(count):
+        place = store / f"{number:064x}"
+        place.mkdir()
+        os.utime(place, (number, number))
 
 
 def _connected(root: Path, port: int) -> ssl.SSLSocket:

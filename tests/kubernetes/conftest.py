@@ -141,6 +141,7 @@ name = "shop"
 repository = "oci+http://{registry.host}/shop/echo"
 cpu = "10m"
 memory = "64Mi"
+metrics_port = 9464
 patience = 100
 """)
 

@@ -43,6 +43,11 @@ def test_up_ends_with_a_pod_that_serves_under_the_stewards_root(shop: Shop, clus
     (keep,) = shop.json("keeps")
     assert (keep["id"], keep["name"], keep["state"]) == (pod["metadata"]["name"], "shop", "running")
     assert keep["endpoints"] == [{"name": "echo", "host": "shop.default.svc", "port": 8443, "prot": "tls"}]
+    (seen,) = shop.json("top")
+    assert seen["status"]["id"] == keep["id"]
+    assert seen["usage"]["connections"] >= 1
+    assert seen["usage"]["memory"] > 1 << 20
+    assert seen["usage"]["cpu_seconds"] > 0
 
 
 def test_the_pod_is_as_bare_as_its_manifest_says(cluster: Cluster):

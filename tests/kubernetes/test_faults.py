@@ -38,6 +38,8 @@ RECORDED = {
     "kata-pull-timeout": "FailedCreatePodSandBox: CreateContainerRequest timed out: context deadline exceeded",
     "kata-policy": "CreateContainerError: rpc status: Status { code: PERMISSION_DENIED, message: "
     '"\\"CreateContainerRequest is blocked by policy: [\\\\\\"x\\\\\\"]\\"" }',
+    "no-attester": "no snp guest vouches for this Keep, and without its evidence it does not start; looked for: "
+    "configfs-tsm: /sys/kernel/config/tsm/report: configfs is not mounted, or the kernel has no tsm in it",
     "node-without-tee": "FailedCreatePodSandBox: failed to launch qemu: SEV-SNP is not supported by this host",
     "security-forbids-root": "CreateContainerConfigError: container has runAsNonRoot and image will run as root",
     "forbidden-sysctl": 'SysctlForbidden: forbidden sysctl: "net.ipv4.ip_unprivileged_port_start" not allowlisted',
@@ -70,6 +72,37 @@ def test_every_fault_of_the_table_is_told_from_the_others_by_its_text(fault):
     assert explained.fault.name == fault
     assert "{" not in explained.cause
     assert explained.fix
+
+
+# As users quote them in threads, without what stands around them.
+IN_USERS_WORDS = {
+    'no runtime for "spin" is configured': "no-runtime",
+    'RuntimeHandler "spin" not supported': "runtime-handler-not-supported",
+    "mismatched image rootfs and manifest layers": "wasm-artifact-as-image",
+    "Exec format error": "exec-format",
+    "executor can't handle spec": "cannot-handle-spec",
+    "can't handle spec": "cannot-handle-spec",
+    "no command specified": "no-command",
+    "PolicyDeny": "kata-policy",
+    "CreateContainerRequest is blocked by policy": "kata-policy",
+    "CreateContainer: context deadline exceeded": "kata-pull-timeout",
+    'admission webhook "x" denied the request': "webhook-denied",
+}
+
+
+@pytest.mark.parametrize("said", IN_USERS_WORDS)
+def test_what_users_ask_about_is_decoded(said):
+    explained = faults.explain(said)
+    assert explained is not None
+    assert explained.fault.name == IN_USERS_WORDS[said]
+
+
+def test_a_denial_of_the_guests_policy_becomes_one_line():
+    escaped = '[\\\\\\"allow_create_container: denied\\\\\\"] ' * 2000
+    explained = faults.explain(f'message: "\\"CreateContainerRequest is blocked by policy: {escaped}')
+    assert explained is not None
+    assert explained.fault.name == "kata-policy"
+    assert len(explained.cause) < 500
 
 
 def test_what_was_found_stands_in_the_cause():

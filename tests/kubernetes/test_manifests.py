@@ -181,6 +181,17 @@ def test_traffic_is_let_through_as_the_manifest_grants_it(echo):
     assert {port["port"] for rule in policy["egress"] for port in rule["ports"]} == {53, 443, 5432, 8443}
 
 
+def test_metrics_are_served_only_where_that_is_asked_for(echo):
+    assert "--metrics-port" not in echo["Deployment"]["spec"]["template"]["spec"]["containers"][0]["args"]
+    made = documents(wanted(settings=Settings(metrics_port=9464)))
+    template = made["Deployment"]["spec"]["template"]
+    assert template["spec"]["containers"][0]["args"][-2:] == ["--metrics-port", "9464"]
+    assert template["metadata"]["annotations"]["enarx-deploy.dev/metrics-port"] == "9464"
+    assert {"port": 9464, "protocol": "TCP"} in made["NetworkPolicy"]["spec"]["ingress"][0]["ports"]
+    with pytest.raises(UsageError, match="is a port that the workload listens on"):
+        documents(wanted(MANIFEST.replace("443\n", "9464\n"), settings=Settings(metrics_port=9464)))
+
+
 def test_a_workload_that_connects_to_nothing_may_go_nowhere():
     text = '[[files]]\nkind = "listen"\nname = "web"\nprot = "tcp"\nport = 8080\n'
     policy = documents(wanted(text, steward_root=""))["NetworkPolicy"]["spec"]

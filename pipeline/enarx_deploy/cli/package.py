@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -140,14 +141,20 @@ def pack(context: Context, archive: Path, package: str) -> None:
     default=".",
     help="Lay it out in DIR/DIGEST. Default: here.",
 )
+@click.option(
+    "--keep",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Remove packages from DIR, the oldest first, until N are left. Default: none is removed.",
+)
 @common_options("registry")
-def unpack(context: Context, archive: Path, into: Path) -> None:
+def unpack(context: Context, archive: Path, into: Path, keep: int | None) -> None:
     """Lay out the package of an archive that `pack` made, with every file checked.
 
     If you trust keys (`enarx-deploy key`), one of them must have signed it. Only the archives that `pack` makes are
     read: no links, devices, compression or other paths.
     """
-    from enarx_deploy import fetching, package_archive, package_attachments, package_tree, staging
+    from enarx_deploy import fetching, package_archive, package_attachments, package_tree, pruning, staging
 
     into = into.absolute()
     with staging.directory(into) as new, archive.open("rb") as file:
@@ -156,6 +163,9 @@ def unpack(context: Context, archive: Path, into: Path) -> None:
         fetching.require_signature(found.digest, attached, context.signers, context.note)
         package = package_tree.copy(Path(found.root), into, found.digest)
         package_attachments.replace(into, found.digest, attached)
+    if keep is not None:
+        os.utime(package.root)  # it was laid out with the times of its making
+        pruning.arrived(into, keep)
     context.emit(f"{package.digest} {package.root}", package)
 
 

@@ -252,6 +252,23 @@ _FAMILIES = (
 )
 
 
+def usage_in(text: str) -> Usage:
+    """What `pages_of` says of a Keep's use, read again. Raises ValueError where that is no such text."""
+    import msgspec
+    from prometheus_client.parser import text_string_to_metric_families
+
+    from enarx_deploy.models import Usage
+
+    found: dict[str, float] = {}
+    for metric in text_string_to_metric_families(text):
+        for family in _FAMILIES:
+            for sample in metric.samples if metric.name == family.name else ():
+                field = dict(family.fields).get(sample.labels.get(family.label, ""))
+                if field is not None:
+                    found[field] = sample.value
+    return msgspec.convert(found, Usage, strict=False)
+
+
 def text(labels: tuple[str, ...], read: Callable[[], Iterable[Reading]]) -> bytes:
     """The metrics now, in Prometheus' text format."""
     registry = CollectorRegistry()

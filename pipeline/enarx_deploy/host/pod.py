@@ -14,6 +14,7 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -26,7 +27,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from enarx_deploy import choice, package_tree, paths, records
-from enarx_deploy.errors import EnarxDeployError, StewardAway, UsageError
+from enarx_deploy.errors import EnarxDeployError, KeepError, StewardAway, UsageError
 from enarx_deploy.host import certification, releasing
 from enarx_deploy.host.outcome import Outcome
 from enarx_deploy.host.pod_log import CERTIFICATE, SAYS
@@ -65,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.environ.setdefault(f"ENARX_DEPLOY_{name}_DIR", str(WORK / directory))
     try:
         root = _root(given.steward_root, given.steward_root_digest) if given.steward_root else b""
-        return _Keep(given.package, given.backend, root).run()
+        return _Keep(given.package, given.backend, root, given.metrics_port).run()
     except EnarxDeployError as error:
         _say(f"{error}{f' ({error.hint})' if error.hint else ''}")
         with contextlib.suppress(OSError):
@@ -80,17 +81,19 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--steward-root", type=Path, metavar="FILE", help="the only root (PEM) that certificates may have"
     )
+    parser.add_argument("--metrics-port", type=int, metavar="PORT", help="where metrics are served, if anywhere")
     parser.add_argument("--steward-root-digest", metavar="DIGEST", help="what that file must be (sha256:HEX)")
     return parser
 
 
 class _Keep:
-    def __init__(self, digest: str, backend: str, root: bytes) -> None:
+    def __init__(self, digest: str, backend: str, root: bytes, metrics_port: int | None) -> None:
         package = package_tree.read(PACKAGES / digest.removeprefix("sha256:"), digest)
         text = (Path(package.root) / package_tree.MANIFEST).read_bytes()
         self._plugins = PluginManager()
         self._project = Project(Path(package.root), parse(text, package_tree.MANIFEST).manifest, None, b"")
         self._root = root
+        self._metrics_port = metrics_port
         self._session = Session(
             package,
             self._project.manifest,
@@ -119,6 +122,7 @@ class _Keep:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: threading.Thread(target=self._leave, name="leave", daemon=True).start())
         self._note(state="starting")
+        self._serve_metrics()
         try:
             session.start()
             if session.needs_certificate:
@@ -134,6 +138,20 @@ class _Keep:
         outcome = session.wait()
         self._renewal.end()
         return self._end(outcome)
+
+    def _serve_metrics(self) -> None:
+        """In a pod others reach them, where they were asked for: it has an address of its own."""
+        if self._metrics_port is None:
+            return
+        from enarx_deploy.host import metrics, usage
+
+        try:
+            listener = socket.create_server(("", self._metrics_port), family=socket.AF_INET)
+        except OSError as error:
+            raise KeepError(f"metrics: cannot listen on port {self._metrics_port}: {error.strerror}") from error
+        session = self._session
+        pages = metrics.pages_of(lambda: self._status, lambda: usage.measure(session.counters(), session.keep_pid))
+        metrics.Endpoint(f"127.0.0.1:{self._metrics_port}", pages, listener)
 
     def _end(self, outcome: Outcome) -> int:
         leaving = outcome.kind == "killed"

@@ -20,7 +20,8 @@ _DNS = [NetworkPolicyPort(port=53, protocol="UDP"), NetworkPolicyPort(port=53, p
 
 def network_policy(desired: Desired) -> NetworkPolicy:
     """A destination that is a name is let through by its port: a policy of Kubernetes knows addresses alone."""
-    listens = [NetworkPolicyPort(port=port.number, protocol="TCP") for port in desired.ports]
+    numbers = [*(port.number for port in desired.ports), *([desired.metrics_port] if desired.metrics_port else [])]
+    listens = [NetworkPolicyPort(port=number, protocol="TCP") for number in numbers]
     names = any(not destination.cidr for destination in desired.destinations)
     return NetworkPolicy(
         metadata=metadata(desired),

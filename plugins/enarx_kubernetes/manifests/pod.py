@@ -52,6 +52,8 @@ def template(desired: Desired) -> PodTemplateSpec:
 
 def _annotations(desired: Desired) -> dict[str, str]:
     said = {labels.PACKAGE: desired.package, labels.BACKEND: desired.backend}
+    if desired.metrics_port:
+        said[labels.METRICS_PORT] = str(desired.metrics_port)
     if is_guest(desired):
         toml = guest_data(desired)
         said |= {init_data.ANNOTATION: init_data.annotation(toml), labels.INIT_DATA_DIGEST: init_data.digest(toml)}
@@ -155,6 +157,8 @@ def _arguments(desired: Desired) -> list[str]:
         words += ["--steward-root", f"{CONFIGURATION}/{STEWARD_ROOT}"]
     if desired.steward_root and is_guest(desired):
         words += ["--steward-root-digest", f"sha256:{hashlib.sha256(desired.steward_root.encode()).hexdigest()}"]
+    if desired.metrics_port:
+        words += ["--metrics-port", str(desired.metrics_port)]
     return words
 
 
