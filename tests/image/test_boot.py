@@ -6,60 +6,21 @@ makes another image to whoever measures it.
 
 from __future__ import annotations
 
-import json
-import subprocess
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
-from tests import qemu
+from tests.image.booting import Boot, booted_with
 
 from enarx_image import cpio
 
 pytestmark = pytest.mark.timeout(900)  # whichever test comes first waits for the image
-_ATTEMPTS = 2  # emulation has been seen to hang in one boot of a few hundred
-_SECONDS = 120.0
-_LOG, _SALLYPORT = "org.enarx.log.0", "org.enarx.sallyport.0"
 _PROBE = Path(__file__).with_name("probe.py")
-
-
-class Boot(NamedTuple):
-    """A machine that has ended: QEMU's exit status, what came by the log's port and by the serial console."""
-
-    status: int
-    log: str
-    serial: str
-
-    @property
-    def found(self) -> dict[str, Any]:
-        """What the probe found."""
-        (line,) = [line for line in self.log.splitlines() if line.startswith("found ")]
-        return dict(json.loads(line.removeprefix("found ")))
 
 
 @pytest.fixture(scope="module")
 def booted(image, tmp_path_factory) -> Boot:
-    folder = tmp_path_factory.mktemp("boot")
-    initrd = image.initrd.read_bytes()
-    more = cpio.archive([cpio.file("usr/lib/keep/enarx_keep/life.py", _PROBE.read_bytes(), "")])
-    (folder / "initrd").write_bytes(initrd + bytes(-len(initrd) % 4) + more)
-    command = [qemu.program(), "-M", "q35", "-accel", "tcg", "-cpu", "max", "-m", "256", "-smp", "1"]
-    command += ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-serial", f"file:{folder}/serial"]
-    command += ["-kernel", image.kernel, "-initrd", folder / "initrd", "-append", image.cmdline]
-    command += ["-device", "virtio-serial-pci"]
-    for port in (_LOG, _SALLYPORT):
-        command += ["-chardev", f"file,id={port},path={folder / port}"]
-        command += ["-device", f"virtserialport,chardev={port},name={port}"]
-    return Boot(_run(command), (folder / _LOG).read_text(errors="replace"), (folder / "serial").read_text())
-
-
-def _run(command: list[str | Path]) -> int:
-    for _ in range(_ATTEMPTS - 1):
-        try:
-            return subprocess.run(command, stdin=subprocess.DEVNULL, timeout=_SECONDS, check=False).returncode
-        except subprocess.TimeoutExpired:
-            continue
-    return subprocess.run(command, stdin=subprocess.DEVNULL, timeout=_SECONDS, check=False).returncode
+    probe = cpio.file("usr/lib/keep/enarx_keep/life.py", _PROBE.read_bytes(), "")
+    return booted_with(image, [probe], tmp_path_factory.mktemp("boot"))
 
 
 def test_the_machine_gets_ready_starts_a_keep_and_switches_itself_off(booted):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import os
 import socket
 import subprocess
@@ -10,11 +11,16 @@ from pathlib import Path
 
 import pytest
 from tests import qemu as own_qemu
+from tests.image.booting import booted_with
 
 from enarx_backends import acceleration, qemu, vsock
 from enarx_deploy.errors import KeepError
+from enarx_image import cpio, deb
 from enarx_image.contents import contents
+from enarx_image.image import Image
 from enarx_keep import machine
+
+pytestmark = pytest.mark.timeout(900)  # the image may have to be made first
 
 
 @pytest.fixture
@@ -99,6 +105,19 @@ def test_its_modules_are_in_the_image_and_loaded_by_that_machine_alone(image) ->
     assert {f"usr/lib/modules/{name}.ko" for name in contents().kernel.vsock} <= paths
     assert "usr/lib/modules/vsock" in paths
     assert not set(contents().kernel.vsock) & set(contents().kernel.modules)
+
+
+def test_frames_pass_over_a_vsock_of_the_images_own_kernel(
+    image: Image, debs: dict[str, bytes], tmp_path: Path
+) -> None:
+    """Over its loopback, for which a second archive brings the module: the nearest to a host's that runs anywhere."""
+    (kernel,) = image.record.pins.of("kernel")
+    (loopback,) = deb.members(debs[kernel.name], kernel.name, lambda path: path.endswith("/vsock_loopback.ko.xz"))
+    added = [
+        cpio.file("init", (Path(__file__).parent / "vsock_probe.py").read_bytes(), "", executable=True),
+        cpio.file("usr/lib/modules/vsock_loopback.ko", lzma.decompress(loopback.content), ""),
+    ]
+    assert booted_with(image, added, tmp_path).log == "carried"
 
 
 @pytest.mark.skipif(not os.access(vsock.DEVICE, os.R_OK | os.W_OK), reason="this host has no vsock for guests")

@@ -22,7 +22,7 @@ import pytest
 
 from enarx_deploy.errors import KeepError
 from enarx_deploy.models import Package, ReferenceValues
-from enarx_deploy.protocols import Backend, Launch
+from enarx_deploy.protocols import Backend, BootsImage, Launch
 from enarx_deploy.testing.keep import Keep, started
 from enarx_deploy.testing.programs import GREETING, STATUS, Name, packaged
 
@@ -104,6 +104,21 @@ class BackendConformance:
         assert section is not None
         assert section.packages == (package.digest,)
         assert not section.any_workload
+
+    def test_an_image_that_is_named_is_the_one_that_counts(self, tmp_path: Path) -> None:
+        """Where there is none, that is told with what to do, and that of this version is not taken in its place."""
+        if not isinstance(self.backend, BootsImage):
+            pytest.skip(f"{self.backend.name} boots no image")
+        named = self.backend.booting(tmp_path / "nothing")
+        assert (named.name, named.hardware, named.evidence) == (
+            self.backend.name,
+            self.backend.hardware,
+            self.backend.evidence,
+        )
+        assert isinstance(named, BootsImage)
+        with pytest.raises(KeepError) as told:
+            named.image_digest()
+        assert told.value.hint
 
     def test_a_keep_runs_its_program_to_the_end(self, start: Start) -> None:
         """The workload's output and its exit status arrive whole."""
