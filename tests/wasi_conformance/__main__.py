@@ -9,13 +9,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.wasi_conformance import debian, go_library, npm
+from tests.wasi_conformance import debian, go_library, lua, npm, rust_crates, sqlite
 from tests.wasi_conformance.judged import Judged, Run
 
 
 def all_judged() -> Iterator[Judged]:
     """Every program that this machine can have."""
-    for source in (debian, npm, go_library):
+    for source in (debian, npm, go_library, rust_crates, lua, sqlite):
         yield from source.judged()
 
 

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import bz2
 import gzip
-import os
 import shutil
 import subprocess
-import sys
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.wasi_conformance import by_zig
 from tests.wasi_conformance.judged import Ended, Judged, Run
-
-from enarx_deploy import paths
 
 _SOURCES = Path("/etc/apt/sources.list.d/debian.sources")
 _NO_OWNERS = ("-Dfchown(file,user,group)=0", "-Dchown(path,user,group)=0")
 """WASI's files have no owners, and its C library no functions for them."""
-_EMULATED = ("-D_WASI_EMULATED_SIGNAL", "-D_WASI_EMULATED_PROCESS_CLOCKS")
-_EMULATIONS = ("-lwasi-emulated-signal", "-lwasi-emulated-process-clocks")
 
 
 Judge = Callable[[Path, Path, Path, Callable[[Run], Ended]], list[str]]
@@ -50,8 +45,8 @@ def _faults(name: str, program: Program) -> Callable[[Path, Callable[[Run], Ende
     def faults(kept: Path, run: Callable[[Run], Ended]) -> list[str]:
         tree = _source(kept / "debian", program.package)
         module = kept / f"debian-{tree.name}-{name}.wasm"
-        if not module.exists():
-            _build(program, tree, module)
+        flags, libraries, compiler = program.flags, program.libraries, program.compiler
+        by_zig.build(tree, program.sources, module, flags=flags, libraries=libraries, compiler=compiler)
         root = kept / "debian-root" / name
         shutil.rmtree(root, ignore_errors=True)
         root.mkdir(parents=True)
@@ -90,30 +85,6 @@ def _apt(place: Path, *words: str) -> None:
     }
     options = [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
     subprocess.run(["apt-get", "-qq", *options, *words], cwd=place, check=True, capture_output=True)
-
-
-def _build(program: Program, tree: Path, module: Path) -> None:
-    cache = str(paths.cache_dir("zig"))
-    environment = os.environ | {"ZIG_GLOBAL_CACHE_DIR": cache, "ZIG_LOCAL_CACHE_DIR": cache}
-    files = [str(path.relative_to(tree)) for pattern in program.sources for path in sorted(tree.glob(pattern))]
-    words = [
-        sys.executable,
-        "-m",
-        "ziglang",
-        program.compiler,
-        "--target=wasm32-wasi",
-        "-O1",
-        "-w",
-        "-I.",
-        *program.flags,
-    ]
-    subprocess.run(
-        [*words, *files, *program.libraries, "-o", str(module)],
-        cwd=tree,
-        env=environment,
-        check=True,
-        capture_output=True,
-    )
 
 
 def _zlib_example(module: Path, tree: Path, root: Path, run: Callable[[Run], Ended]) -> list[str]:
@@ -161,8 +132,8 @@ PROGRAMS = {
         "bzip2",
         ("bzip2.c", "blocksort.c", "huffman.c", "crctable.c", "randtable.c", "compress.c", "decompress.c", "bzlib.c"),
         _bzip2,
-        (*_NO_OWNERS, *_EMULATED),
-        _EMULATIONS,
+        (*_NO_OWNERS, *by_zig.EMULATED),
+        by_zig.EMULATIONS,
     ),
     "tinyxml2": Program("tinyxml2", ("xmltest.cpp", "tinyxml2.cpp"), _tinyxml2, ("-fno-exceptions",), compiler="c++"),
 }
