@@ -14,6 +14,7 @@ import ctypes
 import functools
 import hashlib
 import os
+import resource
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +29,7 @@ _CPU_FACTS = ("vendor_id", "cpu family", "model", "flags", "Features")
 _SMALLEST = bytes.fromhex("0061736d01000000 010401600000 03020100 0a040102000b")
 """A module of one function that does nothing."""
 _DIGEST = 32
+_MOST_STACK = 2 << 20
 _X86_64_V2 = (b"has_sse3", b"has_ssse3", b"has_sse41", b"has_sse42", b"has_popcnt", b"has_cmpxchg16b")
 """Of the x86-64 psABI's level 2, what the compiler has a use for."""
 
@@ -72,9 +74,19 @@ def _config(deadline: bool) -> wasmtime.Config:
     config.epoch_interruption = deadline
     config.wasm_threads = False
     config.cranelift_opt_level = "speed"
+    config.max_wasm_stack = _stack_limit()
     # A memory's first content would be a file of memory to map; a Keep in its jail can make none.
     _ffi.dll.wasmtime_config_memory_init_cow_set(config.ptr(), False)
     return config
+
+
+def _stack_limit() -> int:
+    """Bytes of the stack that a workload's calls may take: at most half of this thread's. A deeper call is a trap.
+
+    The rest is for what it calls of ours. Programs in Go nest deeper than the 512 KiB that wasmtime gives by itself.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_STACK)
+    return _MOST_STACK if limit == resource.RLIM_INFINITY else min(limit // 2, _MOST_STACK)
 
 
 def warm_up(kept: Kept | None) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -122,3 +125,36 @@ def test_a_module_that_is_none_leaves_no_code(cache: Path) -> None:
     with pytest.raises(wasmtime.WasmtimeError):
         load(cache, b"\0asm", promised=b"\0asm")
     assert [path.stat().st_size for path in cache.iterdir()] == [0]
+
+
+NESTED = """(module (func $down (export "down") (param i32) (result i32)
+  (if (result i32) (i32.eqz (local.get 0)) (then (i32.const 0))
+    (else (i32.add (i32.const 1) (call $down (i32.sub (local.get 0) (i32.const 1))))))))"""
+CALLS = 40_000
+DOWN = f"""
+import wasmtime
+from enarx_keep import module
+store = wasmtime.Store(module.engine())
+code = wasmtime.Module(module.engine(), wasmtime.wat2wasm('''{NESTED}'''))
+down = wasmtime.Instance(store, code, []).exports(store)["down"]
+"""
+
+
+def test_calls_nest_deeper_than_wasmtimes_own_limit_lets_them() -> None:
+    store = wasmtime.Store()
+    code = wasmtime.Module(store.engine, wasmtime.wat2wasm(NESTED))
+    with pytest.raises(wasmtime.Trap, match="call stack exhausted"):
+        wasmtime.Instance(store, code, []).exports(store)["down"](store, CALLS)
+    ended = subprocess.run([sys.executable, "-c", f"{DOWN}print(down(store, {CALLS}))"], capture_output=True, text=True)
+    assert ended.stdout == f"{CALLS}\n", ended.stderr
+
+
+@pytest.mark.parametrize("kib", [512, 1024, 8192])
+def test_calls_without_end_are_a_trap_however_small_the_stack_is(kib: int) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", f"{DOWN}down(store, -1)"],
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_STACK, (kib << 10, kib << 10)),
+    )
+    assert (ended.returncode, "call stack exhausted" in ended.stderr) == (1, True), ended.stderr
