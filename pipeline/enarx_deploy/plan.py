@@ -155,6 +155,7 @@ def _settings(work: Work) -> dict[str, str]:
     return {
         "target": place,
         "backend": work.backend.name,
+        "image": settings.image,
         "name": work.project.name,
         "replicas": str(settings.replicas),
         "metrics": settings.metrics,

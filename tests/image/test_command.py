@@ -100,6 +100,9 @@ def test_measurements_are_told_by_part_and_for_a_package(enarx_deploy, image):
     measured = json.loads(enarx_deploy("--json", "image", "measure", str(image.folder), "--package", PACKAGE).stdout)
     assert set(measured) == {"kernel", "initrd", "cmdline", "image", "kvm"}
     assert measured["image"] == image.digest
+    words = ("--json", "image", "measure", str(image.folder), "--package", PACKAGE, "--code", PACKAGE)
+    taking = json.loads(enarx_deploy(*words).stdout)
+    assert {name for name in taking if taking[name] != measured[name]} == {"cmdline", "image", "kvm"}
     wrong = enarx_deploy("image", "measure", str(image.folder), "--package", "sha256:12")
     assert wrong.returncode == 2
     assert "no SHA-256 digest" in wrong.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -94,21 +95,23 @@ def show(context: Context, image: Path | None, whole: bool) -> None:
 @command.command()
 @_image_argument
 @click.option("--package", metavar="sha256:HEX", default="", help="Also what a Keep with this package measures to.")
+@click.option("--code", metavar="sha256:HEX", default="", help="As it boots for a Keep that is handed this code.")
 @common_options()
-def measure(context: Context, image: Path | None, package: str) -> None:
+def measure(context: Context, image: Path | None, package: str, code: str) -> None:
     """Say what an image measures to: the digest of each part as it is on disk, and of all of them.
 
     With --package, also the measurement of a Keep of the backend kvm, which software makes and no hardware vouches for.
+    Such a Keep is mostly handed compiled code: `attest` shows its digest, for --code.
     """
+    from enarx_image import image as images
     from enarx_image import measurement
 
     found = _found(image)
+    if code:
+        found = images.with_code(found, _checked_digest(code, "--code"))
     record = {**_digests(found.record), "image": found.digest}
     if package:
-        try:
-            record["kvm"] = measurement.kvm(found.digest, package)
-        except ValueError as error:
-            raise UsageError(f"--package: {error}", hint="`enarx-deploy package` prints it") from error
+        record["kvm"] = measurement.kvm(found.digest, _checked_digest(package, "--package"))
     context.emit("\n".join(f"{name:<8} {digest}" for name, digest in record.items()), record)
 
 
@@ -177,6 +180,16 @@ def lock(context: Context, file: Path, mirror: str, lock_file: Path | None) -> N
         new = lock.renew(old, source, _cache("debs"), context.note)
     write_atomically(file.absolute(), lock.written(new), mode=0o644)
     context.emit(f"{file}: {len(new.packages)} packages of {new.suite}", new)
+
+
+def _checked_digest(digest: str, option: str) -> str:
+    """Raises UsageError."""
+    if re.fullmatch(r"sha256:[0-9a-f]{64}", digest) is None:
+        raise UsageError(
+            f"{option}: {digest} is no SHA-256 digest",
+            hint="`enarx-deploy attest` and `enarx-deploy package` print them",
+        )
+    return digest
 
 
 def _cache(*parts: str) -> Path:
