@@ -30,7 +30,7 @@ def main(built_as: Place | None = None) -> None:
     gc.disable()  # imports make no garbage, and it would go through all of them again and again
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the host decides when a Keep ends
     channel, host = map(int, sys.argv[1:])
-    from enarx_sallyport import end_with_parent, prepare_jail
+    from enarx_sallyport import Guest, end_with_parent, prepare_jail
 
     end_with_parent()
     if os.getppid() != host:
@@ -49,7 +49,7 @@ def main(built_as: Place | None = None) -> None:
         told = json.loads(place)
         # A module that the host must not see is not kept where it looks.
         kept = module.find(Path(told["cache"]), told["module"]) if told["module"] else None
-        live(block, doorbell, kept, began, built_as or PROCESS, _trusted_code(told.get("code_signers", [])))
+        live(Guest(block, doorbell), kept, began, built_as or PROCESS, _trusted_code(told.get("code_signers", [])))
     os._exit(0)  # nothing is left to tidy, and the interpreter's own way to its end asks for more than a Keep may
 
 

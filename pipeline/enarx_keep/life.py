@@ -20,9 +20,9 @@ import contextlib
 import hashlib
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import Any, Protocol, TypedDict
 
 import wasmtime
 
@@ -36,10 +36,6 @@ from enarx_keep.identity import Identity
 from enarx_keep.secrets import Claim
 from enarx_sallyport import Guest, check_wasmtime, limit_time, link
 
-if TYPE_CHECKING:
-    # Imported where code of packages is trusted, and nowhere else.
-    from enarx_keep.compiled_code import TrustedCode
-
 _UNPROTECTED = ("nil",)
 """Kinds of evidence with which the host may add to the manifest, for trying a program; elsewhere that is an attack."""
 _CODE_LIMIT = 1 << 28
@@ -49,24 +45,29 @@ _Exports = Mapping[str, Any]
 """What a module exports, by name."""
 
 
+class Code(Protocol):
+    """Native code of the module that this Keep trusts; where anything is measured, how it is chosen is too."""
+
+    def found(self, files: package.Files, package: str, signatures: Sequence[Any]) -> bytes:
+        """The code for a package whose digest was checked; empty where none is to be run."""
+
+
 def live(
-    block_fd: int,
-    doorbell_fd: int,
+    guest: Guest,
     kept: module.Kept | None,
     began: float,
     place: Place,
-    code: TrustedCode | None = None,
+    code: Code | None = None,
     *,
     handed: str = "",
 ) -> None:
-    """Be a Keep on this block, until the workload has ended and the host has been told.
+    """Be a Keep on this half, until the workload has ended and the host has been told.
 
     `kept` is the place of compiled code. `began` is when the program began, on the monotonic clock in seconds. `place`
-    is what this Keep was built to be, which is measured where anything is; the host does not choose it. `code` says
-    whose compiled code in a package is run; where anything is measured, that is too. `handed` is the digest (hex) of
-    native code that the host may hand over, which was measured with the Keep; "" where it may hand over none.
+    is what this Keep was built to be, which is measured where anything is; the host does not choose it. `handed` is the
+    digest (hex) of native code that the host may hand over, which was measured with the Keep; "" where it may hand over
+    none.
     """
-    guest = Guest(block_fd, doorbell_fd)
     keep = _Keep(guest, kept, began, code, handed)
     try:
         outcome = keep.run(place)
@@ -92,9 +93,7 @@ class _HowTls(TypedDict):
 
 
 class _Keep:
-    def __init__(
-        self, guest: Guest, kept: module.Kept | None, began: float, code: TrustedCode | None, handed: str
-    ) -> None:
+    def __init__(self, guest: Guest, kept: module.Kept | None, began: float, code: Code | None, handed: str) -> None:
         self._guest = guest
         self._handed = handed
         self._code = code
@@ -113,6 +112,8 @@ class _Keep:
         self._attester = choose(field(self._boot, "evidence", str), place, Machine(image=self._image()))
         handed = self._take_code()
         digest = field(self._boot, "package", str)
+        if place.package and digest != place.package:
+            raise BadPackage(f"its host names the package {digest}, and this Keep was measured for {place.package}")
         files = self._obtain_package(digest)
         with self._keeping_the_manifest():
             own = manifest.read(_file(files, "Enarx.toml"))
@@ -121,7 +122,9 @@ class _Keep:
         if self._code is not None:
             packaged = self._code.found(files, digest, self._boot.get("signatures") or [])
         wasm, wasm_digest = _file(files, "main.wasm"), files.sha256["main.wasm"]
-        engine, code = module.load(wasm, wasm_digest, self._kept, deadline=own.has_deadline, packaged=packaged)
+        engine, code = module.load(
+            wasm, wasm_digest, self._kept, deadline=own.has_deadline, packaged=packaged, enclave=not place.has_signals
+        )
         if self._kept is not None:
             os.close(self._kept.descriptor)
         self._phase("module")

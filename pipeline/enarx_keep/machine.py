@@ -258,7 +258,7 @@ def _live(port: int, began: float) -> None:
     handed = measured_code(Path("/proc/cmdline").read_text())
     carrier = Carrier.beside_guest(port)
     _thread.start_new_thread(_end_with, (carrier,))
-    live(os.dup(carrier.block_fd), os.dup(carrier.doorbell_fd), None, began, VIRTUAL_MACHINE, handed=handed)
+    live(carrier.guest(), None, began, VIRTUAL_MACHINE, handed=handed)
     carrier.finish(_LAST_WORDS)
 
 

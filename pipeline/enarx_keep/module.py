@@ -55,11 +55,29 @@ def engine_for_others(*, deadline: bool) -> wasmtime.Engine:
 
     It is for machines whose processor this one cannot look at: emulated ones have fewer extensions than their host.
     """
+    return wasmtime.Engine(_config_for_others(deadline))
+
+
+@functools.cache
+def engine_for_enclaves(*, deadline: bool) -> wasmtime.Engine:
+    """The same, whose code looks at each bound itself: an enclave does not tell its program which page was missed.
+
+    It reserves no memory either, since all that an enclave has is there from the start.
+    """
+    config = _config_for_others(deadline)
+    config.parallel_compilation = False
+    _ffi.dll.wasmtime_config_signals_based_traps_set(config.ptr(), False)
+    for reserve in ("memory_reservation", "memory_reservation_for_growth", "memory_guard_size"):
+        getattr(_ffi.dll, f"wasmtime_config_{reserve}_set")(config.ptr(), 0)
+    return wasmtime.Engine(config)
+
+
+def _config_for_others(deadline: bool) -> wasmtime.Config:
     config = _config(deadline)
     config.target = "x86_64-unknown-linux-gnu"
     for extension in _X86_64_V2:
         _ffi.dll.wasmtime_config_cranelift_flag_enable(config.ptr(), extension)
-    return wasmtime.Engine(config)
+    return config
 
 
 @functools.cache
@@ -112,14 +130,20 @@ def find(cache: Path, sha256: str) -> Kept | None:
 
 
 def load(
-    wasm: bytes, sha256: str, kept: Kept | None, *, deadline: bool = False, packaged: bytes = b""
+    wasm: bytes,
+    sha256: str,
+    kept: Kept | None,
+    *,
+    deadline: bool = False,
+    packaged: bytes = b"",
+    enclave: bool = False,
 ) -> tuple[wasmtime.Engine, wasmtime.Module]:
     """The module, compiled now or before, and its engine. Raises wasmtime.WasmtimeError if it is not valid.
 
     `sha256` (hex) is what `wasm` was found to have when it was received. `packaged` is code of it that came in the
-    package and that this Keep trusts.
+    package, or was measured with this Keep, and that it trusts; in an enclave it is for its engine.
     """
-    mine = engine(deadline=deadline)
+    mine = engine_for_enclaves(deadline=deadline) if enclave else engine(deadline=deadline)
     if packaged:
         with contextlib.suppress(wasmtime.WasmtimeError):  # made by another wasmtime, or without the deadline
             return mine, _deserialize(mine, bytearray(packaged))

@@ -16,6 +16,9 @@ from .errors import MeasurementFault
 
 PAGE: Final = 4096
 _CHUNK: Final = 256
+_BATCH: Final = 1 << 16
+_ADDED: Final = struct.Struct("<8sQQ40x")
+_EXTENDED: Final = struct.Struct("<8sQ48x")
 
 
 class PageFlags(IntFlag):
@@ -44,15 +47,22 @@ def mrenclave(size: int, ssa_frame_pages: int, pages: Iterable[Page]) -> bytes:
     if size < 2 * PAGE or size & (size - 1):
         raise MeasurementFault(f"the size of an enclave is a power of two, and not {size:#x}")
     digest = hashlib.sha256(struct.pack("<8sIQ44x", b"ECREATE", ssa_frame_pages, size))
-    for page in pages:
-        if page.offset % PAGE or not 0 <= page.offset < size:
-            raise MeasurementFault(f"there is no page at {page.offset:#x} of this enclave")
-        digest.update(struct.pack("<8sQQ40x", b"EADD", page.offset, page.flags))
-        if page.content is None:
-            continue
-        if len(page.content) != PAGE:
-            raise MeasurementFault(f"a page has {PAGE:,} bytes, and not {len(page.content):,}")
-        for at in range(0, PAGE, _CHUNK):
-            digest.update(struct.pack("<8sQ48x", b"EEXTEND", page.offset + at))
-            digest.update(page.content[at : at + _CHUNK])
+    records = bytearray()  # a large enclave has millions
+    for offset, flags, content in pages:
+        if offset % PAGE or not 0 <= offset < size:
+            raise MeasurementFault(f"there is no page at {offset:#x} of this enclave")
+        records += _ADDED.pack(b"EADD", offset, flags)
+        if content is not None:
+            records += _measured(offset, content)
+        if len(records) > _BATCH:
+            digest.update(records)
+            records.clear()
+    digest.update(records)
     return digest.digest()
+
+
+def _measured(offset: int, content: bytes) -> bytes:
+    if len(content) != PAGE:
+        raise MeasurementFault(f"a page has {PAGE:,} bytes, and not {len(content):,}")
+    chunks = range(0, PAGE, _CHUNK)
+    return b"".join(_EXTENDED.pack(b"EEXTEND", offset + at) + content[at : at + _CHUNK] for at in chunks)

@@ -72,12 +72,20 @@ class Carrier:
     @staticmethod
     def beside_guest(stream_fd: int) -> Carrier:
         """Wait for the other end to say what block it is, and make one like it. Raises OSError, RuntimeError."""
+    @staticmethod
+    def within(incoming_fd: int, outgoing_fd: int) -> Carrier:
+        """As `beside_guest`, for a guest half in this process alone, which is `guest`. The channel may be two streams.
+
+        For an enclave: it takes no memory file and no eventfd, which a library OS may not have.
+        """
+    def guest(self) -> Guest:
+        """The guest half, on the block of this end. Once."""
     @property
-    def block_fd(self) -> int:
-        """The block, for the guest half."""
+    def block_fd(self) -> int | None:
+        """The block, for the guest half; None of one `within` a process."""
     @property
-    def doorbell_fd(self) -> int:
-        """The eventfd by which the guest half wakes this end."""
+    def doorbell_fd(self) -> int | None:
+        """The eventfd by which the guest half wakes this end; None likewise."""
     @property
     def fault(self) -> str | None:
         """How the other end broke the protocol, if it did."""

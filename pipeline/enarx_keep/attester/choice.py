@@ -28,10 +28,16 @@ from enarx_keep.errors import NoEvidence
 
 
 class Place(NamedTuple):
-    """What a Keep was built to be: sources of hardware evidence in order, and what it says if there is none."""
+    """What a Keep was built to be: sources of hardware evidence in order, and what it says if there is none.
+
+    `has_signals` says that what its code does wrong comes back as a signal. `package` is the only package that it may
+    run, where that was fixed with the rest.
+    """
 
     hardware: tuple[Callable[[Machine], Source], ...]
     otherwise: Callable[[Machine], Source] | None
+    has_signals: bool = True
+    package: str = ""
 
     @property
     def can_be_jailed(self) -> bool:

@@ -10,6 +10,6 @@ from enarx_keep.attester.tdx_guest import TdxGuest
 from enarx_keep.attester.unprotected import Kvm
 
 VIRTUAL_MACHINE = Place((ConfigfsTsm, SevGuest, TdxGuest), Kvm)
-ENCLAVE = Place((Gramine,), None)
+ENCLAVE = Place((Gramine,), None, has_signals=False)
 GUEST = Place(VIRTUAL_MACHINE.hardware, None)
 """A guest in which Keeps are processes: for the program that starts them, see `in_guest`."""

@@ -37,6 +37,7 @@ impl From<Errno> for BlockError {
 }
 
 /// A mapped block, with the shape that was checked when it was mapped.
+#[derive(Clone)]
 pub struct Block<M = Mapping> {
     memory: M,
     slots: u32,
@@ -65,21 +66,24 @@ impl Block {
     /// Make a block; the descriptor is what the Keep gets. Its size is sealed, so that neither half can pull the
     /// memory away from under the other.
     pub fn create(slots: u32, ring: u32) -> Result<(Self, OwnedFd), BlockError> {
-        if !layout::shape_is_valid(slots, ring) {
-            return Err(BlockError::Unusable(format!(
-                "{slots} slots with rings of {ring} bytes are not possible"
-            )));
-        }
-        let len = layout::block_bytes(slots, ring);
+        let len = length(slots, ring)?;
         let file = memfd_create("sallyport", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
         ftruncate(&file, len as u64)?;
         fcntl_add_seals(&file, SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
-        let mapping = Mapping::new(&file, len)?;
+        Ok((Self::headed(Mapping::new(&file, len)?, slots, ring), file))
+    }
+
+    /// Make a block for two halves in this process, where the kernel gives no memory files: each takes a clone.
+    pub fn inside(slots: u32, ring: u32) -> Result<Self, BlockError> {
+        Ok(Self::headed(Mapping::anonymous(length(slots, ring)?)?, slots, ring))
+    }
+
+    fn headed(mapping: Mapping, slots: u32, ring: u32) -> Self {
         mapping.store32(header::VERSION, layout::VERSION);
         mapping.store32(header::SLOTS, slots);
         mapping.store32(header::RING, ring);
         mapping.store64(header::MAGIC, layout::MAGIC);
-        Ok((Self::over(mapping, slots, ring), file))
+        Self::over(mapping, slots, ring)
     }
 
     /// Map a block that the other half made: copy its header, then check it, then use it.
@@ -108,6 +112,15 @@ impl Block {
         }
         Ok(Self::over(mapping, slots, ring))
     }
+}
+
+fn length(slots: u32, ring: u32) -> Result<usize, BlockError> {
+    if !layout::shape_is_valid(slots, ring) {
+        return Err(BlockError::Unusable(format!(
+            "{slots} slots with rings of {ring} bytes are not possible"
+        )));
+    }
+    Ok(layout::block_bytes(slots, ring))
 }
 
 impl<M: Memory> Block<M> {
@@ -225,6 +238,16 @@ impl<M: Memory> Block<M> {
     /// Host: say that it is awake.
     pub fn host_is_awake(&self) {
         self.memory.store32(layout::HOST_ASLEEP, 0);
+    }
+
+    /// Host: sleep until the guest has taken the announcement of it away, in the place of a doorbell's descriptor.
+    pub fn host_sleep(&self) {
+        self.memory.sleep(layout::HOST_ASLEEP, 1, None);
+    }
+
+    /// Guest: wake a host that sleeps so.
+    pub fn wake_host(&self) {
+        self.memory.wake(layout::HOST_ASLEEP);
     }
 
     /// Guest: whether the doorbell must be rung to wake the host. True once per sleep.

@@ -155,13 +155,25 @@ impl Carrier {
         Ok(Self(py.detach(|| carrier::Carrier::beside_guest(stream))?))
     }
 
+    #[staticmethod]
+    fn within(py: Python<'_>, incoming_fd: RawFd, outgoing_fd: RawFd) -> PyResult<Self> {
+        let incoming = shared::duplicate(incoming_fd).map_err(system)?;
+        let outgoing = shared::duplicate(outgoing_fd).map_err(system)?;
+        Ok(Self(py.detach(|| carrier::Carrier::within(incoming, outgoing))?))
+    }
+
+    fn guest(&self) -> PyResult<Guest> {
+        let (block, bell) = self.0.inside();
+        Guest::of(Report::over(&block), Port::new(block, bell))
+    }
+
     #[getter]
-    fn block_fd(&self) -> RawFd {
+    fn block_fd(&self) -> Option<RawFd> {
         self.0.block_fd()
     }
 
     #[getter]
-    fn doorbell_fd(&self) -> RawFd {
+    fn doorbell_fd(&self) -> Option<RawFd> {
         self.0.doorbell_fd()
     }
 
@@ -232,11 +244,7 @@ impl Guest {
         let block_file = shared::adopt(block_fd).map_err(system)?;
         let doorbell = shared::adopt(doorbell_fd).map_err(system)?;
         let block = Block::open(&block_file)?;
-        let report = Box::leak(Box::new(Report::of(&block_file).map_err(system)?));
-        let port = Port::new(block, doorbell);
-        let guest = guest::Guest::new(port).map_err(|fault| PyRuntimeError::new_err(fault.to_string()))?;
-        let half = Box::leak(Box::new(guest));
-        Ok(Self { half, report })
+        Self::of(Report::of(&block_file).map_err(system)?, Port::new(block, doorbell))
     }
 
     fn control_read<'py>(&mut self, py: Python<'py>, most: usize) -> Bound<'py, PyBytes> {
@@ -499,17 +507,32 @@ impl Guest {
 
     #[pyo3(signature = (code_fd))]
     fn confine(&self, code_fd: Option<RawFd>) -> PyResult<Vec<String>> {
-        let doorbell = self.half.port.doorbell_fd();
-        jail::confine(self.report, doorbell, code_fd).map_err(|fault| PyRuntimeError::new_err(fault.to_string()))
+        jail::confine(self.report, self.doorbell()?, code_fd)
+            .map_err(|fault| PyRuntimeError::new_err(fault.to_string()))
     }
 
     fn lock(&self) -> PyResult<Vec<String>> {
-        jail::lock(self.half.port.doorbell_fd()).map_err(|fault| PyRuntimeError::new_err(fault.to_string()))
+        jail::lock(self.doorbell()?).map_err(|fault| PyRuntimeError::new_err(fault.to_string()))
     }
 
     #[pyo3(signature = (*, orderly))]
     fn finish(&mut self, orderly: bool) {
         self.half.finish(orderly);
+    }
+}
+
+impl Guest {
+    fn of(report: Report, port: Port) -> PyResult<Self> {
+        let guest = guest::Guest::new(port).map_err(|fault| PyRuntimeError::new_err(fault.to_string()))?;
+        Ok(Self {
+            half: Box::leak(Box::new(guest)),
+            report: Box::leak(Box::new(report)),
+        })
+    }
+
+    fn doorbell(&self) -> PyResult<RawFd> {
+        let doorbell = self.half.port.doorbell_fd();
+        doorbell.ok_or_else(|| PyRuntimeError::new_err("there is no kernel below this Keep that could jail it"))
     }
 }
 

@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 
 use rustix::io::Errno;
 
+use crate::block::Block;
 use crate::layout::{self, report};
 use crate::memory::Memory;
 use crate::shared::Mapping;
@@ -19,6 +20,11 @@ impl Report {
     /// Of this block, which is at least a page.
     pub fn of(block: &OwnedFd) -> Result<Self, Errno> {
         Ok(Self(Mapping::new(block, layout::PAGE)?))
+    }
+
+    /// Of a block in this process.
+    pub fn over(block: &Block) -> Self {
+        Self(block.memory().clone())
     }
 
     /// Guest: the jail has refused this system call. Called in a signal handler: one store and nothing else.

@@ -8,28 +8,39 @@
 
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::ptr::NonNull;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::time::Duration;
 
 use rustix::fd::{AsFd, BorrowedFd};
 use rustix::io::Errno;
-use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, mmap_anonymous, munmap};
 use rustix::thread::futex;
 
 use crate::memory::Memory;
 
-/// A shared mapping of the whole block.
+/// A mapping of the whole block. A clone is the same one, which lives as long as any of them.
+#[derive(Clone)]
 pub struct Mapping {
     base: NonNull<u8>,
     len: usize,
+    /// Only to be dropped.
+    _held: Arc<Held>,
 }
+
+/// What ends a mapping, once nobody holds it.
+struct Held(NonNull<u8>, usize);
 
 // SAFETY: the mapping is plain shared memory that lives until drop; all access goes through atomics or raw copies,
 // which do not depend on the thread.
 unsafe impl Send for Mapping {}
 // SAFETY: as above; the methods take `&self` and tolerate concurrent writers by design.
 unsafe impl Sync for Mapping {}
+// SAFETY: it is used once, by whichever thread drops it last.
+unsafe impl Send for Held {}
+// SAFETY: as above; nothing can be done with a reference to it.
+unsafe impl Sync for Held {}
 
 impl Mapping {
     /// Map `len` bytes of `file`. The caller has checked that the file is that long.
@@ -45,8 +56,27 @@ impl Mapping {
                 0,
             )?
         };
+        Self::of(base, len)
+    }
+
+    /// Map `len` bytes that belong to no file: for two halves in one process.
+    pub fn anonymous(len: usize) -> Result<Self, Errno> {
+        // SAFETY: as in `new`.
+        let base = unsafe {
+            mmap_anonymous(
+                std::ptr::null_mut(),
+                len,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::PRIVATE,
+            )?
+        };
+        Self::of(base, len)
+    }
+
+    fn of(base: *mut std::ffi::c_void, len: usize) -> Result<Self, Errno> {
         let base = NonNull::new(base.cast()).ok_or(Errno::FAULT)?;
-        Ok(Self { base, len })
+        let held = Arc::new(Held(base, len));
+        Ok(Self { base, len, _held: held })
     }
 
     /// Bytes of the mapping.
@@ -181,10 +211,10 @@ impl Memory for Mapping {
     }
 }
 
-impl Drop for Mapping {
+impl Drop for Held {
     fn drop(&mut self) {
-        // SAFETY: the range is ours, and no reference into it outlives `self`.
-        let _ = unsafe { munmap(self.base.as_ptr().cast(), self.len) };
+        // SAFETY: the range is ours, and no reference into it outlives the last mapping that holds this.
+        let _ = unsafe { munmap(self.0.as_ptr().cast(), self.1) };
     }
 }
 

@@ -29,14 +29,14 @@ fn beside(host: &Host, stream: UnixStream) -> Carrier {
 }
 
 fn guest_of(carrier: &Carrier) -> Guest {
-    let block: OwnedFd = duplicate(carrier.block_fd()).unwrap();
-    let doorbell = duplicate(carrier.doorbell_fd()).unwrap();
+    let block: OwnedFd = duplicate(carrier.block_fd().unwrap()).unwrap();
+    let doorbell = duplicate(carrier.doorbell_fd().unwrap()).unwrap();
     Guest::new(Port::new(Block::open(&block).unwrap(), doorbell)).unwrap()
 }
 
 /// How often the host has opened a slot, as this carrier's block says.
 fn generation(carrier: &Carrier, slot: u32) -> u32 {
-    let block = Block::open(&duplicate(carrier.block_fd()).unwrap()).unwrap();
+    let block = Block::open(&duplicate(carrier.block_fd().unwrap()).unwrap()).unwrap();
     block.peek(slot, word::HOST_GENERATION).value()
 }
 
@@ -514,4 +514,58 @@ proptest! {
             let _ = workload.write(fd, &pattern(700, 5));
         }
     }
+}
+
+/// A Keep whose carrier is in its own process, with a stream each way that is no socket.
+fn carried_within(host: Host, kind: FileKind) -> (Ends, Workload) {
+    host.start().unwrap();
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let outer = beside(&host, ours);
+    let (from_host, to_keep) = rustix::pipe::pipe().unwrap();
+    let (from_keep, to_host) = rustix::pipe::pipe().unwrap();
+    let socket = std::fs::File::from(OwnedFd::from(theirs));
+    pass_on(socket.try_clone().unwrap(), to_keep.into());
+    pass_on(from_keep.into(), socket);
+    let inner = Carrier::within(from_host, to_host).unwrap();
+    let (block, bell) = inner.inside();
+    if matches!(kind, FileKind::ConnectTcp) {
+        let is_open = || block.peek(1, word::HOST_GENERATION).value() == 1;
+        assert!(soon(is_open), "the entry is not open");
+    }
+    let mut guest = Guest::new(Port::new(block, bell)).unwrap();
+    guest.add_file(kind).unwrap();
+    guest.open_for_business();
+    let carriers = [outer, inner];
+    (Ends { carriers, host }, workload(guest))
+}
+
+fn pass_on(mut from: std::fs::File, mut to: std::fs::File) {
+    std::thread::spawn(move || {
+        let mut bytes = [0; 5000];
+        while let Ok(read @ 1..) = from.read(&mut bytes) {
+            to.write_all(&bytes[..read]).unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_keep_that_has_its_carrier_inside_gets_all_bytes_and_every_wake_up() {
+    let (peer, inner) = tcp_pair();
+    let host = Host::new(1, 0, RING).unwrap();
+    host.attach_socket(0, inner.into()).unwrap();
+    let (ends, mut workload) = carried_within(host, FileKind::ConnectTcp);
+    assert_eq!(ends.carriers[1].block_fd().or(ends.carriers[1].doorbell_fd()), None);
+    let sent = pattern(200_000, 5);
+    let client = exchange(peer, sent.clone());
+    loop {
+        let bytes = workload.read(0, 700).unwrap();
+        if bytes.is_empty() {
+            break;
+        }
+        assert_eq!(workload.write(0, &bytes).unwrap(), bytes.len());
+    }
+    workload.close(0);
+    workload.guest.port.tell_host();
+    assert!(client.join().unwrap() == sent);
+    assert!(ends.carriers[1].finish(PATIENCE), "the last words were not taken");
 }

@@ -25,8 +25,8 @@ use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
 use rustix::net::{Shutdown, shutdown};
 
-use crate::block::{Block, BlockError};
-use crate::guest::port::Doorbell;
+use crate::block::{Block, BlockError, Half};
+use crate::guest::port::{Bell, Doorbell};
 use crate::host::held;
 use frame::{Fault, Frame};
 use incoming::Incoming;
@@ -87,48 +87,84 @@ impl Common {
     }
 }
 
+/// Where frames come from and where they go: one stream, or two.
+#[derive(Clone)]
+struct Channel {
+    incoming: Arc<File>,
+    outgoing: Arc<File>,
+}
+
+impl Channel {
+    fn of(stream: OwnedFd) -> Self {
+        let incoming = Arc::new(File::from(stream));
+        let outgoing = incoming.clone();
+        Self { incoming, outgoing }
+    }
+
+    /// Have whoever reads or writes stop; whether that could be, as of a socket.
+    fn end(&self) -> bool {
+        let ended = [&self.incoming, &self.outgoing].map(|stream| shutdown(stream, Shutdown::Both).is_ok());
+        ended == [true, true]
+    }
+}
+
 /// See the module.
 pub struct Carrier {
     common: Arc<Common>,
     waker: Waker,
-    stream: Arc<File>,
+    channel: Channel,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    block_fd: OwnedFd,
+    block_fd: Option<OwnedFd>,
 }
 
 impl Carrier {
     /// Beside the host half of this block: tells the other end the block's shape, then carries. `doorbell` wakes the host
     /// half.
     pub fn beside_host(block_fd: OwnedFd, doorbell: OwnedFd, stream: OwnedFd) -> Result<Self, BlockError> {
-        Self::start(Side::Host, block_fd, doorbell, File::from(stream))
+        let block = Block::open(&block_fd)?;
+        Self::start(Side::Host, block, doorbell.into(), Channel::of(stream), Some(block_fd))
     }
 
     /// Beside the guest half: waits for the shape, makes a block of it, then carries. The descriptors for the guest half
     /// are [`Carrier::block_fd`] and [`Carrier::doorbell_fd`].
     pub fn beside_guest(stream: OwnedFd) -> Result<Self, BlockError> {
-        let mut stream = File::from(stream);
-        let (slots, ring) = shape(&mut stream)?;
-        let (_, block_fd) = Block::create(slots, ring)?;
+        let channel = Channel::of(stream);
+        let (slots, ring) = shape(&channel.incoming)?;
+        let (block, block_fd) = Block::create(slots, ring)?;
         let doorbell = eventfd(0, EventfdFlags::CLOEXEC)?;
-        Self::start(Side::Guest, block_fd, doorbell, stream)
+        Self::start(Side::Guest, block, doorbell.into(), channel, Some(block_fd))
     }
 
-    fn start(side: Side, block_fd: OwnedFd, doorbell: OwnedFd, stream: File) -> Result<Self, BlockError> {
-        let common = Common::of(Block::open(&block_fd)?.slots());
-        let waker = Waker {
-            side,
-            block: Block::open(&block_fd)?,
-            doorbell,
+    /// Beside a guest half in this very process, for an enclave: its library OS has neither memory files nor eventfds.
+    /// The guest half is made of [`Carrier::inside`].
+    pub fn within(incoming: OwnedFd, outgoing: OwnedFd) -> Result<Self, BlockError> {
+        let channel = Channel {
+            incoming: Arc::new(incoming.into()),
+            outgoing: Arc::new(outgoing.into()),
         };
+        let (slots, ring) = shape(&channel.incoming)?;
+        let block = Block::inside(slots, ring)?;
+        let bell = Bell::Word(block.clone());
+        Self::start(Side::Guest, block, bell, channel, None)
+    }
+
+    fn start(
+        side: Side,
+        block: Block,
+        doorbell: Bell,
+        channel: Channel,
+        block_fd: Option<OwnedFd>,
+    ) -> Result<Self, BlockError> {
+        let common = Common::of(block.slots());
+        let outgoing = Outgoing::new(side, block.clone(), common.clone());
+        let incoming = Incoming::new(side, block.clone(), common.clone());
         let carrier = Self {
-            common: common.clone(),
-            waker,
-            stream: Arc::new(stream),
+            common,
+            waker: Waker { side, block, doorbell },
+            channel,
             threads: Mutex::default(),
             block_fd,
         };
-        let outgoing = Outgoing::new(side, Block::open(&carrier.block_fd)?, common.clone());
-        let incoming = Incoming::new(side, Block::open(&carrier.block_fd)?, common);
         carrier.spawn("sallyport-send", |carried| carried.send(outgoing))?;
         carrier.spawn("sallyport-receive", |carried| carried.receive(incoming))?;
         Ok(carrier)
@@ -137,22 +173,27 @@ impl Carrier {
     fn spawn(&self, name: &str, run: impl FnOnce(Carried) + Send + 'static) -> Result<(), BlockError> {
         let carried = Carried {
             common: self.common.clone(),
-            waker: self.waker.another(&self.block_fd)?,
-            stream: self.stream.clone(),
+            waker: self.waker.clone(),
+            channel: self.channel.clone(),
         };
         let thread = std::thread::Builder::new().name(name.into()).spawn(|| run(carried));
         held(&self.threads).push(thread.map_err(|_| Errno::AGAIN)?);
         Ok(())
     }
 
-    /// The block of the half that this carrier is beside.
-    pub fn block_fd(&self) -> RawFd {
-        self.block_fd.as_raw_fd()
+    /// The block of the half that this carrier is beside; none for one [`Carrier::within`] a process.
+    pub fn block_fd(&self) -> Option<RawFd> {
+        self.block_fd.as_ref().map(AsRawFd::as_raw_fd)
     }
 
-    /// The doorbell by which a guest half wakes its carrier, or a carrier its host half.
-    pub fn doorbell_fd(&self) -> RawFd {
-        self.waker.doorbell.as_raw_fd()
+    /// The doorbell by which a guest half wakes its carrier, or a carrier its host half; none likewise.
+    pub fn doorbell_fd(&self) -> Option<RawFd> {
+        self.waker.doorbell.descriptor()
+    }
+
+    /// The block and the doorbell, for a guest half in this process.
+    pub fn inside(&self) -> (Block, Bell) {
+        (self.waker.block.clone(), self.waker.doorbell.clone())
     }
 
     /// Wait until nothing more will come; answers how the other end broke the protocol, if it did.
@@ -180,7 +221,7 @@ impl Drop for Carrier {
     fn drop(&mut self) {
         self.common.finishing.store(true, SeqCst);
         self.waker.wake_sender();
-        if shutdown(&*self.stream, Shutdown::Both).is_ok() {
+        if self.channel.end() {
             for thread in held(&self.threads).drain(..) {
                 let _ = thread.join();
             }
@@ -189,7 +230,7 @@ impl Drop for Carrier {
 }
 
 /// The first frame, which nothing may stand before. Not one byte more is read.
-fn shape(stream: &mut File) -> Result<(u32, u32), BlockError> {
+fn shape(mut stream: &File) -> Result<(u32, u32), BlockError> {
     let mut bytes = [0; frame::HELLO_BYTES];
     stream
         .read_exact(&mut bytes)
@@ -203,37 +244,38 @@ fn shape(stream: &mut File) -> Result<(u32, u32), BlockError> {
 }
 
 /// How a thread of a carrier wakes its half, and the thread that sends.
+#[derive(Clone)]
 struct Waker {
     side: Side,
     block: Block,
-    doorbell: OwnedFd,
+    doorbell: Bell,
 }
 
 impl Waker {
-    fn another(&self, block_fd: &OwnedFd) -> Result<Self, BlockError> {
-        Ok(Self {
-            side: self.side,
-            block: Block::open(block_fd)?,
-            doorbell: self.doorbell.try_clone().map_err(|_| Errno::MFILE)?,
-        })
-    }
-
     /// Wake the half, if it sleeps and there are marks for it.
     fn wake_half(&self) {
         match self.side {
-            Side::Host if self.block.host_needs_bell() => self.doorbell.ring(),
-            Side::Host => {}
+            Side::Host => self.wake_by_bell(),
             Side::Guest => self.block.wake_guest(),
+        }
+    }
+
+    fn wake_by_bell(&self) {
+        if self.block.host_needs_bell() {
+            self.doorbell.ring();
         }
     }
 
     fn wake_sender(&self) {
         match self.side {
             Side::Host => {
-                self.block.mark(crate::block::Half::Guest, 0);
+                self.block.mark(Half::Guest, 0);
                 self.block.wake_guest();
             }
-            Side::Guest => self.doorbell.ring(),
+            Side::Guest => {
+                self.block.mark(Half::Host, 0);
+                self.wake_by_bell();
+            }
         }
     }
 
@@ -243,7 +285,7 @@ impl Waker {
             Side::Host => self.block.guest_sleep(None),
             Side::Guest => {
                 if self.block.host_may_sleep() {
-                    let _ = rustix::io::read(&self.doorbell, &mut [0; 8]);
+                    self.doorbell.wait();
                     self.block.host_is_awake();
                 }
             }
@@ -255,7 +297,7 @@ impl Waker {
 struct Carried {
     common: Arc<Common>,
     waker: Waker,
-    stream: Arc<File>,
+    channel: Channel,
 }
 
 impl Carried {
@@ -263,7 +305,7 @@ impl Carried {
         let sent = self.send_all(&mut outgoing);
         let fault = sent.err();
         if fault.is_some() {
-            let _ = shutdown(&*self.stream, Shutdown::Both);
+            self.channel.end();
         }
         self.common.note(|ended| {
             ended.outgoing = true;
@@ -276,12 +318,12 @@ impl Carried {
         loop {
             // Asked first: what was published before the half ended is then sent.
             let finishing = self.common.finishing.load(SeqCst);
-            let carried = outgoing.send_news(&mut &*self.stream)?;
+            let carried = outgoing.send_news(&mut &*self.channel.outgoing)?;
             if carried.is_err() {
                 return Ok(());
             }
             if finishing {
-                let _ = outgoing.send_end(&mut &*self.stream);
+                let _ = outgoing.send_end(&mut &*self.channel.outgoing);
                 return Ok(());
             }
             self.waker.sleep();
@@ -291,7 +333,7 @@ impl Carried {
     fn receive(self, mut incoming: Incoming) {
         let fault = self.receive_all(&mut incoming).err();
         if fault.is_some() {
-            let _ = shutdown(&*self.stream, Shutdown::Both);
+            self.channel.end();
         }
         self.common.finishing.store(true, SeqCst);
         self.waker.wake_sender();
@@ -305,7 +347,7 @@ impl Carried {
         let mut bytes = vec![0; BATCH];
         let mut filled = 0;
         loop {
-            match rustix::io::read(&*self.stream, &mut bytes[filled..]) {
+            match rustix::io::read(&*self.channel.incoming, &mut bytes[filled..]) {
                 Ok(0) => return Ok(()),
                 Ok(read) => filled += read,
                 Err(Errno::INTR) => continue,

@@ -4,6 +4,7 @@
 //! than go on with it.
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::block::{Block, Half};
@@ -27,7 +28,7 @@ struct Stream {
 }
 
 /// See the module.
-pub struct Port<M = Mapping, D = OwnedFd> {
+pub struct Port<M = Mapping, D = Bell> {
     block: Block<M>,
     doorbell: D,
     streams: Vec<Stream>,
@@ -65,20 +66,64 @@ impl Doorbell for OwnedFd {
     }
 }
 
+/// What wakes a host half, or the carrier in its place. A clone is the same one.
+#[derive(Clone)]
+pub enum Bell {
+    /// By a descriptor, which another process may have too.
+    Event(Arc<OwnedFd>),
+    /// By a word of a block in this process.
+    Word(Block),
+}
+
+impl Doorbell for Bell {
+    fn ring(&self) {
+        match self {
+            Self::Event(descriptor) => descriptor.ring(),
+            Self::Word(block) => block.wake_host(),
+        }
+    }
+}
+
+impl From<OwnedFd> for Bell {
+    fn from(descriptor: OwnedFd) -> Self {
+        Self::Event(Arc::new(descriptor))
+    }
+}
+
+impl Bell {
+    /// Host: wait until it rings, once sleep was announced.
+    pub fn wait(&self) {
+        match self {
+            Self::Event(descriptor) => {
+                let _ = rustix::io::read(descriptor, &mut [0; 8]);
+            }
+            Self::Word(block) => block.host_sleep(),
+        }
+    }
+
+    /// Its descriptor, if it is one.
+    pub fn descriptor(&self) -> Option<RawFd> {
+        match self {
+            Self::Event(descriptor) => Some(descriptor.as_raw_fd()),
+            Self::Word(_) => None,
+        }
+    }
+}
+
 impl Port {
-    /// The descriptor that rings the host.
-    pub fn doorbell_fd(&self) -> RawFd {
-        self.doorbell.as_raw_fd()
+    /// The descriptor that rings the host, if it is one that does.
+    pub fn doorbell_fd(&self) -> Option<RawFd> {
+        self.doorbell.descriptor()
     }
 }
 
 impl<M: Memory, D: Doorbell> Port<M, D> {
     /// The guest half of `block`; `doorbell` wakes the host.
-    pub fn new(block: Block<M>, doorbell: D) -> Self {
+    pub fn new(block: Block<M>, doorbell: impl Into<D>) -> Self {
         let streams = vec![Stream::default(); block.slots() as usize];
         Self {
             block,
-            doorbell,
+            doorbell: doorbell.into(),
             streams,
             marks: Vec::new(),
             told_host: false,

@@ -1,0 +1,172 @@
+"""Gramine's enclave, page by page, with a PAL that is made here. Not compared with what `gramine-sgx-sign` makes."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from enarx_measurement import MeasurementFault
+from enarx_measurement.gramine_enclave import PRODUCT_ID, SVN, Enclave, body, measure, pages
+from enarx_measurement.sgx_enclave import PAGE, PageFlags
+
+MIB = 1 << 20
+RX = PageFlags.REG | PageFlags.R | PageFlags.X
+RW = PageFlags.REG | PageFlags.R | PageFlags.W
+ENTRY = 0x1234
+
+
+def elf(*segments: tuple[int, int, int, bytes, int], entry: int = ENTRY) -> bytes:
+    """A shared library (ELF64) of these segments: offset, address, flags, content and size in memory."""
+    headers = b"".join(
+        struct.pack("<IIQQQQQQ", 1, flags, offset, address, address, len(content), size, PAGE)
+        for offset, address, flags, content, size in segments
+    )
+    identity = b"\x7fELF\x02\x01\x01".ljust(16, b"\0")
+    file = bytearray(
+        identity + struct.pack("<HHIQQQIHHHHHH", 3, 62, 1, entry, 64, 0, 0, 64, 56, len(segments), 64, 0, 0) + headers
+    )
+    for offset, _, _, content, _ in segments:
+        file = file.ljust(offset + len(content), b"\0")
+        file[offset : offset + len(content)] = content
+    return bytes(file)
+
+
+CODE = bytes(range(1, 251)) * 20
+"""More than a page."""
+DATA = b"data"
+PAL = elf((0x1000, 0, 5, CODE, len(CODE)), (0x3F00, 0x2F00, 6, DATA, 0x1200))
+"""Two pages of code; then data whose first page begins before it, and which goes on in memory."""
+
+
+def enclave(**changes: object) -> Enclave:
+    return Enclave(manifest=b"[loader]\n", pal=PAL, size=8 * MIB, threads=2)._replace(**changes)
+
+
+def by_place(made: Enclave) -> dict:
+    return {page.offset: page for page in pages(made)}
+
+
+def word(page, at: int) -> int:
+    return struct.unpack_from("<Q", page.content, at)[0]
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_every_page_from_the_heap_to_the_end_is_there_once(threads):
+    made = enclave(threads=threads)
+    places = [page.offset for page in pages(made)]
+    assert sorted(places) == list(range(0x10000, made.size, PAGE))
+
+
+def test_the_manifest_is_at_the_end_read_only_and_ends_in_a_zero():
+    manifest = b"m" * (PAGE + 1)
+    found = by_place(enclave(manifest=manifest))
+    last = [found[8 * MIB - 2 * PAGE], found[8 * MIB - PAGE]]
+    assert b"".join(page.content for page in last) == manifest.ljust(2 * PAGE, b"\0")
+    assert {page.flags for page in last} == {PageFlags.REG | PageFlags.R}
+
+
+def test_a_manifest_that_fills_its_page_takes_another_for_its_zero():
+    found = by_place(enclave(manifest=b"m" * PAGE))
+    assert found[8 * MIB - 2 * PAGE].content == b"m" * PAGE
+    assert found[8 * MIB - PAGE].content == bytes(PAGE)
+
+
+def test_each_thread_has_its_frames_its_words_and_its_stacks():
+    made = enclave()
+    found = by_place(made)
+    control = sorted((page for page in found.values() if page.flags == PageFlags.TCS), key=lambda page: page.offset)
+    assert len(control) == 2
+    tls = control[-1].offset - 3 * PAGE  # below the control pages are two pages of words
+    for number, tcs in enumerate(control):
+        own = found[tls + number * PAGE]
+        assert own.flags == RW
+        frames = word(tcs, 0x10)
+        assert (word(tcs, 8), struct.unpack_from("<II", tcs.content, 0x18)) == (0, (0, 2))
+        assert frames == control[0].offset + 2 * PAGE + number * 8 * PAGE
+        assert found[word(tcs, 0x20) - ENTRY].flags == RX  # the entry point, from where the PAL begins
+        assert (word(tcs, 0x30), word(tcs, 0x38)) == (0, own.offset)
+        assert struct.unpack_from("<II", tcs.content, 0x40) == (0xFFF, 0xFFF)
+        assert word(own, 0) == own.offset
+        assert word(own, 8) == 0xBADBADBADBAD
+        assert (word(own, 0x110), word(own, 0x118)) == (made.size, tcs.offset)
+        assert word(own, 0x120) == tls - number * 64 * PAGE
+        low, high = word(own, 0x130), word(own, 0x138)
+        assert (low, high) == (tls - 2 * 64 * PAGE - (number + 1) * 16 * PAGE, low + 16 * PAGE)
+        assert (word(own, 0x148), word(own, 0x150)) == (frames, frames + 4 * PAGE - 184)
+        assert (word(own, 0x1A0), word(own, 0x1A8)) == (len(made.manifest) + 1, 0x10000)
+        assert word(own, 0x1B0) == word(tcs, 0x20) - ENTRY
+
+
+def test_the_pal_is_there_segment_by_segment_with_its_rights():
+    found = by_place(enclave())
+    pal = word(found[max(at for at, page in found.items() if page.flags == PageFlags.TCS)], 0x20) - ENTRY
+    code = [found[pal], found[pal + PAGE]]
+    assert b"".join(page.content for page in code) == CODE.ljust(2 * PAGE, b"\0")
+    assert {page.flags for page in code} == {RX}
+    data = [found[pal + number * PAGE] for number in (2, 3, 4)]
+    assert b"".join(page.content for page in data) == (bytes(0xF00) + DATA).ljust(3 * PAGE, b"\0")
+    assert {page.flags for page in data} == {RW}
+
+
+def test_the_heap_is_not_measured_but_that_it_is_there():
+    heap = by_place(enclave())[0x10000]
+    assert (heap.flags, heap.content) == (RW | PageFlags.X, None)
+    assert measure(enclave()) != measure(enclave(size=16 * MIB))
+
+
+@pytest.mark.parametrize(
+    "other",
+    [enclave(manifest=b"[loader]\r"), enclave(pal=elf((0x1000, 0, 5, CODE[:-1] + b"\0", len(CODE)))), enclave(threads=3)],
+    ids=["manifest", "pal", "threads"],
+)  # fmt: skip
+def test_whatever_is_changed_it_measures_to_something_else(other):
+    assert measure(other) != measure(enclave())
+    assert len(measure(other)) == 32
+
+
+@pytest.mark.parametrize(
+    ("pal", "said"),
+    [
+        (b"", "no ELF"),
+        (b"not an ELF file at all", "no ELF"),
+        (PAL[:0x2000], "does not hold"),
+        (elf((0x1000, 0x10000, 5, CODE, len(CODE))), "anywhere"),
+        (elf((0x1000, 0x800, 5, CODE, len(CODE))), "mapped"),
+        (elf((0x1000, 0, 5, CODE, 1 << 40)), "does not hold"),
+        (elf(), "anywhere"),
+    ],
+    ids=["empty", "no-elf", "cut-short", "fixed-place", "between-pages", "huge", "no-segments"],
+)
+def test_a_pal_that_is_none_is_refused(pal, said):
+    with pytest.raises(MeasurementFault, match=said):
+        measure(enclave(pal=pal))
+
+
+@settings(max_examples=40)
+@given(st.binary(max_size=200), st.integers(0, 63))
+def test_arbitrary_headers_are_a_pal_or_refused(noise, at):
+    damaged = PAL[:at] + noise + PAL[at + len(noise) :]
+    try:
+        found = list(pages(enclave(pal=damaged, size=2 * MIB, threads=1)))
+    except MeasurementFault:
+        return
+    assert all(page.content is None or len(page.content) == PAGE for page in found)
+
+
+def test_an_enclave_without_room_for_its_threads_says_what_to_do():
+    with pytest.raises(MeasurementFault, match="no room for 40 threads") as caught:
+        measure(enclave(threads=40))
+    assert "[resources]" in caught.value.hint
+
+
+def test_what_is_signed_forbids_debugging_and_leaves_the_vector_extensions_to_the_machine():
+    asked = body(bytes(range(32)))
+    assert asked.debug is False
+    assert asked.mrenclave == bytes(range(32))
+    assert (asked.product_id, asked.svn) == (PRODUCT_ID, SVN)
+    flags, features = struct.unpack("<QQ", asked.attribute_mask)
+    assert flags == (1 << 64) - 1
+    assert (1 << 64) - 1 - features == 1 << 2 | 0b111 << 5 | 0b11 << 17  # AVX, AVX-512, AMX
