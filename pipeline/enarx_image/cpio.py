@@ -5,10 +5,13 @@ Nothing in it is of this moment, machine or user: everything belongs to root, th
 
 from __future__ import annotations
 
+import re
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+_HEAD = 110
+_FIELDS = re.compile(rb"070701((?:[0-9A-F]{8}){13})")
 _TRAILER = "TRAILER!!!"
 
 
@@ -56,6 +59,31 @@ def archive(entries: Iterable[Entry]) -> bytes:
         out += _record(by_path[path], number)
     out += _record(Entry(_TRAILER, 0), 0)
     return bytes(out)
+
+
+def read(data: bytes) -> Iterator[Entry]:
+    """The entries of an archive as `archive` makes it. Raises ValueError."""
+    at = 0
+    while True:
+        found = _FIELDS.fullmatch(data[at : at + _HEAD])
+        if found is None:
+            raise ValueError(f"there is no entry at byte {at:,}")
+        words = bytes.fromhex(found[1].decode())
+        values = [int.from_bytes(words[place : place + 4], "big") for place in range(0, len(words), 4)]
+        name, at = _taken(data, at + _HEAD, values[11], at)
+        content, at = _taken(data, at, values[6], at)
+        path = name.removesuffix(b"\0").decode()
+        if path == _TRAILER:
+            return
+        yield Entry(path, values[1], content, device=(values[9], values[10]))
+
+
+def _taken(data: bytes, start: int, size: int, entry: int) -> tuple[bytes, int]:
+    """So many bytes, and where the next field begins."""
+    end = start + size
+    if end > len(data):
+        raise ValueError(f"the entry at byte {entry:,} is cut short")
+    return data[start:end], end + -end % 4
 
 
 def _record(entry: Entry, inode: int) -> bytes:

@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
 from .errors import MeasurementFault
-from .sgx_enclave import PAGE, Page, PageFlags, mrenclave
+from .sgx_enclave import PAGE, Page, PageFlags, Unmeasured, mrenclave
 from .sgx_sigstruct import Body
 
 VERSION: Final = "1.6"
@@ -95,7 +95,7 @@ def body(measured: bytes) -> Body:
     return Body(0, 0xFFFF_FFFF, 0, 0, bytes(16), attributes, mask, measured, bytes(16), PRODUCT_ID, SVN)
 
 
-def pages(enclave: Enclave) -> Iterator[Page]:
+def pages(enclave: Enclave) -> Iterator[Page | Unmeasured]:
     """All pages, in the order in which they are added. Raises MeasurementFault."""
     entry, segments = _segments(enclave.pal)
     manifest = enclave.manifest + b"\0"
@@ -113,8 +113,7 @@ def pages(enclave: Enclave) -> Iterator[Page]:
         yield from _zeros(places.signal_stacks - (thread + 1) * _SIGNAL_STACK, _SIGNAL_STACK, _RW)
     for segment in segments:
         yield from _filled(places.pal + segment.address, segment.flags, segment.content)
-    for at in range(_HEAP, places.pal, PAGE):
-        yield Page(at, _RWX, None)
+    yield Unmeasured(range(_HEAP, places.pal, PAGE), _RWX)
 
 
 def _places(enclave: Enclave, manifest: int, pal: int) -> _Places:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from array import array
 from collections.abc import Iterable
 from enum import IntFlag
 from typing import Final, NamedTuple
@@ -16,8 +17,8 @@ from .errors import MeasurementFault
 
 PAGE: Final = 4096
 _CHUNK: Final = 256
-_BATCH: Final = 1 << 16
-_ADDED: Final = struct.Struct("<8sQQ40x")
+_BATCH: Final = 1 << 12  # pages
+_EADD: Final = int.from_bytes(b"EADD", "little")
 _EXTENDED: Final = struct.Struct("<8sQ48x")
 
 
@@ -39,7 +40,14 @@ class Page(NamedTuple):
     content: bytes | None
 
 
-def mrenclave(size: int, ssa_frame_pages: int, pages: Iterable[Page]) -> bytes:
+class Unmeasured(NamedTuple):
+    """Pages in a row of which only that they are there is measured; a large enclave has millions."""
+
+    places: range
+    flags: PageFlags
+
+
+def mrenclave(size: int, ssa_frame_pages: int, pages: Iterable[Page | Unmeasured]) -> bytes:
     """32 bytes. `size` is the enclave's in bytes, a power of two; pages count in the order in which they are added.
 
     Raises MeasurementFault where no CPU would build it.
@@ -47,18 +55,22 @@ def mrenclave(size: int, ssa_frame_pages: int, pages: Iterable[Page]) -> bytes:
     if size < 2 * PAGE or size & (size - 1):
         raise MeasurementFault(f"the size of an enclave is a power of two, and not {size:#x}")
     digest = hashlib.sha256(struct.pack("<8sIQ44x", b"ECREATE", ssa_frame_pages, size))
-    records = bytearray()  # a large enclave has millions
-    for offset, flags, content in pages:
-        if offset % PAGE or not 0 <= offset < size:
-            raise MeasurementFault(f"there is no page at {offset:#x} of this enclave")
-        records += _ADDED.pack(b"EADD", offset, flags)
-        if content is not None:
-            records += _measured(offset, content)
-        if len(records) > _BATCH:
-            digest.update(records)
-            records.clear()
-    digest.update(records)
+    for part in pages:
+        places = part.places if isinstance(part, Unmeasured) else range(part.offset, part.offset + PAGE, PAGE)
+        if places and (places[0] % PAGE or places.step != PAGE or not 0 <= places[0] <= places[-1] < size):
+            raise MeasurementFault(f"there is no page at {places[0]:#x} of this enclave")
+        for start in range(0, len(places), _BATCH):
+            digest.update(_added(places[start : start + _BATCH], part.flags))
+        if isinstance(part, Page) and part.content is not None:
+            digest.update(_measured(part.offset, part.content))
     return digest.digest()
+
+
+def _added(places: range, flags: PageFlags) -> bytes:
+    """A record of eight words for each page."""
+    words = array("Q", (_EADD, 0, flags, 0, 0, 0, 0, 0)) * len(places)
+    words[1::8] = array("Q", places)
+    return words.tobytes()
 
 
 def _measured(offset: int, content: bytes) -> bytes:

@@ -1,9 +1,9 @@
-"""Native code of a module for a virtual machine, made on its host: under emulation the compiler takes 77 times as long.
+"""Native code of a module for a Keep that is no process of its host's: emulated, a compiler takes 77 times as long.
 
-The machine's processor has other extensions than the host's, so the code asks for those of x86-64-v2 alone. It is made
-by the engine that the image holds, in a process of its own, and kept by the module's digest where only this user can
-write. Native code runs with all that a Keep has: a Keep takes it only if its digest stands on the command line that was
-measured with it (`enarx_image.image.with_code`).
+A virtual machine's processor has other extensions than the host's, so the code asks for those of x86-64-v2 alone; that
+for an enclave looks at each bound itself, too. It is made by the engine that the image holds, in a process of its own,
+and kept by the module's digest where only this user can write. Native code runs with all that a Keep has: a Keep takes
+it only if its digest was measured with it, on the command line (`enarx_image.image.with_code`) or in the manifest.
 """
 
 from __future__ import annotations
@@ -22,6 +22,17 @@ from enarx_deploy.protocols import Launch
 LIMIT = 1 << 28
 """Most bytes of code that are handed over; a larger module is compiled in the Keep."""
 _PATIENCE = 600.0
+
+
+class Kind(NamedTuple):
+    """What code is for: a name for its place, and the compiler's option."""
+
+    name: str
+    option: str
+
+
+MACHINE = Kind("v2", "--for-others")
+ENCLAVE = Kind("v2-enclave", "--for-enclaves")
 
 
 class Wanted(NamedTuple):
@@ -49,27 +60,27 @@ def of_package(package: Package) -> Wanted:
     return Wanted(str(root / "main.wasm"), digest.removeprefix("sha256:"), resources.has_deadline)
 
 
-def code_of(wanted: Wanted) -> bytes:
+def code_of(wanted: Wanted, kind: Kind = MACHINE) -> bytes:
     """The code, made now or before; empty where it cannot be made, which the Keep then says why."""
     if not wanted.path:
         return b""
     from importlib.metadata import version
 
-    engine = f"wasmtime-{version('wasmtime')}-v2{'-deadline' if wanted.has_deadline else ''}"
+    engine = f"wasmtime-{version('wasmtime')}-{kind.name}{'-deadline' if wanted.has_deadline else ''}"
     place = paths.cache_dir("guest-modules") / engine / f"{wanted.sha256}.cwasm"
     with contextlib.suppress(OSError):
         if not place.exists():
-            _make(wanted, place)
+            _make(wanted, place, kind)
         content = place.read_bytes()
         return content if len(content) <= LIMIT else b""
     return b""
 
 
-def _make(wanted: Wanted, place: Path) -> None:
+def _make(wanted: Wanted, place: Path, kind: Kind) -> None:
     """Whole or not at all. Raises OSError."""
     place.parent.mkdir(mode=0o700, exist_ok=True)
     command = [sys.executable, "-m", "enarx_keep.ahead_of_time", wanted.path]
-    options = ["--for-others", *(["--deadline"] if wanted.has_deadline else [])]
+    options = [kind.option, *(["--deadline"] if wanted.has_deadline else [])]
     with tempfile.TemporaryDirectory(dir=place.parent) as folder:
         with contextlib.suppress(subprocess.TimeoutExpired):
             subprocess.run([*command, folder, *options], capture_output=True, timeout=_PATIENCE, check=False)

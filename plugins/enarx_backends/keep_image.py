@@ -31,6 +31,19 @@ def find(folder: Path | None) -> image.Image:
         return images.look(folder) if folder else build.find(paths.cache_dir("image"), pins.load())
 
 
+def files(found: image.Image, within: tuple[str, ...], without: tuple[str, ...]) -> dict[str, bytes]:
+    """Files of an image by path: those whose paths begin so, and not so. Raises KeepError."""
+    from enarx_image import initramfs
+
+    with _faults():
+        everything = initramfs.files(found)
+    return {
+        path: content
+        for path, content in everything.items()
+        if path.startswith(within) and not path.startswith(without)
+    }
+
+
 def memory(launch: Launch) -> int:
     """Bytes of the machine of a Keep."""
     return BASE_MEMORY + (launch.memory_bytes or UNKNOWN_WORKLOAD)

@@ -4,6 +4,7 @@
 |---|---|---|
 | snp | firmware, hashes of the image's parts, first state of the CPU | launch digests; HOST_DATA is the package |
 | tdx | firmware | MRTDs; RTMR1 and RTMR2 of a launch that was seen; MRCONFIGID is the package |
+| sgx | Gramine's PAL, and the manifest: files, arguments, the package | MRENCLAVEs |
 
 None has been compared with a machine that has the hardware.
 """
@@ -51,6 +52,27 @@ def tdx(package: Package, image: Image, bios: Path, seen: Registers) -> Referenc
     section: dict[str, Any] = {"mrtds": list(accepted), "rtmr1": [seen.rtmr1], "rtmr2": [seen.rtmr2]}
     shown = dict(zip(("MRTD", "MRTD of older kernels"), accepted, strict=True))
     return _values("tdx", package, image, bios, section, shown | {"RTMR1": seen.rtmr1, "RTMR2": seen.rtmr2})
+
+
+def sgx(package: Package, image: str, mrenclave: bytes, mrsigner: str) -> ReferenceValues:
+    """What an enclave that runs this package must measure to; `image` is the digest of whose files it is made of.
+
+    Who may sign it is not said to the policy: that is the Steward's own, and MRENCLAVE says what runs.
+    """
+    from enarx_measurement.gramine_enclave import PRODUCT_ID, SVN
+
+    measured = mrenclave.hex()
+    return ReferenceValues(
+        backend="sgx",
+        hardware=True,
+        package=package.digest,
+        measurements={
+            "image": image,
+            "MRENCLAVE": measured,
+            f"MRSIGNER, ISVPRODID {PRODUCT_ID}, ISVSVN {SVN}": mrsigner,
+        },
+        policy={"sgx": {"mrenclaves": [measured], "packages": [package.digest]}},
+    )
 
 
 def _values(

@@ -7,59 +7,73 @@ import tomllib
 
 import pytest
 
-from enarx_backends.gramine import Enclave, manifest, text
+from enarx_backends.gramine import Enclave, manifest, size, text
+from enarx_deploy.errors import KeepError
+
+FILES = {"usr/bin/python3": b"python3", "keep.py": b"keep"}
+ENCLAVE = Enclave(["/usr/bin/python3", "/keep.py", "sha256:ab"], FILES, b"libos", memory=64 << 20)
 
 
-@pytest.fixture
-def enclave(tmp_path):
-    files = []
-    for name in ("python3", "keep.py"):
-        (tmp_path / name).write_bytes(name.encode())
-        files.append(tmp_path / name)
-    (tmp_path / "libsysdb.so").write_bytes(b"libos")
-    return Enclave([str(files[0]), "keep.py"], files, memory=64 << 20, threads=2), tmp_path / "libsysdb.so"
+def table(enclave: Enclave = ENCLAVE) -> dict:
+    return manifest(enclave, product=1, svn=2)
 
 
-def test_every_file_is_named_by_its_digest(enclave):
-    made, libos = enclave
-    trusted = {entry["uri"]: entry["sha256"] for entry in manifest(made, libos)["sgx"]["trusted_files"]}
-    assert trusted == {f"file:{path}": hashlib.sha256(path.read_bytes()).hexdigest() for path in [libos, *made.files]}
+def test_every_file_is_named_by_its_digest_and_by_its_place_beside_the_manifest():
+    trusted = {entry["uri"]: entry["sha256"] for entry in table()["sgx"]["trusted_files"]}
+    content = {"libsysdb.so": b"libos"} | {f"root/{path}": content for path, content in FILES.items()}
+    assert trusted == {f"file:{path}": hashlib.sha256(found).hexdigest() for path, found in content.items()}
+    assert table()["fs"] == {"root": {"type": "chroot", "uri": "file:root"}, "mounts": []}
+    assert table()["loader"]["entrypoint"] == {
+        "uri": "file:libsysdb.so",
+        "sha256": hashlib.sha256(b"libos").hexdigest(),
+    }
 
 
-def test_the_enclave_cannot_be_looked_into_and_takes_nothing_of_the_host(enclave):
-    table = manifest(*enclave)
-    assert table["sgx"]["debug"] is False
-    assert table["sgx"]["file_check_policy"] == "strict"
-    assert table["sgx"]["remote_attestation"] == "dcap"
-    assert table["sys"]["disallow_subprocesses"] is True
-    said = text(table).decode()
-    assert "insecure" not in said
-    assert "passthrough" not in said
-    assert "allowed_files" not in said
-    assert table["loader"]["argv"] == list(enclave[0].argv)
+def test_the_enclave_cannot_be_looked_into_and_takes_nothing_of_the_host():
+    made = table()
+    assert made["sgx"]["debug"] is False
+    assert made["sgx"]["file_check_policy"] == "strict"
+    assert made["sgx"]["remote_attestation"] == "dcap"
+    assert made["sys"]["disallow_subprocesses"] is True
+    said = text(made).decode()
+    for word in ("insecure", "passthrough", "allowed_files", "src_file", "debug = true"):
+        assert word not in said
+    assert made["loader"]["argv"] == list(ENCLAVE.argv)
+    assert made["libos"]["entrypoint"] == ENCLAVE.argv[0]
+    assert list(made["loader"]["env"]) == ["LC_ALL"]
 
 
-@pytest.mark.parametrize(("memory", "size"), [(0, "512M"), (1, "1024M"), (512 << 20, "1024M"), (4 << 30, "8192M")])
-def test_its_size_is_a_power_of_two_that_holds_runtime_and_workload(enclave, memory, size):
-    made, libos = enclave
-    assert manifest(made._replace(memory=memory), libos)["sgx"]["enclave_size"] == size
+def test_what_it_says_of_itself_is_in_it():
+    assert (table()["sgx"]["isvprodid"], table()["sgx"]["isvsvn"]) == (1, 2)
 
 
-def test_its_threads_are_the_workloads_and_the_runtimes(enclave):
-    made, libos = enclave
-    more = manifest(made._replace(threads=10), libos)["sgx"]["max_threads"]
-    assert more - manifest(made, libos)["sgx"]["max_threads"] == 8
+@pytest.mark.parametrize(("memory", "wanted"), [(0, 512), (1, 1024), (512 << 20, 1024), (4 << 30, 8192)])
+def test_its_size_is_a_power_of_two_that_holds_runtime_and_workload(memory, wanted):
+    assert size(memory) == wanted << 20
+    assert table(ENCLAVE._replace(memory=memory))["sgx"]["enclave_size"] == f"{wanted}M"
 
 
-def test_the_same_files_give_the_same_bytes_in_any_order(enclave):
-    made, libos = enclave
-    other = made._replace(files=[*reversed(made.files), made.files[0]])
-    assert text(manifest(made, libos)) == text(manifest(other, libos))
-    assert tomllib.loads(text(manifest(made, libos)).decode()) == manifest(made, libos)
+def test_a_workload_that_no_enclave_holds_is_refused_with_what_to_do():
+    with pytest.raises(KeepError, match="cannot be") as caught:
+        size(64 << 30)
+    assert "[resources]" in caught.value.hint
 
 
-def test_a_changed_file_changes_the_manifest(enclave):
-    made, libos = enclave
-    before = text(manifest(made, libos))
-    made.files[1].write_bytes(b"changed")
-    assert text(manifest(made, libos)) != before
+def test_the_same_files_give_the_same_bytes_in_any_order():
+    other = ENCLAVE._replace(files=dict(reversed(FILES.items())))
+    assert text(table()) == text(table(other))
+    assert tomllib.loads(text(table()).decode()) == table()
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        ENCLAVE._replace(files={**FILES, "keep.py": b"keeq"}),
+        ENCLAVE._replace(files={**FILES, "more": b""}),
+        ENCLAVE._replace(libos=b"libot"),
+        ENCLAVE._replace(argv=[*ENCLAVE.argv[:-1], "sha256:ac"]),
+    ],
+    ids=["file", "another-file", "library-os", "arguments"],
+)
+def test_whatever_changes_is_seen_in_the_manifest(changed):
+    assert text(table(changed)) != text(table())

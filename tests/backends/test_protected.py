@@ -67,7 +67,7 @@ def test_enarxs_name_for_snp_is_the_same_backend(enarx_deploy):
     assert shown["sev"][0]["backend"] == "snp"
 
 
-@pytest.mark.parametrize("name", ["snp", "sev", "tdx"])
+@pytest.mark.parametrize("name", ["snp", "sev", "tdx", "sgx"])
 def test_a_machine_without_the_hardware_starts_nothing_weaker_in_its_place(enarx_deploy, name):
     (enarx_deploy.directory / "main.wat").write_text('(module (memory (export "memory") 1) (func (export "_start")))')
     ended = enarx_deploy("up", "--backend", name)

@@ -53,7 +53,8 @@ def tdx_host(root: Path) -> None:
 
 
 def sgx_host(root: Path) -> None:
-    host(root, XEON, "dev/sgx_enclave", "dev/sgx_provision", "var/run/aesmd/aesm.socket")
+    devices = ("dev/sgx_enclave", "dev/sgx_provision", "var/run/aesmd/aesm.socket")
+    host(root, XEON, *devices, "usr/lib/x86_64-linux-gnu/libdcap_quoteprov.so.1")
 
 
 HOSTS: dict[str, Callable[[Path], None]] = {
@@ -118,6 +119,7 @@ def test_a_machine_with_nothing_lacks_all_of_it_and_names_it(tmp_path: Path, kin
         ("sgx", "dev/sgx_enclave", ["SGX enclaves"]),
         ("sgx", "dev/sgx_provision", ["SGX provisioning"]),
         ("sgx", "var/run/aesmd", ["quoting service"]),
+        ("sgx", "usr/lib/x86_64-linux-gnu", ["quote provider library"]),
     ],
 )
 def test_each_thing_that_is_missing_is_the_one_that_is_named(tmp_path, kind, path, missing) -> None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from enarx_measurement import MeasurementFault, load_sgx, sgx_digest
-from enarx_measurement.sgx_enclave import PAGE, Page, PageFlags, mrenclave
+from enarx_measurement.sgx_enclave import PAGE, Page, PageFlags, Unmeasured, mrenclave
 from enarx_measurement.sgx_sigstruct import Body, body, read, sign
 
 ANSWERS = Path(__file__).parent / "known_answers"
@@ -110,11 +110,19 @@ def test_a_page_whose_content_is_not_measured_counts_all_the_same():
     assert mrenclave(0x2000, 1, pages) != mrenclave(0x2000, 1, [Page(0, PageFlags.REG | PageFlags.R, bytes(PAGE))])
 
 
+def test_pages_in_a_row_count_as_each_of_them_does():
+    flags = PageFlags.REG | PageFlags.R
+    places = range(0x1000, 0x200_0000, PAGE)
+    each = [Page(at, flags, None) for at in places]
+    assert mrenclave(0x200_0000, 1, [Unmeasured(places, flags)]) == mrenclave(0x200_0000, 1, each)
+    assert mrenclave(0x2000, 1, [Unmeasured(range(0), flags)]) == mrenclave(0x2000, 1, [])
+
+
 @pytest.mark.parametrize(
     ("size", "pages"),
     [(0x3000, []), (0, []), (0x2000, [Page(0x2000, PageFlags.REG, None)]), (0x2000, [Page(8, PageFlags.REG, None)]),
-     (0x2000, [Page(0, PageFlags.REG, b"short")])],
-    ids=["no-power-of-two", "empty", "page-outside", "page-not-aligned", "page-cut-short"],
+     (0x2000, [Page(0, PageFlags.REG, b"short")]), (0x2000, [Unmeasured(range(0, 0x3000, PAGE), PageFlags.REG)])],
+    ids=["no-power-of-two", "empty", "page-outside", "page-not-aligned", "page-cut-short", "pages-beyond-the-end"],
 )  # fmt: skip
 def test_an_enclave_that_no_cpu_would_build_is_refused(size, pages):
     with pytest.raises(MeasurementFault):

@@ -15,17 +15,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.sgx.elf import PAL
 
 from enarx_attestation import report_data
 from enarx_attestation.intel_collateral import read_collateral
 from enarx_attestation.snp import read_collateral as read_amd
-from enarx_backends import measured
+from enarx_backends import gramine, measured
 from enarx_deploy.models import Package, ReferenceValues
 from enarx_image import measurement
 from enarx_image.image import Image, Part, Record
 from enarx_image.pins import Pins
 from enarx_measurement import Image as Launched
 from enarx_measurement import MeasurementFault, Shape, launch_digests, mrtds, registers
+from enarx_measurement.gramine_enclave import Enclave, measure
 from enarx_steward import policy as policies
 from enarx_steward.acceptance import accept
 from enarx_steward.appraiser import Appraiser
@@ -154,11 +156,40 @@ class Tdx:
         return values
 
 
-@pytest.fixture(params=["snp", "tdx"])
+class Sgx:
+    """A machine with SGX, of Intel in miniature. The initramfs stands for a file of the image, the command line for an
+    argument, and the kernel for Gramine's library OS."""
+
+    kind = "sgx"
+    field = "mrenclaves"
+
+    def __init__(self, vendor: Any) -> None:
+        self.vendor = vendor
+        self.collateral = read_collateral(vendor.collateral("SGX"))
+
+    def reference_values(self, launch: Launch, folder: Path) -> ReferenceValues:
+        measured_so = bytes.fromhex(self.measured(launch, folder))
+        return measured.sgx(launch.described(), "sha256:" + "00" * 32, measured_so, "11" * 32)
+
+    def measured(self, launch: Launch, _folder: Path) -> str:
+        argv = ["/usr/bin/python3.13", launch.cmdline, launch.package]
+        enclave = gramine.Enclave(argv, {"usr/lib/keep/life.pyc": launch.initrd}, launch.kernel, memory=0)
+        text = gramine.text(gramine.manifest(enclave, 1, 1))
+        return measure(Enclave(text, PAL, gramine.size(0), gramine.THREADS)).hex()
+
+    def evidence(self, launch: Launch, folder: Path, data: bytes) -> bytes:
+        body = bytearray(self.vendor.enclave(report_data=data))
+        body[64:96] = bytes.fromhex(self.measured(launch, folder))
+        return self.vendor.quote("SGX", body=bytes(body))
+
+
+@pytest.fixture(params=["snp", "tdx", "sgx"])
 def machine(request, tmp_path):
     """A machine of each kind in turn."""
     if request.param == "snp":
         return Snp(request.getfixturevalue("amd"))
+    if request.param == "sgx":
+        return Sgx(request.getfixturevalue("intel"))
     bios = tmp_path / "tdvf.fd"
     bios.write_bytes(firmware())
     return Tdx(request.getfixturevalue("intel"), bios)
@@ -230,7 +261,7 @@ def test_one_changed_byte_is_refused_and_the_refusal_names_both_digests(ask, mac
         assert Launch().package in str(check.expected)
         assert changed.package in str(check.actual)
         return
-    id = f"{machine.kind}.policy.{'workload' if machine.kind == 'snp' else 'measurement'}"
+    id = f"{machine.kind}.policy.{'measurement' if machine.kind == 'tdx' else 'workload'}"
     check = failed[id]
     where = "rtmr1" if (machine.kind, what) == ("tdx", "kernel") else machine.field
     wanted = machine.reference_values(Launch(), tmp_path / "accepted").policy[machine.kind][where]
@@ -239,15 +270,20 @@ def test_one_changed_byte_is_refused_and_the_refusal_names_both_digests(ask, mac
     assert any(digest in str(check.actual) for digest in found)
 
 
-def test_a_keep_that_names_the_accepted_package_and_was_launched_with_another_is_refused(ask):
+def test_a_keep_that_names_the_accepted_package_and_was_launched_with_another_is_refused(ask, machine):
     """What it says in its report data is the Keep's own word; what was fixed at launch is not."""
     with pytest.raises(Refused) as caught:
         ask(replace(Launch(), workload=b"another"), named=Launch().package)
-    assert "binding.launch-package" in caught.value.failed
+    # An enclave's package is an argument of its program, and so a part of what it measures to.
+    assert ("sgx.policy.workload" if machine.kind == "sgx" else "binding.launch-package") in caught.value.failed
 
 
 def test_reference_values_show_each_part_by_its_digest(machine, tmp_path):
     values = machine.reference_values(Launch(), tmp_path / "image").measurements
+    if machine.kind == "sgx":
+        assert values["MRENCLAVE"] == machine.measured(Launch(), tmp_path)
+        assert values["MRSIGNER, ISVPRODID 1, ISVSVN 1"] == "11" * 32
+        return
     assert values["kernel"] == measurement.sha256(b"kernel")
     assert values["initrd"] == measurement.sha256(b"initramfs")
     assert values["cmdline"] == measurement.sha256(b"quiet")

@@ -29,6 +29,7 @@ from enarx_deploy.host import delivery, fetching, outcome, sockets
 from enarx_deploy.host.outbound import Outbound
 from enarx_deploy.host.outcome import Outcome
 from enarx_deploy.manifest import Connect, Listen, Stderr, Stdin, Stdout
+from enarx_deploy.manifest.room import RING_BYTES, memory_bytes, room
 from enarx_deploy.models import Endpoint
 from enarx_deploy.protocols import (
     Attested,
@@ -52,8 +53,6 @@ if TYPE_CHECKING:
     from enarx_deploy.models import Package, PackageSource
     from enarx_deploy.protocols import Backend
 
-RING_BYTES = 64 * 1024
-"""Size of each ring: a socket's worth of data, so that neither half waits while the other has work."""
 DELIVERY_LIMIT = 30.0
 """Seconds that what a Keep wrote before its end has to reach those it was written to."""
 
@@ -136,7 +135,7 @@ class Session:
         self._listeners: list[tuple[int, Listen, socket.socket]] = []
         self._release = release or _release_nothing
         self._source = source
-        self._host = Host(ring_bytes=RING_BYTES, **(_room(manifest) if source is None else fetching.UNSEEN))
+        self._host = Host(ring_bytes=RING_BYTES, **(room(manifest) if source is None else fetching.UNSEEN))
         self._outbound = Outbound(manifest, self._host)
         self._control = socket.socket(fileno=os.dup(self._host.control_fd))
         self._answers: queue.SimpleQueue[Message] = queue.SimpleQueue()
@@ -171,7 +170,7 @@ class Session:
             package_digest=self._package.digest,
             module_sha256=self._module_sha256(),
             code_signers=self._code_signers(),
-            memory_bytes=self._memory_bytes(),
+            memory_bytes=memory_bytes(self._manifest) if self._source is None else 0,
             module_path=str(Path(self._package.root, "main.wasm")) if self._source is None else "",
             has_deadline=self._manifest.resources.has_deadline,
         )
@@ -434,13 +433,6 @@ class Session:
     def _has_compiled_code(self) -> bool:
         return any(file.path.startswith("compiled/") for file in self._package.files)
 
-    def _memory_bytes(self) -> int:
-        if self._source is not None:
-            return 0
-        resources = self._manifest.resources
-        rings = 2 * RING_BYTES * (1 + sum(_room(self._manifest).values()))
-        return resources.memory_bytes + resources.filesystem_bytes + rings
-
     def _module_sha256(self) -> str:
         if self._source is not None:
             return ""
@@ -567,16 +559,6 @@ class Session:
         if self._source is not None:
             hint += "; where the Keep cannot have the package, --fetch-here has this machine fetch it"
         raise KeepError(f"the Keep did not start: {what}", hint=hint)
-
-
-def _room(manifest: Manifest) -> dict[str, int]:
-    """How much of each a Keep with this manifest needs."""
-    listens = any(isinstance(entry, Listen) for entry in manifest.files)
-    return {
-        "files": len(manifest.files),
-        "connections": manifest.resources.connections if listens else 0,
-        "outbound": manifest.network.connections if manifest.network else 0,
-    }
 
 
 def _challenge(challenge: Challenge) -> Message:

@@ -26,6 +26,8 @@ _AMD_FEATURES = (
 """Name, word of the kernel, bit of the leaf SEV, and what it is a part of."""
 _TDX_MODULE = "/sys/devices/faux/tdx_host/version"
 _EPC_SUBLEAVES = range(2, 10)
+_LIBRARIES = ("/usr/lib/x86_64-linux-gnu", "/usr/lib64", "/usr/lib")
+_PROVIDER = "libdcap_quoteprov.so"
 
 
 def kvm(machine: Machine) -> Iterator[ProbeCheck]:
@@ -102,6 +104,7 @@ def sgx(machine: Machine) -> Iterator[ProbeCheck]:
     yield _there(
         machine, "quoting service", "/var/run/aesmd/aesm.socket", "install and start Intel's aesmd, which signs quotes"
     )
+    yield _provider_library(machine)
 
 
 def guest(machine: Machine) -> Iterator[ProbeCheck]:
@@ -218,6 +221,15 @@ def _memory_lock(machine: Machine) -> ProbeCheck:
         f"{limit >> 10:,} KiB, for about {limit // _MEMLOCK_FOR_ONE} Keeps",
         f"raise it: `ulimit -l {_MEMLOCK_FOR_ONE >> 10}` or memlock in limits.conf(5)",
     )
+
+
+def _provider_library(machine: Machine) -> ProbeCheck:
+    """By which aesmd has what is signed with a quote: Intel's, or that of a cloud, which has the same name."""
+    places = [f"{folder}/{_PROVIDER}{version}" for folder in _LIBRARIES for version in (".1", "")]
+    found = next((place for place in places if machine.has(place.lstrip("/"))), "")
+    detail = f"{found} is there" if found else f"{_PROVIDER} is in none of {', '.join(_LIBRARIES)}"
+    hint = "install libsgx-dcap-default-qpl, or the library of your cloud, and name its cache of certificates"
+    return _check("quote provider library", bool(found), detail, hint, under="quoting service")
 
 
 def _enclave_memory(cpu: Cpu) -> Iterator[ProbeCheck]:

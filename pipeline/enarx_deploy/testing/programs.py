@@ -17,7 +17,9 @@ GREETING = b"hello from the Keep\n"
 STATUS = 7
 """What `greet` exits with."""
 
-_MANIFEST = b"".join(b'[[files]]\nkind = "%s"\n' % kind for kind in (b"stdin", b"stdout", b"stderr"))
+_RESOURCES = b'[resources]\nmemory = "1 MiB"\nfilesystem = "1 MiB"\n\n'
+"""What they take: for some Keeps all of it is there from the start."""
+_MANIFEST = _RESOURCES + b"".join(b'[[files]]\nkind = "%s"\n' % kind for kind in (b"stdin", b"stdout", b"stderr"))
 _GREET = f"""(module
   (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
   (import "wasi_snapshot_preview1" "proc_exit" (func $exit (param i32)))

@@ -1,0 +1,67 @@
+"""The files of an image, taken out of its initramfs: for Keeps that are no machine, and are made of the same bytes."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import PurePosixPath
+
+from enarx_image import cpio, measurement
+from enarx_image.errors import WrongImage
+from enarx_image.image import INITRD, Image, content
+
+_LIMIT = 1 << 28  # bytes, unpacked
+_LINKS = 8
+
+
+def files(image: Image) -> dict[str, bytes]:
+    """The regular files by path, and by the path of each link what it leads to. Raises WrongImage.
+
+    1. The initramfs has the digest that the image's is made of.
+    2. It unpacks, to no more than a limit.
+    3. Each file has the digest that the record has for it.
+    """
+    packed = content(image.initrd)
+    if measurement.sha256(packed) != image.record.initrd.sha256:
+        raise WrongImage(f"{image.initrd} was changed", parts=(INITRD,), hint="`enarx-deploy image verify` says how")
+    try:
+        entries = list(cpio.read(_unpacked(packed)))
+    except ValueError as error:
+        raise WrongImage(f"{image.initrd} is no initramfs of ours: {error}", parts=(INITRD,)) from error
+    found = {entry.path: entry.content for entry in entries if stat.S_ISREG(entry.mode)}
+    recorded = {file.path: file.sha256 for file in image.record.files}
+    for path, of_file in found.items():
+        if recorded.get(path) != measurement.sha256(of_file):
+            raise WrongImage(f"the record of {image.folder} does not have this {path}", parts=(INITRD,))
+    links = {entry.path: entry.content.decode() for entry in entries if stat.S_ISLNK(entry.mode)}
+    return found | {path: found[_end(path, links)] for path in links}
+
+
+def _end(path: str, links: dict[str, str]) -> str:
+    for _ in range(_LINKS):
+        if path not in links:
+            return path
+        path = _normal(PurePosixPath(path).parent / links[path])
+    raise WrongImage(f"{path} is a link to itself", parts=(INITRD,))
+
+
+def _normal(path: PurePosixPath) -> str:
+    parts: list[str] = []
+    for part in path.parts:
+        if part == "..":
+            parts.pop()
+        else:
+            parts.append(part)
+    return "/".join(parts)
+
+
+def _unpacked(packed: bytes) -> bytes:
+    import zstandard
+
+    try:
+        with zstandard.ZstdDecompressor().stream_reader(packed) as reader:
+            unpacked = reader.read(_LIMIT + 1)
+    except zstandard.ZstdError as error:
+        raise ValueError(str(error)) from error
+    if len(unpacked) > _LIMIT:
+        raise ValueError(f"it is larger than {_LIMIT:,} bytes")
+    return unpacked
