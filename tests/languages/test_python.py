@@ -10,7 +10,8 @@ MAIN = """\
 import csv, sys
 from total import total
 numbers = [int(row[0]) for row in csv.reader(open("/app/data/numbers.csv"))]
-print("sum", total(numbers + [int(word) for word in sys.argv[1:]]), sys.version_info[:2])
+print("sum", total(numbers + [int(word) for word in sys.argv[1:]]), sys.version_info[:2], end=" ")
+print("to a terminal" if sys.stdout.isatty() else "to a pipe")
 sys.exit(3)
 """
 TOTAL = "def total(numbers):\n    return sum(numbers)\n"
@@ -31,7 +32,7 @@ def interpreter(bench, npm_packages):
 def test_a_program_with_its_data_runs_in_a_keep(in_keep, interpreter, project):
     interpreter.found(project({}))
     ended = in_keep(HELLO)
-    assert (ended.returncode, ended.stdout) == (3, "sum 28 (3, 12)\n"), ended.stderr
+    assert (ended.returncode, ended.stdout) == (3, "sum 28 (3, 12) to a pipe\n"), ended.stderr
     assert "toolchain python: main.py is here" in ended.stderr
 
 
