@@ -16,7 +16,7 @@ import msgspec
 from enarx_deploy import package_tree, records
 from enarx_deploy.errors import PackageError
 from enarx_deploy.models import ALIVE, Deployment, KeepStatus, Package, Record, ReferenceValues
-from enarx_deploy.protocols import Elsewhere, Versions
+from enarx_deploy.protocols import Elsewhere, KeepsScale, Versions
 from enarx_deploy.stages.provision_tls import needs_certificate
 from enarx_deploy.steps import DEPLOY, inputs_digest
 
@@ -45,7 +45,7 @@ class Plan(Record, frozen=True):
     """What a deployment would do, and what becomes another by it.
 
     `certify` is a Keep that stays, and gets a certificate. `keeps` are the Keeps that are there and would be replaced;
-    `replicas` is how many there will be.
+    `replicas` is how many there will be, and `asked` how many the manifest wants: others where it was scaled since.
     """
 
     action: Action
@@ -56,6 +56,7 @@ class Plan(Record, frozen=True):
     backend: str
     package: str
     replicas: int
+    asked: int
     keeps: list[str]
     changes: list[Change]
 
@@ -83,10 +84,17 @@ def make(work: Work) -> Plan:
         name=work.project.name,
         backend=work.backend.name,
         package=package.digest,
-        replicas=settings.replicas,
+        replicas=replicas(work),
+        asked=settings.replicas,
         keeps=[keep.id for keep in keeps],
         changes=[] if action == "none" else list(_changes(work, known, keeps)),
     )
+
+
+def replicas(work: Work) -> int:
+    """How many Keeps will serve."""
+    asked = work.project.settings.replicas
+    return work.target.replicas_for(work.project.name, asked) if isinstance(work.target, KeepsScale) else asked
 
 
 def remember(work: Work) -> None:

@@ -424,6 +424,17 @@ class Replicas(Protocol):
 
 
 @runtime_checkable
+class KeepsScale(Protocol):
+    """What a `Target` has too where the number that a deployment was scaled to outlives an update."""
+
+    def replicas_for(self, name: str, asked: int) -> int:
+        """How many Keeps would serve the deployment of that name after an update, whose manifest wants `asked`.
+
+        They are as many as it was scaled to, as long as the manifest wants what it wanted before. Raises KeepError.
+        """
+
+
+@runtime_checkable
 class Versions(Protocol):
     """What a `Target` has too where it remembers what a deployment was before, and can go back to it.
 

@@ -197,6 +197,11 @@ class Local:
         """See `Replicas`."""
         return [_status(keep) for keep in services.ask(name, {"do": "scale", "replicas": replicas})["keeps"]]
 
+    def replicas_for(self, name: str, asked: int) -> int:
+        """See `KeepsScale`."""
+        place = services.find(name)
+        return asked if place is None else services.read(place).replicas_for(asked)
+
     def history(self, name: str) -> list[Version]:
         """See `Versions`."""
         _, service = services.known(name)

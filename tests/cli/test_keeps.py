@@ -82,6 +82,7 @@ def test_keeps_as_json_hold_everything(enarx_deploy, keeps):
         "version": 0,
         "restarts": 0,
         "unheld": "",
+        "health_failure": "",
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import ssl
@@ -127,6 +128,20 @@ def test_nothing_is_shown_to_whoever_has_no_session(console, cli) -> None:
     assert not token.exists()
 
 
+def may_listen_on_443() -> bool:
+    return os.geteuid() == 0 or int(Path("/proc/sys/net/ipv4/ip_unprivileged_port_start").read_text()) <= 443
+
+
+@pytest.mark.skipif(not may_listen_on_443(), reason="port 443 takes a privilege here")
+def test_on_the_port_of_https_an_origin_has_no_port(console) -> None:
+    served = console("--listen", "127.0.0.43:443")  # an address that no other test uses
+    token = Path(served.said["token_file"]).read_text()
+    with served.client() as client:
+        for origin, status in (("https://127.0.0.43", 303), ("https://localhost", 303), ("http://127.0.0.43", 403)):
+            answer = client.post("/sign-in", data={"token": token}, headers={"Origin": origin})
+            assert (origin, answer.status_code) == (origin, status)
+
+
 def test_a_keep_in_a_browser(console, service, tmp_path) -> None:
     echo = service(name="an-echo")
     tcp = service(name="in-clear", prot="tcp")
@@ -139,6 +154,8 @@ def test_a_keep_in_a_browser(console, service, tmp_path) -> None:
         page.until("document.querySelector('h1')?.textContent", "Keeps")
         names = "JSON.stringify([...document.querySelectorAll('tbody th')].map(one => one.textContent))"
         assert json.loads(page(names)) == ["in-clear", "an-echo"]
+        cells = "JSON.stringify([...document.querySelectorAll('tbody tr td')].slice(0, 3).map(one => one.textContent))"
+        assert json.loads(page(cells)) == ["1 of 1", "1", "running"]
         assert json.loads(page(FAINT)) == []
 
         page("document.querySelectorAll('tbody a')[1].click()")

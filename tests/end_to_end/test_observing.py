@@ -47,7 +47,12 @@ def test_top_and_metrics_of_all_keeps(two, cli, tmp_path, eventually) -> None:
     assert samples["one"]["status"]["certificate_not_before"]
     assert samples["two"]["usage"]["connections_open"] == 0
     assert "0 s old" in plain.stdout or "old, 23 h left" in plain.stdout
-    assert [line.split()[1] for line in plain.stdout.splitlines()] == ["NAME", "two", "one"]
+    assert [line.split()[1:4] for line in plain.stdout.splitlines()] == [
+        ["NAME", "REPLICA", "VERSION"],
+        ["two", "1/1", "1"],
+        ["one", "1/1", "1"],
+    ]
+    assert (samples["one"]["replica"], samples["one"]["replicas"]) == (1, 1)
 
     assert values(shown.stdout, "enarx_keep_connections_open") == {"one": 1, "two": 0}
     assert values(shown.stdout, "enarx_keep_state") == {"one": 1, "two": 1}

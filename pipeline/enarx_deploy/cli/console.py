@@ -75,7 +75,8 @@ class _Place:
         from enarx_deploy.cli.observe import most_recent, observe
         from enarx_deploy.console.pages import Shown
 
-        return [Shown(keep.status, keep.usage) for keep in most_recent(observe(self._context))]
+        kept = most_recent(observe(self._context))
+        return [Shown(keep.status, keep.usage, keep.replica, keep.replicas) for keep in kept]
 
     def report(self, keep: Shown) -> tuple[Report | None, str]:
         from enarx_deploy.models import ALIVE

@@ -1,13 +1,16 @@
-"""`enarx-deploy logs`: what a Keep wrote."""
+"""`enarx-deploy logs`: what a Keep wrote, or all Keeps of a name."""
 
 from __future__ import annotations
 
 import sys
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
 from enarx_deploy.cli.context import Context, common_options
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 Stream = Literal["stdout", "stderr", "host", "all"]
 
@@ -26,18 +29,32 @@ Stream = Literal["stdout", "stderr", "host", "all"]
 def command(context: Context, keep: str, *, follow: bool, stream: Stream) -> None:
     """Show what KEEP wrote, byte for byte. KEEP is an id, the beginning of one, or a name.
 
+    A name means all Keeps of that name that are alive. Where they are several, each line begins with the id of its
+    Keep, and --follow goes on until the last of them has ended, with those that come meanwhile.
+
     With --json one object per piece: {"keep", "text"}.
     """
-    from enarx_deploy.cli.find_keep import find_keep
+    from enarx_deploy.cli.find_keep import find_keeps
+    from enarx_deploy.cli.several_logs import Several
 
-    found = find_keep(context, keep)
+    found = find_keeps(context, keep)
+    if len(found) > 1:
+        several = Several(context, keep, found[0].target, stream, whole_lines=not context.json)
+        _show(context, several.follow() if follow else several.so_far())
+        return
+    (only,) = found
+    pieces = only.target.logs(only.status.id, follow=follow, stream=stream)
+    _show(context, ((only.status.id, piece) for piece in pieces))
+
+
+def _show(context: Context, pieces: Iterable[tuple[str, bytes]]) -> None:
     out = sys.stdout.buffer
-    for chunk in found.target.logs(found.status.id, follow=follow, stream=stream):
-        out.write(_line(found.status.id, chunk) if context.json else chunk)
+    for keep, piece in pieces:
+        out.write(_line(keep, piece) if context.json else piece)
         out.flush()
 
 
-def _line(keep: str, chunk: bytes) -> bytes:
+def _line(keep: str, piece: bytes) -> bytes:
     import msgspec
 
-    return msgspec.json.encode({"keep": keep, "text": chunk.decode(errors="replace")}) + b"\n"
+    return msgspec.json.encode({"keep": keep, "text": piece.decode(errors="replace")}) + b"\n"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,10 +19,15 @@ UNKNOWN = Usage()
 
 
 class Observed(NamedTuple):
-    """A Keep, and what it uses; `UNKNOWN` where its target cannot tell, or it has ended."""
+    """A Keep, and what it uses; `UNKNOWN` where its target cannot tell, or it has ended.
+
+    It is the `replica`th of `replicas` Keeps of its name that are alive, the oldest being the first; 0 if it has ended.
+    """
 
     found: Found
     usage: Usage
+    replica: int = 0
+    replicas: int = 0
 
     @property
     def status(self) -> KeepStatus:
@@ -34,8 +39,23 @@ def observe(context: Context) -> list[Observed]:
     keeps = all_keeps(context)
     last = {(keep.status.target, keep.status.name): keep for keep in keeps}
     shown = [keep for keep in keeps if keep.alive or last[keep.status.target, keep.status.name] is keep]
+    alike: dict[tuple[str, str, str], list[Found]] = {}
+    for keep in shown:
+        if keep.alive:
+            alike.setdefault(_deployment(keep), []).append(keep)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        return list(map(Observed, shown, pool.map(lambda keep: _usage(context, keep), shown)))
+        used = pool.map(lambda keep: _usage(context, keep), shown)
+        return [Observed(keep, usage, *_place(keep, alike)) for keep, usage in zip(shown, used, strict=True)]
+
+
+def _deployment(keep: Found) -> tuple[str, str, str]:
+    return (keep.status.target, keep.status.host, keep.status.name)
+
+
+def _place(keep: Found, alike: Mapping[tuple[str, str, str], list[Found]]) -> tuple[int, int]:
+    """Which one it is of how many."""
+    found = alike.get(_deployment(keep), [])
+    return (found.index(keep) + 1 if keep in found else 0, len(found))
 
 
 def _usage(context: Context, keep: Found) -> Usage:

@@ -22,7 +22,18 @@ def shown(plan: Plan) -> str:
     where = f"{plan.environment}: " if plan.environment else ""
     place = f"{plan.target} on {plan.host}" if plan.host else plan.target
     head = f"{where}{plan.name} on target {place}, backend {plan.backend}: "
-    return "\n".join([head + _ACTIONS[plan.action].format(count=count, keeps=keeps), *_rows(plan)])
+    return "\n".join([head + _ACTIONS[plan.action].format(count=count, keeps=keeps), *_scaled(plan), *_rows(plan)])
+
+
+def _scaled(plan: Plan) -> list[str]:
+    if plan.replicas == plan.asked:
+        return []
+    return [f"  replicas     {scaled(plan.replicas, plan.asked)}"]
+
+
+def scaled(replicas: int, asked: int) -> str:
+    """Why there are not as many Keeps as the manifest wants."""
+    return f"{replicas}, as it was scaled to; the manifest wants {asked}, as before"
 
 
 def _rows(plan: Plan) -> list[str]:

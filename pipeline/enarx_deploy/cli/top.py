@@ -19,16 +19,25 @@ if TYPE_CHECKING:
     from enarx_deploy.cli.observe import Observed
     from enarx_deploy.models import KeepStatus, Usage
 
-_HEAD = ("ID", "NAME", "STATE", "BACKEND", "CONN", "TOTAL", "IN/s", "OUT/s", "CPU", "MEMORY", "CERTIFICATE")
+_HEAD = (
+    *("ID", "NAME", "REPLICA", "VERSION", "STATE", "BACKEND"),
+    *("CONN", "TOTAL", "IN/s", "OUT/s", "CPU", "MEMORY", "CERTIFICATE"),
+)
+_NUMBERS = slice(_HEAD.index("CONN"), _HEAD.index("CERTIFICATE"))
 _UNKNOWN = "-"
 _BETWEEN_TWO_LOOKS = 1.0  # seconds, where one answer is asked for
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """A Keep at one moment; the rates are those since the sample before, and None without one."""
+    """A Keep at one moment; the rates are those since the sample before, and None without one.
+
+    `replica` and `replicas` say which one it is of how many of its deployment that are alive.
+    """
 
     status: KeepStatus
     usage: Usage
+    replica: int
+    replicas: int
     at: float
     cpu_percent: float | None = None
     bytes_in_per_second: float | None = None
@@ -50,6 +59,8 @@ def command(context: Context, interval: float, once: bool) -> None:
     """Show what the Keeps do now: state, connections, traffic, processor, memory, certificate. Ctrl-C ends it.
 
     \b
+    REPLICA      which one of how many Keeps of its deployment that are alive
+    VERSION      of the deployment, as `history` counts them
     CONN         connections open now; TOTAL are all that were accepted
     IN/s, OUT/s  bytes as they cross the host, which is ciphertext for TLS
     CPU          of one processor
@@ -83,7 +94,7 @@ def _sample(keep: Observed, before: Sample | None) -> Sample:
 
     cpu = rate("cpu_seconds")
     percent = None if cpu is None else 100 * cpu
-    return Sample(keep.status, usage, now, percent, rate("bytes_in"), rate("bytes_out"))
+    return Sample(keep.status, usage, keep.replica, keep.replicas, now, percent, rate("bytes_in"), rate("bytes_out"))
 
 
 def _record(sample: Sample) -> dict[str, Any]:
@@ -110,7 +121,7 @@ def _drawn(samples: Any) -> Table:
 
     drawn = Table(box=None, title=f"{_moment()}  Ctrl-C ends it", title_justify="left", pad_edge=False)
     for name in _HEAD:
-        drawn.add_column(name, justify="right" if name in _HEAD[4:10] else "left", no_wrap=True)
+        drawn.add_column(name, justify="right" if name in _HEAD[_NUMBERS] else "left", no_wrap=True)
     for sample in samples:
         drawn.add_row(*map(Text, _row(sample)))
     return drawn
@@ -128,6 +139,8 @@ def _row(sample: Sample) -> Sequence[str]:
     return (
         status.id,
         _printable(status.name),
+        f"{sample.replica}/{sample.replicas}" if sample.replica else _UNKNOWN,
+        str(status.version) if status.version else _UNKNOWN,
         status.state,
         status.backend,
         _count(usage.connections_open),

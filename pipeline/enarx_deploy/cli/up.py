@@ -36,11 +36,15 @@ def command(context: Context, reference: str, attest_first: bool | None, registr
     is in a Drawbridge that speaks TLS, and REFERENCE ends in its @sha256:HEX, the Keep fetches it: it gets its
     certificate for that digest first, and this machine never sees the package. `--set steward=URL` says who issues.
     """
+    from enarx_deploy import plan
+
     projects: list[Project] = []
+    wanted: list[tuple[int, int]] = []
     ask = ask_first(context, "provision_tls")
 
     def look(work: Work, shown: Reporting) -> None:
         projects.append(work.project)
+        wanted.append((plan.replicas(work), work.project.settings.replicas))
         ask(work, shown)
 
     runs = run_stages(
@@ -56,9 +60,19 @@ def command(context: Context, reference: str, attest_first: bool | None, registr
         made["deploy"] = _as_it_serves(context, made["deploy"])
     in_clear = [one for project in projects for one in _in_clear(project)]
     context.emit(
-        lambda: _shown(made["attest"], made["deploy"], made["provision_tls"], in_clear),
-        _record(runs, made) | {"in_clear": in_clear},
+        lambda: _shown(made["attest"], made["deploy"], made["provision_tls"], _scaled(wanted), in_clear),
+        _record(runs, made) | {"in_clear": in_clear} | _replicas(wanted),
     )
+
+
+def _replicas(wanted: list[tuple[int, int]]) -> dict[str, int]:
+    return {"replicas": wanted[0][0], "asked": wanted[0][1]} if wanted else {}
+
+
+def _scaled(wanted: list[tuple[int, int]]) -> list[str]:
+    from enarx_deploy.cli.show_plan import scaled
+
+    return [scaled(replicas, asked) for replicas, asked in wanted if replicas != asked]
 
 
 def _in_clear(project: Project) -> list[str]:
@@ -106,9 +120,12 @@ def _certificate(identity: Identity, endpoint: str) -> str:
     return next((served.certificate_sha256 for served in identity.endpoints if served.endpoint == endpoint), "")
 
 
-def _shown(values: ReferenceValues, deployment: Deployment, identity: Identity, in_clear: list[str]) -> str:
+def _shown(
+    values: ReferenceValues, deployment: Deployment, identity: Identity, scaled: list[str], in_clear: list[str]
+) -> str:
     rows = [
         *_places(deployment, identity),
+        *[("replicas", one) for one in scaled],
         *[("in clear", f"{one}: the host and the network read and change what is said there") for one in in_clear],
         ("", ""),
         ("from whom", _from_whom(values, identity)),

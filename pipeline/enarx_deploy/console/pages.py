@@ -49,14 +49,20 @@ POLICY: Final = (
     f"default-src 'none'; style-src 'sha256-{_HASH}'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 """The Content-Security-Policy of every page: nothing is loaded, no script runs, nobody frames it."""
-_HEAD: Final = ("Name", "State", "Backend", "Target", "Endpoints", "Connections", "Memory", "Certificate until")
+_HEAD: Final = (
+    *("Name", "Replica", "Version", "State", "Backend", "Target"),
+    *("Endpoints", "Connections", "Memory", "Certificate until"),
+)
 
 
 class Shown(NamedTuple):
-    """A Keep, and what it uses; negative numbers are not known."""
+    """A Keep, and what it uses; negative numbers are not known. It is one of so many of its deployment, 0 when it has
+    ended."""
 
     status: KeepStatus
     usage: Usage
+    replica: int
+    replicas: int
 
 
 def listing(keeps: Sequence[Shown]) -> bytes:
@@ -161,9 +167,11 @@ def _made(main: Element) -> None:
 
 
 def _row(rows: Element, shown: Shown) -> None:
-    status, usage = shown
+    status, usage = shown.status, shown.usage
     row = SubElement(rows, "tr")
     _text(SubElement(row, "th", {"scope": "row"}), "a", status.name, href=f"/keeps/{status.id}")
+    _text(row, "td", _replica(shown))
+    _text(row, "td", str(status.version) if status.version else "not counted")
     _text(SubElement(row, "td"), "span", status.state, f"state {status.state}")
     _text(row, "td", status.backend)
     _text(row, "td", status.target)
@@ -174,14 +182,18 @@ def _row(rows: Element, shown: Shown) -> None:
 
 
 def _facts(main: Element, shown: Shown) -> None:
-    status, usage = shown
+    status, usage = shown.status, shown.usage
     section = SubElement(main, "section", {"class": "facts"})
     _text(section, "h2", "What the host knows of it")
     listed = SubElement(section, "dl")
     facts = {
         "id": status.id,
+        "replica": _replica(shown),
+        "version": str(status.version) if status.version else "",
         "state": status.state,
         "why": status.reason,
+        "health": status.health_failure,
+        "started again": f"{status.restarts} times" if status.restarts else "",
         "backend": status.backend,
         "target": status.target,
         "package": status.package,
@@ -198,6 +210,10 @@ def _facts(main: Element, shown: Shown) -> None:
         if value:
             _text(listed, "dt", name)
             _text(listed, "dd", value)
+
+
+def _replica(shown: Shown) -> str:
+    return f"{shown.replica} of {shown.replicas}" if shown.replica else "none"
 
 
 def _endpoints(status: KeepStatus) -> str:

@@ -25,6 +25,7 @@ from enarx_service.tls import Given, Listener
 DIRECTORY: Final = "console"
 MAX_CONNECTIONS: Final = 64
 SHUTDOWN: Final = timedelta(seconds=2)
+_HTTPS: Final = 443
 
 
 class Serving(Record, frozen=True):
@@ -79,7 +80,8 @@ def _names(certificate: Path) -> list[str]:
 
 def _app(place: Place, entry: Entry, host: str, url: str, certified: Sequence[str]) -> ASGIApp:
     """Known by the names of this machine, the address that it listens on, and those of the operator's certificate."""
-    port = url.rpartition(":")[2]
     names = {*OWN_NAMES, host, *certified}
-    origins = {f"https://[{name}]:{port}" if ":" in name else f"https://{name}:{port}" for name in names}
+    port = int(url.rpartition(":")[2])
+    after = "" if port == _HTTPS else f":{port}"  # as a browser writes an origin (RFC 6454, section 6.2)
+    origins = {f"https://[{name}]{after}" if ":" in name else f"https://{name}{after}" for name in names}
     return make_app(place, entry, frozenset(names), frozenset(origins))

@@ -21,8 +21,7 @@ and a deployment's service process these:
     {"do": "about"}                                                -> {"version", "executable"}
     {"do": "listen", "name", "addr", "port"}                       -> {} and the socket
     {"do": "start", "keep": KeepSpec, "replicas": n, "restart": policy, "project": path}
-                                                                   -> {"keep": id, "replicas": n}    it waits for its
-                                                                       certificate, and so many are to serve with it
+                                                                   -> {"keep": id}    it waits for its certificate
     {"do": "serve", "version": n, "keep": id}                      -> {}    that version serves in the other's place
     {"do": "scale", "replicas": n}                                 -> {"keeps": [id]}    those that serve now
     {"do": "rollback", "to": n}                                    -> {"version": n}     that serves now

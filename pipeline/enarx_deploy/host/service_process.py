@@ -27,7 +27,7 @@ import msgspec
 
 from enarx_deploy import __version__
 from enarx_deploy.errors import EnarxDeployError, KeepError, UsageError
-from enarx_deploy.host import background, ending, looking, requests, restarts, services, state
+from enarx_deploy.host import background, ended, ending, looking, requests, restarts, services, state
 from enarx_deploy.host.cgroup import Groups
 from enarx_deploy.host.listeners import Listeners
 from enarx_deploy.host.services import Served
@@ -144,8 +144,7 @@ class ServiceProcess:
                 entry = Listen(name=request["name"], addr=request["addr"], port=request["port"], prot="tcp")
                 return requests.Answer({}, [self._listener(entry)])
             case "start":
-                first = self._start(request)
-                return requests.Answer({"keep": first.id, "replicas": self._known(first.version).replicas})
+                return requests.Answer({"keep": self._start(request)})
             case "serve":
                 self._serve(int(request["version"]), str(request["keep"]))
             case "scale":
@@ -168,13 +167,13 @@ class ServiceProcess:
             self._change(ports=self._listeners.ports)
             return handle
 
-    def _start(self, request: requests.Request) -> Replica:
-        """Begin a version: its first Keep is started, and waits for its certificate. Answers that Keep."""
+    def _start(self, request: requests.Request) -> str:
+        """Begin a version: its first Keep is started, and waits for its certificate. Answers the Keep's id."""
         keep, asked = msgspec.convert(request["keep"], state.KeepSpec), max(1, int(request["replicas"]))
         with self._one_change():
             self._change(project=str(request["project"]))
             wanted = self._service.replicas_for(asked)
-            return self._begin(keep, restart=request["restart"], replicas=wanted, asked=asked)
+            return self._begin(keep, restart=request["restart"], replicas=wanted, asked=asked).id
 
     def _serve(self, number: int, keep: str) -> None:
         """Have a version serve whose first Keep has its certificate. One that has no sockets may have ended already."""
@@ -538,6 +537,7 @@ class ServiceProcess:
                 return
             self._note_ended_for_good(replica)
             self._change(keeps=self._keeps_without(replica.id))
+        ended.prune(self._place.name, self._service.keeps)
         self._end_if_nothing_is_left()
 
     def _note_ended_for_good(self, replica: Replica) -> None:
