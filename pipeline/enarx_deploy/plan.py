@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from enarx_deploy.steps import Work
 
 Action = Literal["none", "create", "replace", "certify"]
-Part = Literal["target", "backend", "name", "replicas", "metrics", "package", "manifest", "policy", "certificate"]
+Part = Literal[
+    "target", "backend", "image", "name", "replicas", "metrics", "package", "manifest", "policy", "certificate"
+]
 _DEPLOYED: Literal["deployed"] = "deployed"
 _HIDDEN = "env"  # whose values may be nobody's business, and a plan ends up in logs
 
