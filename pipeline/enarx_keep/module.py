@@ -98,6 +98,7 @@ def _config(deadline: bool) -> wasmtime.Config:
     return config
 
 
+@functools.cache  # asked for once, before the jail, in which a Keep may not ask
 def _stack_limit() -> int:
     """Bytes of the stack that a workload's calls may take: at most half of this thread's. A deeper call is a trap.
 
