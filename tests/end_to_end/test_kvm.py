@@ -122,8 +122,9 @@ def test_an_echo_service_in_a_virtual_machine_from_up_to_the_end_of_qemu(
     assert "kvm: tcg:" in cli("logs", service.id).stdout
 
     # The Keep was handed compiled code, which it would not take if its digest were not on its command line.
-    (made,) = Path(cli.environment["ENARX_DEPLOY_CACHE_DIR"], "guest-modules").glob(f"*/{_wasm_digest(project)}.cwasm")
-    assert expected["measurements"]["code"] == measurement.sha256(made.read_bytes())
+    modules = Path(cli.environment["ENARX_DEPLOY_CACHE_DIR"], "guest-modules")
+    made = [measurement.sha256(path.read_bytes()) for path in modules.glob(f"*/{_wasm_digest(project)}.cwasm")]
+    assert expected["measurements"]["code"] in made
     assert expected["measurements"]["image as built"] == image.digest
     assert expected["measurements"]["cmdline"] != image.record.cmdline.sha256
 
