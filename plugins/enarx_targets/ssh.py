@@ -105,6 +105,8 @@ class Ssh:
 
     def __init__(self, only: Place | None = None) -> None:
         self._only = only
+        self._alike: set[Place] = set()
+        self._with_systemd: dict[Place, bool] = {}
         self._measured: dict[Place, _Measured] = {}
         self._measuring: defaultdict[Place, threading.Lock] = defaultdict(threading.Lock)
 
@@ -115,14 +117,14 @@ class Ssh:
     def probes(self, project: Project) -> Sequence[Probe]:
         """What the machine offers for each backend, by its own word."""
         client = Client(_place_of(project))
-        _require_program(client)
+        self._require_program(client)
         return client.ask(["platform"], list[Probe])
 
     def check(self, project: Project, package: Package, backend: Backend) -> None:  # noqa: ARG002 - the protocol's
         """The machine can be reached, and has this version. Whether ports are free it looks at itself."""
         if project.settings.source is not None:
             raise UsageError("Keeps of target 'ssh' do not fetch their package themselves", hint="--fetch-here")
-        _require_program(Client(_place_of(project)))
+        self._require_program(Client(_place_of(project)))
 
     def start(
         self,
@@ -140,7 +142,9 @@ class Ssh:
         _remember(place)
         words = _words(project, values.package, values.backend, store)
         force = ["--force"] if project.settings.force else []
-        made = client.ask(["deploy", *words, *force, "-v"], Deployment, tell=progress, under=_under(client, project))
+        made = client.ask(
+            ["deploy", *words, *force, "-v"], Deployment, tell=progress, under=self._under(client, project)
+        )
         _require_asked_for(made, values, client.place)
         return _reached_from_here(made, client)
 
@@ -149,7 +153,7 @@ class Ssh:
         client = Client(_place_of(project))
         store = f"{_ARRIVED}/{project.name}"
         words = _words(project, deployment.package, deployment.backend, store)
-        answer = client.ask(["up", *words, "-v"], Up, tell=progress, under=_under(client, project))
+        answer = client.ask(["up", *words, "-v"], Up, tell=progress, under=self._under(client, project))
         _asked(client.place)  # so that it is known here what is there, when the machine does not answer
         return _with_root(answer.identity)
 
@@ -201,6 +205,30 @@ class Ssh:
     def rollback(self, name: str, to: int = 0) -> Version:
         return Client(self._named(name)).ask(["rollback", name, *(["--to", str(to)] if to else [])], Version)
 
+    def _require_program(self, client: Client) -> None:
+        """Both sides have one version, since one reads what the other answers; it is asked once. Raises KeepError."""
+        from importlib import metadata
+
+        if client.place in self._alike:
+            return
+        here, there = metadata.version(_PROGRAM), client.version().rpartition(" ")[2]
+        if there != here:
+            raise KeepError(
+                f"{client.place.host} has {_PROGRAM} {there}, and this is {here}",
+                hint=f"have the same on both, such as by `pipx install {_PROGRAM}=={here}`",
+            )
+        self._alike.add(client.place)
+
+    def _under(self, client: Client, project: Project) -> list[str]:
+        """What keeps a Keep alive there when the connection ends, on machines that end a user's processes with it."""
+        if not project.own_table(Ssh.name, SshTable).systemd:
+            return []
+        if client.place not in self._with_systemd:
+            self._with_systemd[client.place] = client.holds(_SYSTEMD)
+        if not self._with_systemd[client.place]:
+            return []
+        return ["systemd-run", "--user", "--scope", "--quiet", f"--unit=enarx-deploy-{secrets.token_hex(6)}", "--"]
+
     def _having(self, keep: str) -> Place:
         """The machine that has a Keep. Raises UsageError."""
         return self._only or _one([one for one in self.keeps() if one.id == keep], f"Keep {keep!r}")
@@ -236,25 +264,6 @@ def _place(root: Path, settings: Settings) -> Place:
     if config and not Path(config).is_file():
         raise UsageError(f"{config}: no such file", hint=f"`config` in [deploy.{settings.deploy}.ssh] names it")
     return Place(host=settings.host, config=config, program=own.program)
-
-
-def _require_program(client: Client) -> None:
-    """Both sides have one version, since one reads what the other answers. Raises KeepError."""
-    from importlib import metadata
-
-    here, there = metadata.version(_PROGRAM), client.version().rpartition(" ")[2]
-    if there != here:
-        raise KeepError(
-            f"{client.place.host} has {_PROGRAM} {there}, and this is {here}",
-            hint=f"have the same on both, such as by `pipx install {_PROGRAM}=={here}`",
-        )
-
-
-def _under(client: Client, project: Project) -> list[str]:
-    """What keeps a Keep alive there when the connection ends, on machines that end a user's processes with it."""
-    if not project.own_table(Ssh.name, SshTable).systemd or not client.holds(_SYSTEMD):
-        return []
-    return ["systemd-run", "--user", "--scope", "--quiet", f"--unit=enarx-deploy-{secrets.token_hex(6)}", "--"]
 
 
 def _words(project: Project, package: str, backend: str, store: str) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import select
 import shlex
 import shutil
 import subprocess
@@ -35,6 +36,7 @@ _ANSWER_LIMIT = 64 << 20  # bytes
 _LINE_LIMIT = 500  # characters
 _LINES_KEPT = 20
 _CHUNK = 1 << 16
+_LOOK_EVERY = 100  # milliseconds
 _SHORT = "/tmp"  # noqa: S108  # for a directory of mode 0700: what TMPDIR names may be too long for a socket in it
 _OF_SSH = 255  # exit status of the client itself
 _NOT_FOUND = (126, 127)  # of the shell there
@@ -106,17 +108,14 @@ class Client:
 
     def stream(self, words: Sequence[str], within: float | None = None) -> Iterator[bytes]:
         """What a command there writes within so many seconds, in pieces as they come. Raises KeepError."""
-        command = [self.place.program, *words]
-        with self._start(command, stdin=subprocess.DEVNULL) as process, _ended_after(process, within) as late:
-            said = _Listener(_pipe(process.stderr), silent)
-            try:
-                while piece := os.read(_pipe(process.stdout).fileno(), _CHUNK):
-                    yield piece
-            except GeneratorExit:
-                process.kill()
-                raise
+        with (
+            self._start([self.place.program, *words], stdin=subprocess.DEVNULL) as process,
+            _Watch(process, within) as watch,
+        ):
+            said = watch.listen(_pipe(process.stderr), silent)
+            yield from watch.pieces(_pipe(process.stdout))
             status = process.wait()
-            if late.is_set():
+            if watch.late:
                 raise self._too_late(within)
             if status:
                 raise self._failure(status, b"", said.lines())
@@ -137,21 +136,22 @@ class Client:
         within: float | None,
     ) -> tuple[int, bytes, list[str]]:
         stdin = subprocess.DEVNULL if send is None else subprocess.PIPE
-        with self._start(words, stdin=stdin) as process, _ended_after(process, within) as late:
-            said = _Listener(_pipe(process.stderr), tell)
+        with self._start(words, stdin=stdin) as process, _Watch(process, within) as watch:
+            said = watch.listen(_pipe(process.stderr), tell)
             sender = threading.Thread(target=_send, args=(process.stdin, send), daemon=True)
             sender.start()
-            out = _pipe(process.stdout).read(_ANSWER_LIMIT + 1)
-            if len(out) > _ANSWER_LIMIT:
-                process.kill()
-                raise KeepError(
-                    f"{self.place.host} answered with more than {_ANSWER_LIMIT:,} bytes", hint="log in there"
-                )
+            out = bytearray()
+            for piece in watch.pieces(_pipe(process.stdout)):
+                out += piece
+                if len(out) > _ANSWER_LIMIT:
+                    raise KeepError(
+                        f"{self.place.host} answered with more than {_ANSWER_LIMIT:,} bytes", hint="log in there"
+                    )
             status = process.wait()
-            sender.join()
-            if late.is_set():
+            if watch.late:
                 raise self._too_late(within)
-            return status, out, said.lines()
+            sender.join()
+            return status, bytes(out), said.lines()
 
     def _start(self, words: Sequence[str], stdin: int) -> subprocess.Popen[bytes]:
         # A shell that is no login shell finds nothing in ~/.local/bin, where pipx and uv put programs.
@@ -219,43 +219,83 @@ def _reported(out: bytes) -> dict[str, Any] | None:
     return None
 
 
-class _Listener:
-    """Reads lines until there are none, tells each, and keeps the last few."""
+class _Watch:
+    """One process of ssh: how long it may take, and what comes from it.
 
-    def __init__(self, stream: IO[bytes], tell: Progress) -> None:
+    The connection that processes share holds their pipes as well, until the command there has ended. Whoever read one
+    to its end would wait for that, and so for a machine that goes on and on: reading ends with the watch.
+    """
+
+    def __init__(self, process: subprocess.Popen[bytes], seconds: float | None) -> None:
+        self.late = False
+        self._process = process
+        self._over = threading.Event()
+        self._listeners: list[_Listener] = []
+        self._timer = threading.Timer(seconds or 0.0, self._end_late)
+        self._timer.daemon = True
+        if seconds is not None:
+            self._timer.start()
+
+    def __enter__(self) -> _Watch:
+        return self
+
+    def __exit__(self, fault: type[BaseException] | None, *_: object) -> None:
+        self._timer.cancel()
+        self._over.set()
+        if fault is not None:
+            self._process.kill()
+        for listener in self._listeners:
+            listener.lines()
+
+    def _end_late(self) -> None:
+        self.late = True
+        self._over.set()
+        self._process.kill()
+
+    def pieces(self, stream: IO[bytes]) -> Iterator[bytes]:
+        """What comes through a pipe, until it ends or this does."""
+        ready = select.poll()
+        ready.register(stream, select.POLLIN)
+        while not self._over.is_set():
+            if not ready.poll(_LOOK_EVERY):
+                continue
+            piece = os.read(stream.fileno(), _CHUNK)
+            if not piece:
+                return
+            yield piece
+
+    def listen(self, stream: IO[bytes], tell: Progress) -> _Listener:
+        """Take the lines of a pipe on a thread, and tell each."""
+        self._listeners.append(_Listener(self.pieces(stream), tell))
+        return self._listeners[-1]
+
+
+class _Listener:
+    """Takes lines until there are none, tells each, and keeps the last few."""
+
+    def __init__(self, pieces: Iterator[bytes], tell: Progress) -> None:
         self._lines: list[str] = []
-        self._thread = threading.Thread(target=self._listen, args=(stream, tell), daemon=True)
+        self._thread = threading.Thread(target=self._listen, args=(pieces, tell), daemon=True)
         self._thread.start()
 
     def lines(self) -> list[str]:
         self._thread.join()
         return self._lines
 
-    def _listen(self, stream: IO[bytes], tell: Progress) -> None:
-        while line := stream.readline(_CHUNK):
-            words = _plain(line.decode(errors="replace").strip())
-            if words:
-                self._lines = [*self._lines[1 - _LINES_KEPT :], words]
-                tell(words)
+    def _listen(self, pieces: Iterator[bytes], tell: Progress) -> None:
+        begun = b""
+        for piece in pieces:
+            *lines, begun = (begun + piece).split(b"\n")
+            if len(begun) > _CHUNK:
+                lines, begun = [*lines, begun], b""
+            for line in lines:
+                self._take(line, tell)
+        self._take(begun, tell)
 
-
-@contextlib.contextmanager
-def _ended_after(process: subprocess.Popen[bytes], seconds: float | None) -> Iterator[threading.Event]:
-    """End a process that takes longer; the event says whether it came to that."""
-    late = threading.Event()
-
-    def end() -> None:
-        late.set()
-        process.kill()
-
-    timer = threading.Timer(seconds or 0.0, end)
-    timer.daemon = True
-    if seconds is not None:
-        timer.start()
-    try:
-        yield late
-    finally:
-        timer.cancel()
+    def _take(self, line: bytes, tell: Progress) -> None:
+        if words := _plain(line.decode(errors="replace").strip()):
+            self._lines = [*self._lines[1 - _LINES_KEPT :], words]
+            tell(words)
 
 
 def _send(stream: IO[bytes] | None, send: Callable[[IO[bytes]], None] | None) -> None:

@@ -190,14 +190,18 @@ def echo_project(cli: Any, echo_module: Path) -> Callable[..., Path]:
     """A project of the echo program as built, in its own folder, on any free port."""
 
     def make(name: str = "echo", extra: str = "", prot: str = "tls", port: int = 0) -> Path:
-        folder = cli.directory / name
-        folder.mkdir()
-        shutil.copy(echo_module, folder / "main.wasm")
-        listen = f'[[files]]\nkind = "listen"\nname = "echo"\nprot = "{prot}"\nport = {port}\n'
-        (folder / "Enarx.toml").write_text(f"{STDIO}{listen}{extra}")
-        return folder
+        return write_echo(cli.directory / name, echo_module, extra, prot, port)
 
     return make
+
+
+def write_echo(folder: Path, module: Path, extra: str = "", prot: str = "tls", port: int = 0) -> Path:
+    """A project of the echo program."""
+    folder.mkdir()
+    shutil.copy(module, folder / "main.wasm")
+    listen = f'[[files]]\nkind = "listen"\nname = "echo"\nprot = "{prot}"\nport = {port}\n'
+    (folder / "Enarx.toml").write_text(f"{STDIO}{listen}{extra}")
+    return folder
 
 
 @pytest.fixture

@@ -13,12 +13,13 @@ import socket
 import ssl
 import subprocess
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.conftest import Program
+from tests.end_to_end.conftest import write_echo
 
 from enarx_deploy.errors import KeepError
 
@@ -155,13 +156,38 @@ def project(echo_project, machine):
 @pytest.fixture
 def up(cli):
     """Run `up --json` in a project, and read its answer."""
+    return lambda folder, *words: _up(cli, folder, *words)
 
-    def run(folder: Path, *words: str) -> dict:
-        ended = cli("-C", str(folder), "up", "--target", "prod", "--json", "--yes", *words)
-        assert ended.returncode == 0, ended.stderr
-        return json.loads(ended.stdout)
 
-    return run
+def _up(cli, folder: Path, *words: str) -> dict:
+    ended = cli("-C", str(folder), "up", "--target", "prod", "--json", "--yes", *words)
+    assert ended.returncode == 0, ended.stderr
+    return json.loads(ended.stdout)
+
+
+@dataclass
+class Settled:
+    """A project that serves on the other machine, and the program whose state knows of it."""
+
+    cli: Program
+    folder: Path
+
+    def up(self, *words: str) -> dict:
+        return _up(self.cli, self.folder, *words)
+
+    def keep(self) -> dict:
+        return next(one for one in json.loads(self.cli("keeps", "--json").stdout) if one["state"] != "exited")
+
+
+@pytest.fixture(scope="module")
+def settled(module_enarx_deploy, machine, echo_module, shared_cache):
+    module_enarx_deploy.environment["ENARX_DEPLOY_CACHE_DIR"] = str(shared_cache)
+    table = '[deploy.prod]\ntarget = "ssh"\nhost = "there"\n[deploy.prod.ssh]\nconfig = "ssh_config"\n'
+    folder = write_echo(module_enarx_deploy.directory / "settled", echo_module, table)
+    (folder / "ssh_config").write_text(machine.config.read_text())
+    made = Settled(module_enarx_deploy, folder)
+    made.up()
+    return made
 
 
 def refused(cli, folder: Path, *words: str, command: str = "up") -> str:
@@ -260,7 +286,7 @@ def test_no_host_is_built_in(cli, project):
 def test_a_host_key_that_is_not_known_is_not_believed(cli, project, machine, tmp_path):
     empty = tmp_path / "known_hosts"
     folder = project(config=f"Host there\n  UserKnownHostsFile {empty}\n")
-    told = refused(cli, folder)
+    told = refused(cli, folder, "echo", command="history")
     assert "ssh to there: Host key verification failed." in told
     assert "hint: compare its key's fingerprint" in told
     assert not empty.exists()
@@ -269,7 +295,7 @@ def test_a_host_key_that_is_not_known_is_not_believed(cli, project, machine, tmp
 def test_a_host_key_that_has_changed_is_not_believed(cli, project, machine, tmp_path):
     known = tmp_path / "known_hosts"
     known.write_text(f"[127.0.0.1]:{machine.port} {(machine.folder / 'other_key.pub').read_text()}")
-    told = refused(cli, project(config=f"Host there\n  UserKnownHostsFile {known}\n"))
+    told = refused(cli, project(config=f"Host there\n  UserKnownHostsFile {known}\n"), "echo", command="history")
     assert "REMOTE HOST IDENTIFICATION HAS CHANGED" in told
     assert "hint: ask who runs it why its key is another" in told
 
@@ -279,13 +305,13 @@ def test_a_key_that_is_not_authorized(cli, project, machine):
     (folder / "ssh_config").write_text(
         (folder / "ssh_config").read_text().replace(f"IdentityFile {machine.folder}/user_key\n", "")
     )
-    told = refused(cli, folder)
+    told = refused(cli, folder, "echo", command="history")
     assert "Permission denied (publickey)" in told
     assert "hint: is your public key in authorized_keys there" in told
 
 
 def test_nobody_listens(cli, project):
-    told = refused(cli, project(config="Host there\n  Port 1\n"))
+    told = refused(cli, project(config="Host there\n  Port 1\n"), "echo", command="history")
     assert "Connection refused" in told
     assert "hint: is sshd running there, on that port?" in told
 
@@ -326,13 +352,12 @@ def test_what_does_not_answer_as_enarx_deploy_does(cli, project, machine):
     assert "\x1b" not in told
 
 
-def test_a_package_that_was_damaged_there_is_carried_over_again(cli, project, up, machine):
-    folder = project("damaged")
-    package = up(folder)["deployment"]["package"]
-    module = machine.arrived / "damaged" / package.removeprefix("sha256:") / "main.wasm"
+def test_a_package_that_was_damaged_there_is_carried_over_again(settled, machine):
+    package = settled.keep()["package"]
+    module = machine.arrived / "settled" / package.removeprefix("sha256:") / "main.wasm"
     module.chmod(0o644)
     module.write_bytes(module.read_bytes()[:-1] + b"\x01")
-    ended = cli("-C", str(folder), "up", "--target", "prod", "--force", "-v", "--yes")
+    ended = settled.cli("-C", str(settled.folder), "up", "--target", "prod", "--force", "-v", "--yes")
     assert ended.returncode == 0, ended.stderr
     assert "carrying " in ended.stderr, ended.stderr
     assert machine.run("package", "verify", str(module.parent), "--allow-unsigned").startswith(package)
@@ -368,6 +393,20 @@ def test_a_machine_that_goes_on_and_on_is_not_waited_for(machine, monkeypatch):
         client.version()
     with pytest.raises(KeepError, match="there did not answer within 2 s"):
         list(client.stream(["logs", "x"], within=2.0))
+    assert endless_ones(machine) == 2, "the machine goes on, and is not waited for"
+
+
+def endless_ones(machine: Machine) -> int:
+    """The commands there that would still be waited for if this side read to their end."""
+    found = subprocess.run(["pgrep", "-f", "^sleep 60$"], capture_output=True, text=True, check=False)
+    return len({pid for pid in found.stdout.split() if str(machine.folder) in environment_of(int(pid))})
+
+
+def environment_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/environ").read_text(errors="replace")
+    except OSError:
+        return ""
 
 
 def test_the_machine_gets_no_use_of_the_users_agent_display_or_ports(machine, tmp_path):
@@ -381,23 +420,20 @@ def test_the_machine_gets_no_use_of_the_users_agent_display_or_ports(machine, tm
     assert {"forwardagent no", "forwardx11 no", "clearallforwardings yes"} <= set(said)
 
 
-def test_a_connection_that_is_lost_midway(cli, project, up, machine):
+def test_a_connection_that_is_lost_midway(settled, machine, eventually):
     """The server's process for it is killed while the package is unpacked; later the same command goes on."""
     marker = machine.folder / "unpacking"
     slow = program(machine, f'if [ "$2" = unpack ]; then touch {marker}; sleep 60; fi')
-    folder = project("lost")
-    process = cli.start("-C", str(folder), "up", "--target", "prod", "--yes", "--set", slow)
-    deadline = time.monotonic() + 60
-    while not marker.exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    words = ("-C", str(settled.folder), "up", "--target", "prod", "--yes", "--set", 'args=["lost"]')
+    process = settled.cli.start(*words, "--set", slow)
+    eventually(marker.exists, "it is being unpacked", 120)
     for child in _sessions(machine):
         os.kill(child, signal.SIGKILL)
     _, told = process.communicate(timeout=60)
     assert process.returncode == 1
     assert "the connection to there was lost" in told
     assert "hint: what had begun there may have gone on: `enarx-deploy keeps` says" in told
-    assert up(folder)["deployment"]["target"] == "ssh"
+    assert settled.up("--set", 'args=["lost"]')["deployment"]["target"] == "ssh"
 
 
 def _sessions(machine: Machine) -> list[int]:
@@ -406,9 +442,8 @@ def _sessions(machine: Machine) -> list[int]:
     return [int(pid) for pid in Path(f"/proc/{server}/task/{server}/children").read_text().split()]
 
 
-def test_a_machine_that_does_not_answer_is_shown_with_what_was_last_known(cli, project, up):
-    folder = project("away")
-    keep = up(folder)["deployment"]["id"]
+def test_a_machine_that_does_not_answer_is_shown_with_what_was_last_known(settled):
+    cli, folder, keep = settled.cli, settled.folder, settled.keep()["id"]
     config = (folder / "ssh_config").read_text()
     (folder / "ssh_config").write_text(f"Host there\n  Port 1\n{config}")
     (known,) = [one for one in json.loads(cli("keeps", "--json").stdout) if one["id"] == keep]
