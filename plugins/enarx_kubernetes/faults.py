@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-SHORTLY = 5.0
+SHORTLY = 3.0
 """Seconds for what does not mend itself: only the next attempt may say it better."""
 A_WHILE = 45.0
 """Seconds for what may mend itself: a registry that is down for a moment, a node that is being added."""

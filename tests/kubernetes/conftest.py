@@ -105,13 +105,11 @@ class Shop:
 
 
 @pytest.fixture(scope="module")
-def shop(
-    cluster: Cluster, module_enarx_deploy: Program, zig_cache: Path, request: pytest.FixtureRequest
-) -> Iterator[Shop]:
+def shop(cluster: Cluster, module_enarx_deploy: Program, zig_cache: Path, kept: Path) -> Iterator[Shop]:
     """The template `echo`, for the cluster. What was compiled for images is kept from one session to the next."""
     program = module_enarx_deploy
-    cache = Path(request.config.cache.mkdir("enarx_deploy"))
-    cache.chmod(0o700)
+    cache = kept / "images"
+    cache.mkdir(mode=0o700, exist_ok=True)
     program.environment["ENARX_DEPLOY_CACHE_DIR"] = str(cache)
     program.environment["ZIG_GLOBAL_CACHE_DIR"] = str(zig_cache)
     steward = program.directory.parent / "steward"

@@ -150,8 +150,8 @@ class Engine:
             "--advertise-address=127.0.0.1",
             "--kubelet-preferred-address-types=InternalIP",
         )
-        self.await_("the API server is not ready", lambda: self.ask("/readyz").text == "ok")
         self._write_kubeconfig()
+        self.await_("the API server is not ready", lambda: self.ask("/readyz").text == "ok")
         self.run(
             "kube-controller-manager",
             f"--kubeconfig={self.kubeconfig}",
@@ -172,6 +172,8 @@ class Engine:
             "--port=0",
             "--cert-dir=certs",
         )
+
+    def await_controllers(self) -> None:
         account = "/api/v1/namespaces/default/serviceaccounts/default"
         self.await_("the controllers do not work", lambda: self.ask(account).status_code == 200)
 
@@ -212,6 +214,7 @@ class Engine:
             "--hostname-override=node",
             f"--node-ip={self.gateway}",
         )
+        self.await_controllers()
         self.await_("the node is not ready", self._is_node_ready)
 
     def _is_node_ready(self) -> bool:

@@ -197,9 +197,10 @@ def test_the_rendered_stewards_serve_with_one_root_over_a_real_database(shop: Sh
     policy = tmp_path / "steward.toml"
     policy.write_text(re.sub('audience = ".*"', f'audience = "{url}"', (shop.steward / "steward.toml").read_text()))
     words = ("--url", url, "--policy", str(policy), "--repository", f"oci+http://{cluster.registry.host}/steward")
-    ended = shop("kubernetes", "steward", "--render", str(rendered), *words)
-    assert ended.returncode == 0, ended.stderr
+    rendering = shop.program.start("kubernetes", "steward", "--render", str(rendered), *words)  # which takes a while
     with running_cluster(cluster.engine.gateway) as database:
+        _, told = rendering.communicate(timeout=150)
+        assert rendering.returncode == 0, told
         database.sql(f"ALTER ROLE steward PASSWORD '{PASSWORD}'", "CREATE DATABASE log")
         make_secrets(cluster, shop.steward, f"postgresql://steward@{cluster.engine.gateway}/log?sslmode=disable")
         apply(cluster, rendered)
