@@ -102,7 +102,7 @@ class Local:
             keep = services.ask(project.name, asked)["keep"]
         pruning.state()
         status = _status(keep)
-        if status.state == "running":
+        if status.state in ("running", "exited"):  # the latter where its workload serves nobody, and was quick
             _serve(keep)
         return Deployment(
             id=keep,

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 from pathlib import Path
 
 import pytest
-from tests.end_to_end.conftest import children, eventually
+from tests.end_to_end.conftest import STDIO, children, eventually
 from tests.faults.load import under_load
+
+from enarx_deploy.host import state
 
 
 def service_process(echo) -> int:
@@ -117,6 +120,18 @@ def test_a_version_that_ends_again_and_again_is_taken_back(deployment):
     assert [version["state"] for version in versions] == ["replaced", "failed", "serving"]
     assert "3 times" in versions[1]["reason"]
     echo.state_is_valid()
+
+
+def test_a_workload_that_fails_is_started_again_however_soon_it_failed(cli, up, program, monkeypatch):
+    """One that serves nobody, and may have ended before `up` has looked at it."""
+    monkeypatch.setenv("ENARX_DEPLOY_STATE_DIR", cli.environment["ENARX_DEPLOY_STATE_DIR"])
+    project = cli.directory / "failing"
+    project.mkdir()
+    shutil.copy(program("exit_1"), project / "main.wasm")
+    (project / "Enarx.toml").write_text(STDIO)
+    assert cli("up", "-C", str(project)).returncode == 0
+    eventually(lambda: [keep for keep in state.all_status() if keep.restarts >= 2], "it is started again, twice")
+    assert [version["state"] for version in json.loads(cli("history", "failing", "--json").stdout)] == ["serving"]
 
 
 @pytest.fixture
