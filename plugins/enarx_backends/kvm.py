@@ -14,9 +14,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from enarx_backends import acceleration, compiling, keep_image, qemu, vsock
+from enarx_backends import acceleration, compiling, keep_image, looks, qemu, vsock
 from enarx_backends.virtual_machine import Plan, VirtualMachine
-from enarx_deploy.errors import EnarxDeployError, KeepError
+from enarx_deploy.errors import KeepError
 from enarx_deploy.hookspecs import hookimpl
 from enarx_deploy.models import Package, Probe, ProbeCheck, ReferenceValues
 from enarx_deploy.protocols import Backend, KeepProcess, Launch
@@ -57,11 +57,7 @@ class Kvm:
         return Probe(backend=self.name, available=all(check.ok for check in needed), hardware=False, checks=checks)
 
     def _needs(self) -> Iterable[ProbeCheck]:
-        for name, look in (("qemu", _look_at_qemu), ("image", self._look_at_image)):
-            try:
-                yield ProbeCheck(name=name, ok=True, detail=look(), hint="")
-            except EnarxDeployError as error:
-                yield ProbeCheck(name=name, ok=False, detail=str(error), hint=error.hint)
+        return looks.checks({"qemu": _look_at_qemu, "image": self._look_at_image})
 
     def try_again(self) -> None:
         """See `RemembersTrials`: whether a guest boots with KVM."""

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
-from enarx_backends import firmware, keep_image, qemu, vsock
+from enarx_backends import firmware, keep_image, looks, qemu, vsock
 from enarx_backends.virtual_machine import Plan, VirtualMachine
-from enarx_deploy.errors import EnarxDeployError, KeepError
-from enarx_deploy.machine import Machine, for_backend
-from enarx_deploy.models import Package, Probe, ProbeCheck, ReferenceValues
+from enarx_deploy.errors import KeepError
+from enarx_deploy.machine import Machine
+from enarx_deploy.models import Package, Probe, ReferenceValues
 from enarx_deploy.protocols import KeepProcess, Launch
 
 if TYPE_CHECKING:
@@ -65,23 +64,12 @@ class Protected(ABC):
 
     def probe(self) -> Probe:
         """What the processor and its kernel need, then QEMU, the firmware and the image."""
-        checks = for_backend(self.name, self.machine)
-        if all(check.ok for check in checks):
-            checks += self._own_checks()
-        available = all(check.ok for check in checks)
-        return Probe(backend=self.name, available=available, hardware=True, checks=checks)
-
-    def _own_checks(self) -> Iterator[ProbeCheck]:
-        looks: dict[str, Callable[[], str]] = {
+        own = {
             "QEMU": lambda: f"version {qemu.find().version}",
             "firmware": lambda: str(firmware.find(self.firmware_kind)),
             "image": self.image_digest,
         }
-        for name, look in looks.items():
-            try:
-                yield ProbeCheck(name=name, ok=True, detail=look())
-            except EnarxDeployError as error:
-                yield ProbeCheck(name=name, ok=False, detail=str(error), hint=error.hint)
+        return looks.probe(self.name, self.machine, own)
 
     def measure(self, package: Package) -> ReferenceValues:
         """See the class's own `reference_values`: it takes the image and the firmware, and no such hardware."""

@@ -7,16 +7,16 @@ place for it, takes a kind of enclave (KSS) that Gramine does not make. So each 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from enarx_backends import compiling, enclave, gramine, gramine_installed, keep_image
+from enarx_backends import compiling, enclave, gramine, gramine_installed, keep_image, looks
 from enarx_deploy import paths
-from enarx_deploy.errors import EnarxDeployError, KeepError
+from enarx_deploy.errors import KeepError
 from enarx_deploy.hookspecs import hookimpl
-from enarx_deploy.machine import Machine, for_backend
-from enarx_deploy.models import Package, Probe, ProbeCheck, ReferenceValues
+from enarx_deploy.machine import Machine
+from enarx_deploy.models import Package, Probe, ReferenceValues
 from enarx_deploy.protocols import Backend, KeepProcess, Launch
 
 if TYPE_CHECKING:
@@ -71,23 +71,12 @@ class Sgx:
 
     def probe(self) -> Probe:
         """What the processor, its kernel and its services need, then Gramine, the image and the owner's key."""
-        checks = for_backend(self.name, self.machine)
-        if all(check.ok for check in checks):
-            checks += self._own_checks()
-        available = all(check.ok for check in checks)
-        return Probe(backend=self.name, available=available, hardware=True, checks=checks)
-
-    def _own_checks(self) -> Iterator[ProbeCheck]:
-        looks: dict[str, Callable[[], str]] = {
+        own = {
             "Gramine": lambda: f"version {gramine_installed.find().version or 'not told'}",
             "image": self.image_digest,
             "signing key": lambda: f"MRSIGNER {_mrsigner(_key())}",
         }
-        for name, look in looks.items():
-            try:
-                yield ProbeCheck(name=name, ok=True, detail=look())
-            except EnarxDeployError as error:
-                yield ProbeCheck(name=name, ok=False, detail=str(error), hint=error.hint)
+        return looks.probe(self.name, self.machine, own)
 
     def measure(self, package: Package) -> ReferenceValues:
         """MRENCLAVE of the enclave that runs this package. It takes Gramine's files, and no such processor."""
