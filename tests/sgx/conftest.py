@@ -7,6 +7,7 @@ import importlib.util
 import os
 import shutil
 import threading
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -81,7 +82,7 @@ def backend(tmp_path, monkeypatch, image, key, attestation) -> Sgx:
 
 
 @pytest.fixture
-def quoting(attestation, backend, intel, key, tmp_path) -> None:
+def quoting(attestation, backend, intel, key, tmp_path) -> Iterator[None]:
     """What signs quotes: of what the stand-in launched, over the report data that the Keep wrote."""
     owner = tmp_path / "owner.key"
     owner.touch(mode=0o600)
@@ -96,16 +97,24 @@ def quoting(attestation, backend, intel, key, tmp_path) -> None:
         report[64:96] = body.mrenclave
         return intel.quote("SGX", body=bytes(report))
 
+    ended = threading.Event()
+
     def serve() -> None:
         answered = b""
-        while True:
+        while not ended.is_set():
             with (
                 contextlib.suppress(BrokenPipeError),
                 (attestation / "quote").open("wb") as asked,
             ):  # waits for a reader
                 data = (attestation / "user_report_data").read_bytes()
-                if data != answered:  # else it is the same reader, which has not seen the end yet
+                if data != answered and not ended.is_set():  # else it is a reader that has not seen the end yet
                     answered = data
                     asked.write(quote(data))
 
-    threading.Thread(target=serve, daemon=True).start()
+    thread = threading.Thread(target=serve)
+    thread.start()
+    yield
+    ended.set()
+    reader = os.open(attestation / "quote", os.O_RDONLY | os.O_NONBLOCK)
+    thread.join()
+    os.close(reader)
