@@ -81,6 +81,23 @@ def test_a_kill_of_the_steward_costs_nothing_and_renewals_start_another(deployme
     echo.state_is_valid()
 
 
+def test_a_keep_that_dies_while_the_steward_is_away_comes_back_with_it(deployment):
+    """Each start fails meanwhile, and the next one is tried: none of them is taken for the wish to end it."""
+    echo = deployment()
+    assert echo.cli("steward", "--stop").returncode == 0
+    held = echo.state / "steward" / "ca.key"
+    away = held.rename(held.with_name("ca.key.away"))
+    (before,) = echo.known()
+    os.kill(children(before.pid)[0], signal.SIGKILL)
+    (log,) = (echo.state / "services").glob("*/service.log")
+    eventually(lambda: log.read_text().count("it is started again in") >= 3, "it was tried three times")
+    away.rename(held)
+    eventually(lambda: echo.is_whole(1), "it is started again")
+    assert echo.known()[0].id == before.id
+    echo.answers()
+    echo.state_is_valid()
+
+
 def test_all_processes_are_killed_and_the_service_process_starts_all_again_on_the_same_port(deployment):
     """As after a power cut: what its unit runs with the machine, in the foreground. Until then clients are refused."""
     echo = deployment("[deploy.default]\nreplicas = 2\n")
