@@ -13,8 +13,8 @@ from importlib.resources import files
 CONFIGFS = "/sys/kernel/config"
 """Where a pod that is attested has the guest's attester."""
 
-_KERNEL = ("/proc", "/dev", "/dev/pts", "/dev/shm", "/dev/mqueue", "/sys", "/sys/fs/cgroup", "/dev/termination-log")  # noqa: S108 - the guest's
-_FILES = ("/etc/hosts", "/etc/hostname", "/etc/resolv.conf")
+_KERNEL = ("/proc", "/dev", "/dev/pts", "/dev/shm", "/dev/mqueue", "/sys", "/sys/fs/cgroup")  # noqa: S108 - the guest's
+_FILES = ("/etc/hosts", "/etc/hostname", "/etc/resolv.conf", "/dev/termination-log")
 
 
 def text(
