@@ -172,7 +172,8 @@ def test_a_pod_waits_for_its_steward_serves_is_found_ready_and_leaves_in_order(p
     assert pod.echo() == b"hello\n"
     assert pod.probe().returncode == 0
     assert pod.status["certificate_not_after"]
-    used = usage_in(httpx.get(f"http://127.0.0.1:{port}/metrics").text)
+    by_pods_address = {"Host": f"10.244.0.7:{port}"}  # as a Prometheus of the cluster asks
+    used = usage_in(httpx.get(f"http://127.0.0.1:{port}/metrics", headers=by_pods_address).text)
     assert used.connections >= 1
     assert used.memory > 1 << 20
     process.send_signal(signal.SIGTERM)

@@ -46,13 +46,21 @@ Page = Callable[[], tuple[int, str, bytes]]
 class Endpoint:
     """An HTTP server on its own threads, which end with this process or by `close`."""
 
-    def __init__(self, address: str, pages: Mapping[str, Page], listener: socket.socket | None = None) -> None:
+    def __init__(
+        self,
+        address: str,
+        pages: Mapping[str, Page],
+        listener: socket.socket | None = None,
+        *,
+        any_host: bool = False,
+    ) -> None:
         """Listen on `address` (HOST:PORT), or on a socket that does so, and serve `pages` by their paths.
 
-        Raises UsageError, KeepError.
+        With `any_host` it is meant for other machines, whatever they call this one. Raises UsageError, KeepError.
         """
         host, port = parse(address)
-        handler = type("Handler", (_Handler,), {"pages": dict(pages), "hosts": frozenset({*OWN_NAMES, host})})
+        hosts = None if any_host else frozenset({*OWN_NAMES, host})
+        handler = type("Handler", (_Handler,), {"pages": dict(pages), "hosts": hosts})
         try:
             self._server = _server_class(host)((host, port), handler, bind_and_activate=listener is None)
         except OSError as error:
@@ -113,7 +121,7 @@ def _server_class(host: str) -> type[http.server.ThreadingHTTPServer]:
 
 class _Handler(http.server.BaseHTTPRequestHandler):
     pages: Mapping[str, Page]
-    hosts: frozenset[str]
+    hosts: frozenset[str] | None
     timeout = TIMEOUT
     server_version = "enarx-deploy"
     sys_version = ""
@@ -121,13 +129,16 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         """Answer what there is."""
         page = self.pages.get(self.path)
-        named = self.headers.get_all("Host", [])
-        if len(named) != 1 or host_of(named[0]) not in self.hosts:
+        if not self._is_meant():
             self._answer(421, "text/plain", b"this is not the host that was asked for\n")
         elif page is None:
             self._answer(404, "text/plain", f"there is: {', '.join(self.pages)}\n".encode())
         else:
             self._answer(*page())
+
+    def _is_meant(self) -> bool:
+        named = self.headers.get_all("Host", [])
+        return self.hosts is None or (len(named) == 1 and host_of(named[0]) in self.hosts)
 
     def _answer(self, status: int, content_type: str, body: bytes) -> None:
         self.send_response(status)

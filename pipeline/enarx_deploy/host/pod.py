@@ -151,7 +151,7 @@ class _Keep:
             raise KeepError(f"metrics: cannot listen on port {self._metrics_port}: {error.strerror}") from error
         session = self._session
         pages = metrics.pages_of(lambda: self._status, lambda: usage.measure(session.counters(), session.keep_pid))
-        metrics.Endpoint(f"127.0.0.1:{self._metrics_port}", pages, listener)
+        metrics.Endpoint(f"127.0.0.1:{self._metrics_port}", pages, listener, any_host=True)
 
     def _end(self, outcome: Outcome) -> int:
         leaving = outcome.kind == "killed"
