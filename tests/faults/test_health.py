@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import socket
 from pathlib import Path
 
 import pytest
@@ -93,3 +94,16 @@ def test_a_keep_that_is_full_and_idle_is_healthy_and_looks_are_no_clients(deploy
         request(one)
         requests.ask(place, look)
     requests.ask(place, {"do": "usage"})
+
+
+def test_a_keep_that_is_full_of_uploads_is_healthy(deployment) -> None:
+    """What clients send is taken, and nothing is answered before its end."""
+    echo = deployment("[resources]\nconnections = 1\n[deploy.default.local.health]\ninterval = 0\n")
+    place = echo.state / "keeps" / echo.known()[0].id
+    with socket.create_connection(("127.0.0.1", echo.first.port)) as client:
+        eventually(lambda: requests.ask(place, {"do": "counters"})["open"] == 1, "it is full")
+        for piece in (b"\x16\x03\x01\x20\x00", b"part of", b"a long", b"record"):
+            before = requests.ask(place, {"do": "counters"})["bytes_in"]
+            client.sendall(piece)
+            eventually(lambda: requests.ask(place, {"do": "counters"})["bytes_in"] > before, "it is taken")  # noqa: B023
+            requests.ask(place, {"do": "check", "where": "again", "within": 2})

@@ -9,7 +9,7 @@ from pathlib import Path
 from enarx_deploy.errors import EnarxDeployError
 from enarx_deploy.host import requests, state
 
-_ANSWERS_WITHIN = 5.0  # seconds that a host process has to say what a look found
+_ANSWERS_WITHIN = 5.0  # seconds that a host process has beside those of its sockets, to say what a look found
 
 
 def until_unhealthy(
@@ -40,8 +40,11 @@ def until_unhealthy(
 
 def _failure(directory: Path, timeout: int) -> str:
     """What a look found wrong; "" for nothing."""
+    status = state.read_status(directory)
+    sockets = sum(one.prot == "tls" for one in status.endpoints) if status else 0
+    limit = timeout * max(1, sockets) + _ANSWERS_WITHIN
     try:
-        requests.ask(directory, {"do": "check", "where": "again", "within": timeout}, timeout + _ANSWERS_WITHIN)
+        requests.ask(directory, {"do": "check", "where": "again", "within": timeout}, limit)
     except EnarxDeployError as error:
         return str(error)
     return ""
