@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 from tests.end_to_end.conftest import STDIO, children, eventually
-from tests.faults.load import under_load
+from tests.faults.load import connect, request, under_load
 
-from enarx_deploy.host import state
+from enarx_deploy.host import requests, state
 
 
 def service_process(echo) -> int:
@@ -67,6 +67,26 @@ def test_a_kill_of_the_service_process_costs_nothing_and_the_next_one_takes_over
     assert load.failed == {}
     assert not before & {keep["id"] for keep in echo.keeps()}
     echo.state_is_valid()
+
+
+def test_a_service_process_that_is_asked_to_end_starts_no_keep_again_meanwhile(deployment):
+    """One of two Keeps has ended, and would be started again while the other one's client finishes."""
+    echo = deployment("[deploy.default]\nreplicas = 2\n")
+    process = service_process(echo)
+    (log,) = (echo.state / "services").glob("*/service.log")
+    with connect(echo.first.port, echo.first.context()) as client:
+        request(client)
+        idle = [keep for keep in echo.known() if _open_connections(echo, keep.id) == 0]
+        os.kill(idle[0].pid, signal.SIGKILL)
+        eventually(lambda: "it is started again in" in log.read_text(), "it is noticed")
+        os.kill(process, signal.SIGTERM)
+        eventually(lambda: not Path(f"/proc/{process}").exists(), "the service process ends")
+    assert not [keep for keep in (echo.state / "keeps").iterdir() if state.is_held(keep)]
+    echo.state_is_valid()
+
+
+def _open_connections(echo, keep: str) -> int:
+    return requests.ask(echo.state / "keeps" / keep, {"do": "counters"})["open"]
 
 
 def test_a_kill_of_the_steward_costs_nothing_and_renewals_start_another(deployment):

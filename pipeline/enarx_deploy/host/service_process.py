@@ -375,7 +375,7 @@ class ServiceProcess:
         Metrics are of one Keep, so that those which stand beside the first serve theirs on ports of their own.
         """
         if self._ending:
-            raise KeepError(f"the service process of {self._service.name} is ending")
+            raise self._is_ending()
         keep, metrics = secrets.token_hex(6), served.keep.metrics
         if metrics and not alone:
             metrics = metrics.rpartition(":")[0] + ":0"
@@ -390,10 +390,17 @@ class ServiceProcess:
                 shutil.rmtree(directory, ignore_errors=True)
             raise
         with self._noting:
-            self._replicas[keep] = replica
-            self._change(keeps=(*self._service.keeps, keep))
+            if not (too_late := self._ending):
+                self._replicas[keep] = replica
+                self._change(keeps=(*self._service.keeps, keep))
+        if too_late:  # nobody would look after it
+            ending.end(directory, 0)
+            raise self._is_ending()
         self._watch(replica)
         return replica
+
+    def _is_ending(self) -> KeepError:
+        return KeepError(f"the service process of {self._service.name} is ending")
 
     def _launch(self, replica: Replica) -> None:
         replica.ended = threading.Event()
@@ -478,6 +485,8 @@ class ServiceProcess:
     def _start_again(self, replica: Replica, wait: float) -> None:
         if replica.leaving.wait(wait):
             self._forget(replica)
+            return
+        if self._ending:  # the next service process starts it
             return
         try:
             self._launch(replica)
