@@ -58,6 +58,8 @@ def job(cli, echo_project, tmp_path):
         "ACCEPT": "nil",
         "ENARX_REGISTRY": "",
         "ENARX_DEPLOY_ID_TOKEN_AUDIENCE": "",
+        # What the workflow installs is here already: pip has nobody to ask for it.
+        **{f"PIP_{name}": "1" for name in ("NO_INDEX", "NO_DEPS", "DISABLE_PIP_VERSION_CHECK")},
     }
     return project, cli._environment() | variables, key
 
