@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from collections.abc import Container
 from pathlib import PurePosixPath
 
 from enarx_image import cpio, measurement
@@ -32,23 +33,25 @@ def files(image: Image) -> dict[str, bytes]:
     for path, of_file in found.items():
         if recorded.get(path) != measurement.sha256(of_file):
             raise WrongImage(f"the record of {image.folder} does not have this {path}", parts=(INITRD,))
-    links = {entry.path: entry.content.decode() for entry in entries if stat.S_ISLNK(entry.mode)}
-    return found | {path: found[_end(path, links)] for path in links}
+    links = {entry.path: entry.content.decode(errors="replace") for entry in entries if stat.S_ISLNK(entry.mode)}
+    return found | {path: found[_end(path, links, found)] for path in links}
 
 
-def _end(path: str, links: dict[str, str]) -> str:
+def _end(link: str, links: dict[str, str], found: Container[str]) -> str:
+    path = link
     for _ in range(_LINKS):
-        if path not in links:
+        if path in found:
             return path
-        path = _normal(PurePosixPath(path).parent / links[path])
-    raise WrongImage(f"{path} is a link to itself", parts=(INITRD,))
+        path = _normal(PurePosixPath("/", path).parent / links.get(path, ""))
+    raise WrongImage(f"the link {link} leads to no file", parts=(INITRD,))
 
 
 def _normal(path: PurePosixPath) -> str:
+    """Below the root, above which nothing is."""
     parts: list[str] = []
-    for part in path.parts:
+    for part in path.parts[1:]:
         if part == "..":
-            parts.pop()
+            del parts[-1:]
         else:
             parts.append(part)
     return "/".join(parts)

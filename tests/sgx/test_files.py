@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import stat
 import subprocess
 import sys
 
 import msgspec
 import pytest
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.sgx import gramine_stand_in
 
 from enarx_backends import gramine_installed
@@ -15,7 +19,7 @@ from enarx_backends.enclave import Folder, remove_abandoned
 from enarx_deploy.errors import KeepError
 from enarx_image import cpio, initramfs, measurement
 from enarx_image.errors import WrongImage
-from enarx_image.image import Image
+from enarx_image.image import File, Image, Part
 
 
 @pytest.fixture
@@ -100,6 +104,35 @@ def test_a_record_that_has_another_file_gives_no_files(image, tmp_path):
     copied.initrd.write_bytes(image.initrd.read_bytes())
     with pytest.raises(WrongImage, match="does not have this"):
         initramfs.files(copied)
+
+
+def of(entries, image, folder) -> Image:
+    """An image whose initramfs has these entries, and whose record says so."""
+    packed = zstandard.compress(cpio.archive(entries))
+    files = [File(entry.path, len(entry.content), measurement.sha256(entry.content), "") for entry in entries]
+    part = Part(measurement.sha256(packed), len(packed))
+    made = Image(folder, msgspec.structs.replace(image.record, initrd=part, files=tuple(files)), "")
+    made.initrd.write_bytes(packed)
+    return made
+
+
+@pytest.mark.parametrize("target", ["file", "../a/file", "/a/file", "../../../../a/file", "other"])
+def test_a_link_leads_to_its_file_as_in_the_kernel(image, tmp_path, target):
+    entries = [cpio.file("a/file", b"content", ""), cpio.link("a/other", "file", ""), cpio.link("a/link", target, "")]
+    assert initramfs.files(of(entries, image, tmp_path))["a/link"] == b"content"
+
+
+@pytest.mark.parametrize("target", ["link", "nowhere", "../a/file", "", "/"])
+def test_a_link_that_leads_nowhere_is_no_file(image, tmp_path, target):
+    with pytest.raises(WrongImage, match="leads to no file"):
+        initramfs.files(of([cpio.file("file", b"content", ""), cpio.link("b/link", target, "")], image, tmp_path))
+
+
+@given(st.binary(max_size=200), st.integers(0, 250))
+def test_arbitrary_bytes_are_an_archive_or_refused(noise, at):
+    whole = cpio.archive([cpio.file("name", b"content", ""), cpio.link("other", "name", "")])
+    with contextlib.suppress(ValueError):
+        assert all(len(entry.content) <= len(whole) for entry in cpio.read(whole[:at] + noise + whole[at:]))
 
 
 def test_an_archive_is_read_as_it_was_written():
