@@ -170,13 +170,14 @@ def test_a_changed_byte_of_the_workload_is_refused_by_the_enclave_that_it_makes(
     backend, quoting, steward, keep, tmp_path
 ):
     accepted, _ = echo(tmp_path / "accepted")
-    accepting, _ = steward(backend.measure(accepted))
+    values = backend.measure(accepted)
+    accepting, _ = steward(values)
     package, manifest = echo(tmp_path / "package", ECHO.replace('"\\40', '"\\41'))
     session = keep(package, manifest, backend)
     with pytest.raises(Refused) as caught:
         certified(session, accepting, package.digest)
     failed = {check.id: check for check in caught.value.checks if not check.ok}
-    wanted, found = (backend.measure(one).measurements["MRENCLAVE"] for one in (accepted, package))
+    wanted, found = (one.measurements["MRENCLAVE"] for one in (values, backend.measure(package)))
     assert wanted in str(failed["sgx.policy.workload"].expected)
     assert found in str(failed["sgx.policy.workload"].actual)
     assert package.digest in str(failed["binding.packages"].actual)
