@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -66,6 +67,24 @@ def test_a_kill_of_the_service_process_costs_nothing_and_the_next_one_takes_over
         load.goes_on()
     assert load.failed == {}
     assert not before & {keep["id"] for keep in echo.keeps()}
+    echo.state_is_valid()
+
+
+def test_a_kill_of_the_service_process_amid_an_update_leaves_as_many_keeps_as_are_wanted(deployment):
+    """The next one goes on with the first Keep of the version, and not with what else was started of it."""
+    echo = deployment("[deploy.default]\nreplicas = 2\n")
+    (known,) = (echo.state / "services").glob("*/service.json")
+    before = {keep.id for keep in echo.known()}
+    echo.change("another")
+    with under_load(echo.load()) as load, ThreadPoolExecutor(1) as pool:
+        updated = pool.submit(echo.up, echo.project)
+        eventually(lambda: len(json.loads(known.read_bytes())["keeps"]) == 4, "the second Keep is started")
+        os.kill(service_process(echo), signal.SIGKILL)
+        updated.result()
+        eventually(lambda: echo.is_whole(2), "two Keeps serve, and no other is there")
+        load.goes_on()
+    assert not before & {keep.id for keep in echo.known()}
+    assert load.failed == {}
     echo.state_is_valid()
 
 

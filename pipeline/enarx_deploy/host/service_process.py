@@ -183,6 +183,7 @@ class ServiceProcess:
                 return
             first = self._replicas.get(keep)
             if first is not None and not first.leaving.is_set():
+                self._leave_begun(number, first)
                 self._bring(served, [first])
                 return
             status = state.read_status(state.keep_dir(keep))
@@ -269,6 +270,12 @@ class ServiceProcess:
             if not one.serves and not one.leaving.is_set():
                 self._leave(one, 0)
                 self._set_state(one.version, "failed", "another version was begun before it served")
+
+    def _leave_begun(self, number: int, first: Replica) -> None:
+        """End what a service process that ended amid this had started beside the first Keep, and perhaps let in."""
+        for one in self._of(number):
+            if one is not first and not one.leaving.is_set():
+                self._leave(one, LEAVING_GRACE)
 
     def _bring(self, served: Served, new: list[Replica]) -> None:
         """Have a version serve in the place of the present one. Raises KeepError, and the present one goes on."""
