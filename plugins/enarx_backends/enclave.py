@@ -35,9 +35,10 @@ class Folder:
 
     def __init__(self, place: Path, files: Mapping[str, bytes]) -> None:
         """Files below `root` can be started as programs, as some are. Raises KeepError, and leaves nothing then."""
-        self.path = Path(tempfile.mkdtemp(prefix="enclave-", dir=place))
-        self._lock = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        try:
+            self.path, self._lock = _locked_folder(place)
+        except OSError as error:
+            raise KeepError(f"{place}: {error.strerror}", hint="is there room on that disk?") from error
         try:
             for path, content in files.items():
                 self._write(path, content)
@@ -58,6 +59,18 @@ class Folder:
         descriptor = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
+
+
+def _locked_folder(place: Path) -> tuple[Path, int]:
+    """A new folder and its lock. Raises OSError."""
+    while True:
+        path = Path(tempfile.mkdtemp(prefix="enclave-", dir=place))
+        with contextlib.suppress(FileNotFoundError):
+            lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if os.fstat(lock).st_nlink:
+                return path, lock
+            os.close(lock)  # another start took it for abandoned before it was locked
 
 
 def remove_abandoned(place: Path) -> None:

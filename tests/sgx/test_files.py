@@ -6,6 +6,8 @@ import contextlib
 import stat
 import subprocess
 import sys
+import tempfile
+from typing import Any
 
 import msgspec
 import pytest
@@ -177,3 +179,22 @@ def test_what_a_killed_host_left_is_removed_and_what_is_in_use_is_not(tmp_path):
     assert list(tmp_path.iterdir()) == [used.path]
     used.remove()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_another_start_took_for_abandoned_is_made_again(tmp_path, monkeypatch):
+    made: list[str] = []
+    make = tempfile.mkdtemp
+
+    def and_another_start(**how: Any) -> str:
+        made.append(make(**how))
+        if len(made) == 1:
+            remove_abandoned(tmp_path)
+        return made[-1]
+
+    monkeypatch.setattr(tempfile, "mkdtemp", and_another_start)
+    folder = Folder(tmp_path, {"file": b"content"})
+    assert len(made) == 2
+    assert (folder.path / "file").read_bytes() == b"content"
+    remove_abandoned(tmp_path)
+    assert (folder.path / "file").exists()
+    folder.remove()
