@@ -19,6 +19,8 @@ from enarx_deploy.errors import KeepError
 
 NUMBERS = range(61184, 65520)
 _LENT = (Path("/etc/subuid"), Path("/etc/subgid"))
+_OF_SERVICES = Path("/run/systemd/dynamic-uid")
+"""Where systemd has a file for each number that it has given to a service."""
 _LIMIT = 1 << 20
 
 
@@ -57,6 +59,8 @@ def claim() -> OwnUser:
 
 
 def _is_somebodys(number: int) -> bool:
+    if Path(_OF_SERVICES, f"{number}").exists():
+        return True
     with contextlib.suppress(KeyError):
         return bool(pwd.getpwuid(number))
     return False

@@ -304,8 +304,10 @@ def test_what_was_tried_is_tried_again_at_once_when_a_user_says_so(
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root starts programs as others")
 def test_each_qemu_that_root_starts_has_a_user_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lent = tmp_path / "subuid"
-    lent.write_text(f"somebody:{own_user.NUMBERS.start}:{len(own_user.NUMBERS) - 2}\n# no line\n")
+    lent.write_text(f"somebody:{own_user.NUMBERS.start}:{len(own_user.NUMBERS) - 3}\n# no line\n")
     monkeypatch.setattr(own_user, "_LENT", (lent, tmp_path / "absent"))
+    (tmp_path / f"{own_user.NUMBERS[-3]}").touch()
+    monkeypatch.setattr(own_user, "_OF_SERVICES", tmp_path)
     taken = [own_user.claim() for _ in range(2)]
     try:
         assert {user.number for user in taken} == set(own_user.NUMBERS[-2:])
