@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 OneStream = Literal["stdout", "stderr", "host"]
 _ALL: tuple[OneStream, ...] = ("stdout", "stderr", "host")
 _LOOK_EVERY = 2.0  # seconds between two looks for Keeps that have come since
+_MOST_WAITING = 64  # pieces that were read and are not shown yet: a terminal may be slower than Keeps are
 _LONGEST = 65536  # bytes of a line that is shown whole
 
 
@@ -53,7 +54,7 @@ class Several:
         self._streams = _ALL if stream == "all" else (stream,)
         self._whole_lines = whole_lines
         self._reading = 0  # streams that have not ended
-        self._said: queue.SimpleQueue[tuple[str, bytes | None]] = queue.SimpleQueue()
+        self._said: queue.Queue[tuple[str, bytes | None]] = queue.Queue(_MOST_WAITING)
 
     def so_far(self) -> Iterator[tuple[str, bytes]]:
         """One Keep after the other."""
