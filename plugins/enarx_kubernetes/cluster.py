@@ -109,7 +109,7 @@ class Cluster:
         with (
             self.asked(what),
             client_adapter.Client(self.client.config, client_adapter.ConnectionParams(timeout=_PATIENCE)) as client,
-            client.stream("GET", url) as answer,
+            client.stream("GET", url, headers={"Accept-Encoding": "identity"}) as answer,
         ):
             if answer.status_code != httpx2.codes.OK:
                 raise KeepError(
@@ -117,7 +117,7 @@ class Cluster:
                     hint="it takes the right `get` on pods/proxy: the how-to has a Role",
                 )
             said = bytearray()
-            for piece in answer.iter_bytes():
+            for piece in answer.iter_raw():  # packed, a small page could fill the memory
                 said += piece
                 if len(said) > _LARGEST_PAGE:
                     raise KeepError(f"{what}: more than {_LARGEST_PAGE:,} bytes")
