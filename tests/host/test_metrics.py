@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.end_to_end.conftest import eventually
 
-from enarx_deploy.host.metrics import Reading, text, usage_in
+from enarx_deploy.host.metrics import MOST_CLIENTS, Endpoint, Reading, text, usage_in
 from enarx_deploy.models import KeepStatus, Usage
 
 STATUS = KeepStatus(
@@ -40,3 +45,22 @@ def test_metrics_of_others_say_nothing_of_a_keep() -> None:
 def test_what_is_no_metrics_is_a_fault(said: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - the parser's, in its own words
         usage_in(said)
+
+
+def test_a_client_too_many_is_sent_away_and_those_that_leave_make_room() -> None:
+    """Clients that connect and say nothing hold up so many threads, and no more."""
+    served = Endpoint("127.0.0.1:0", {"/": lambda: (200, "text/plain", b"here")})
+    host, _, port = served.address.rpartition(":")
+    with contextlib.ExitStack() as silent:
+        for _ in range(MOST_CLIENTS):
+            silent.enter_context(socket.create_connection((host, int(port)), timeout=60))
+        with socket.create_connection((host, int(port)), timeout=60) as one_too_many:
+            assert one_too_many.recv(1) == b""
+
+    def is_served() -> bool:
+        with contextlib.suppress(httpx.HTTPError):
+            return httpx.get(f"http://{served.address}/").text == "here"
+        return False
+
+    eventually(is_served, "one who comes later is served")
+    served.close()

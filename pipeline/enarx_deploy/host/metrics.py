@@ -17,7 +17,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 TIMEOUT = 10.0
 """Seconds that a client may take to send its request."""
+MOST_CLIENTS = 16
+"""Clients that are served at once: in a pod, whoever is in the cluster may ask."""
 
 _STATES = ("starting", "running", "stopping", "restarting", "exited", "failed", "crashed")
 LISTENER = "/metrics"
@@ -114,9 +116,33 @@ def parse(address: str) -> tuple[str, int]:
     return host, int(port)
 
 
-def _server_class(host: str) -> type[http.server.ThreadingHTTPServer]:
+def _server_class(host: str) -> type[_Server]:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return type("Server", (http.server.ThreadingHTTPServer,), {"address_family": family, "daemon_threads": True})
+    return type("Server", (_Server,), {"address_family": family})
+
+
+class _Server(http.server.ThreadingHTTPServer):
+    """Serves so many clients at once; one more is sent away without a word."""
+
+    daemon_threads = True
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self._free = threading.BoundedSemaphore(MOST_CLIENTS)
+        super().__init__(*args, **options)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Each on a thread of its own."""
+        if not self._free.acquire(blocking=False):
+            self.shutdown_request(request)
+            return
+        super().process_request(request, client_address)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """To its end."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
