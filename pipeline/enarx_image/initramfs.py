@@ -19,7 +19,8 @@ def files(image: Image) -> dict[str, bytes]:
 
     1. The initramfs has the digest that the image's is made of.
     2. It unpacks, to no more than a limit.
-    3. Each file has the digest that the record has for it.
+    3. Each name stays below the folder that the files are put into.
+    4. Each file has the digest that the record has for it.
     """
     packed = content(image.initrd)
     if measurement.sha256(packed) != image.record.initrd.sha256:
@@ -28,6 +29,9 @@ def files(image: Image) -> dict[str, bytes]:
         entries = list(cpio.read(_unpacked(packed)))
     except ValueError as error:
         raise WrongImage(f"{image.initrd} is no initramfs of ours: {error}", parts=(INITRD,)) from error
+    for entry in entries:
+        if not entry.path or "\0" in entry.path or _normal(PurePosixPath("/", entry.path)) != entry.path:
+            raise WrongImage(f"{entry.path!r} is no name of a file in an image", parts=(INITRD,))
     found = {entry.path: entry.content for entry in entries if stat.S_ISREG(entry.mode)}
     recorded = {file.path: file.sha256 for file in image.record.files}
     for path, of_file in found.items():

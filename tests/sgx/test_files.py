@@ -130,6 +130,16 @@ def test_a_link_that_leads_nowhere_is_no_file(image, tmp_path, target):
         initramfs.files(of([cpio.file("file", b"content", ""), cpio.link("b/link", target, "")], image, tmp_path))
 
 
+@pytest.mark.parametrize(
+    "path", ["../file", "usr/lib/../../../file", "/file", "usr//file", "usr/./file", "usr/\0file", ""]
+)
+@pytest.mark.parametrize("make", [lambda path: cpio.file(path, b"x", ""), lambda path: cpio.link(path, "file", "")])
+def test_a_name_that_leads_out_of_a_folder_is_that_of_no_image(image, tmp_path, path, make):
+    entries = [cpio.file("file", b"content", ""), make(path)]
+    with pytest.raises(WrongImage, match="is no name of a file"):
+        initramfs.files(of(entries, image, tmp_path))
+
+
 @given(st.binary(max_size=200), st.integers(0, 250))
 def test_arbitrary_bytes_are_an_archive_or_refused(noise, at):
     whole = cpio.archive([cpio.file("name", b"content", ""), cpio.link("other", "name", "")])
