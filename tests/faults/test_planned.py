@@ -87,3 +87,14 @@ def test_a_version_that_does_not_get_healthy_leaves_the_one_before_serving(deplo
     assert [version["state"] for version in versions] == ["serving", "failed"]
     assert {keep["package"] for keep in echo.keeps()} == {package}
     echo.state_is_valid()
+
+
+def test_a_scaling_between_the_start_of_a_version_and_its_certificate_counts(deployment):
+    echo = deployment()
+    echo.change("another")
+    started = echo.cli("deploy", "--json", "-C", str(echo.project))
+    assert started.returncode == 0, started.stderr
+    echo.scale(2)
+    echo.up(echo.project)
+    eventually(lambda: echo.is_whole(2), "as many serve as were wanted last")
+    assert {keep["version"] for keep in echo.keeps()} == {2}

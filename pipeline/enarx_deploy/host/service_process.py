@@ -184,7 +184,7 @@ class ServiceProcess:
             first = self._replicas.get(keep)
             if first is not None and not first.leaving.is_set():
                 self._leave_begun(number, first)
-                self._bring(served, [first])
+                self._bring(self._as_wanted_now(served), [first])
                 return
             status = state.read_status(state.keep_dir(keep))
             if not _has_run(status):
@@ -270,6 +270,10 @@ class ServiceProcess:
             if not one.serves and not one.leaving.is_set():
                 self._leave(one, 0)
                 self._set_state(one.version, "failed", "another version was begun before it served")
+
+    def _as_wanted_now(self, served: Served) -> Served:
+        """With as many Keeps as are wanted of it by now: somebody may have scaled since it was begun."""
+        return msgspec.structs.replace(served, replicas=self._service.replicas_for(served.asked))
 
     def _leave_begun(self, number: int, first: Replica) -> None:
         """End what a service process that ended amid this had started beside the first Keep, and perhaps let in."""
