@@ -1,4 +1,4 @@
-"""When a Keep that has ended is started again: whether its policy wants that, and how soon."""
+"""What follows from a Keep's end: why it was, whether its policy wants the Keep started again, and how soon."""
 
 from __future__ import annotations
 
@@ -26,3 +26,17 @@ def wanted(policy: Policy, status: KeepStatus | None) -> bool:
 def pause(failures: int) -> float:
     """Seconds until the next start, after so many failures in a row: twice as long each time, within bounds."""
     return min(LATEST, SOONEST * 2.0 ** min(max(failures - 1, 0), 30))
+
+
+def has_served_nobody(status: KeepStatus | None) -> bool:
+    """Whether it was a workload that serves nobody, and has run to its end before it could be looked at."""
+    return status is not None and status.cause == "exit" and not status.endpoints
+
+
+def reason(status: KeepStatus | None) -> str:
+    """Why a Keep has ended, in a line."""
+    if status is None:
+        return "nothing is known of its end"
+    if status.cause == "exit":
+        return f"its workload ended with exit status {status.exit_status}"
+    return status.reason or status.state

@@ -17,7 +17,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,14 +26,15 @@ from typing import Any
 import msgspec
 
 from enarx_deploy import __version__
-from enarx_deploy.errors import EnarxDeployError, KeepError, UsageError
+from enarx_deploy.errors import EnarxDeployError, KeepError
 from enarx_deploy.host import background, ended, ending, looking, requests, restarts, services, state
 from enarx_deploy.host.cgroup import Groups
+from enarx_deploy.host.known import Known
 from enarx_deploy.host.listeners import Listeners
-from enarx_deploy.host.services import Served
+from enarx_deploy.host.services import Served, Service
 from enarx_deploy.host.session import DEFAULT_GRACE
 from enarx_deploy.manifest import Listen
-from enarx_deploy.models import KeepStatus, Version, VersionState
+from enarx_deploy.models import KeepStatus, Version
 
 LEAVING_GRACE = 10.0
 """Seconds that open connections have when their Keep is replaced or is one too many."""
@@ -92,10 +93,10 @@ class ServiceProcess:
 
     def __init__(self, place: Path) -> None:
         self._place = place
-        self._service = services.read(place)
+        self._known = Known(place, self._say)
         self._listeners = Listeners(self._service.ports)
         self._replicas: dict[str, Replica] = {}
-        self._noting = threading.RLock()
+        self._noting = self._known.turn
         self._changing = threading.Lock()  # one change of what serves at a time
         self._changing.acquire()  # until `_recover` has looked what there is
         self._began_serving = 0.0
@@ -106,6 +107,10 @@ class ServiceProcess:
         self._requests = requests.Server(place, self._do, self._say)
         signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=self._end_all, name="end").start())
         threading.Thread(target=self._recover, name="recover").start()
+
+    @property
+    def _service(self) -> Service:
+        return self._known.service
 
     def run(self) -> None:
         """Until there is nothing left to look after, or the next one is to do so."""
@@ -164,21 +169,21 @@ class ServiceProcess:
     def _listener(self, entry: Listen) -> Any:
         with self._noting:
             handle = self._listeners.take(entry)
-            self._change(ports=self._listeners.ports)
+            self._known.change(ports=self._listeners.ports)
             return handle
 
     def _start(self, request: requests.Request) -> str:
         """Begin a version: its first Keep is started, and waits for its certificate. Answers the Keep's id."""
         keep, asked = msgspec.convert(request["keep"], state.KeepSpec), max(1, int(request["replicas"]))
         with self._one_change():
-            self._change(project=str(request["project"]))
+            self._known.change(project=str(request["project"]))
             wanted = self._service.replicas_for(asked)
             return self._begin(keep, restart=request["restart"], replicas=wanted, asked=asked).id
 
     def _serve(self, number: int, keep: str) -> None:
         """Have a version serve whose first Keep has its certificate. One that has no sockets may have ended already."""
         with self._one_change():
-            served = self._known(number)
+            served = self._known.version(number)
             if served.version.state == "serving":
                 return
             first = self._replicas.get(keep)
@@ -187,8 +192,8 @@ class ServiceProcess:
                 self._bring(self._as_wanted_now(served), [first])
                 return
             status = state.read_status(state.keep_dir(keep))
-            if not _has_run(status):
-                raise self._unhealthy(number, _reason(status))
+            if not restarts.has_served_nobody(status):
+                raise self._unhealthy(number, restarts.reason(status))
             self._take_place(served, [Replica(keep, number)], ())
 
     def _scale(self, wanted: int) -> list[str]:
@@ -199,7 +204,7 @@ class ServiceProcess:
                 raise KeepError(f"no version of {self._service.name} serves", hint="`enarx-deploy up` deploys one")
             present = self._serving()
             self._add(serving, wanted - len(present))
-            self._change(replicas=wanted, scaled=wanted)
+            self._known.change(replicas=wanted, scaled=wanted)
             for one in present[wanted:]:
                 self._leave(one, LEAVING_GRACE)
             return [one.id for one in self._serving()]
@@ -211,7 +216,7 @@ class ServiceProcess:
             serving = self._service.serving
             if instead_of and (serving is None or serving.version.number != instead_of):
                 raise KeepError(f"version {instead_of} does not serve any more")
-            earlier = self._earlier(to)
+            earlier = self._known.earlier(to)
             self._say(f"going back to version {earlier.version.number} {why}".rstrip())
             first = self._begin(
                 earlier.keep,
@@ -219,7 +224,7 @@ class ServiceProcess:
                 replicas=max(1, self._service.replicas),
                 asked=(serving or earlier).asked,
             )
-            served = self._known(first.version)
+            served = self._known.version(first.version)
             try:
                 self._provision(first)
             except EnarxDeployError as error:
@@ -243,9 +248,9 @@ class ServiceProcess:
                 return
             self._note_leaving(replica)
             if replica.serves:
-                self._change(replicas=max(0, self._service.replicas - 1))
+                self._known.change(replicas=max(0, self._service.replicas - 1))
             if not self._serving():
-                self._change(scaled=0)
+                self._known.change(scaled=0)
                 self._listeners.keep_only(())
 
     # Changes of what serves
@@ -257,11 +262,11 @@ class ServiceProcess:
         version = Version(number=number, package=keep.package, backend=keep.backend, created=_now(), state="pending")
         keep = msgspec.structs.replace(keep, id="", version=number)
         served = Served(version=version, keep=keep, restart=restart, replicas=replicas, asked=asked)
-        self._change(versions=(*self._service.versions, served)[-services.MOST_VERSIONS :])
+        self._known.change(versions=(*self._service.versions, served)[-services.MOST_VERSIONS :])
         try:
             return self._new_replica(served)
         except EnarxDeployError as error:
-            self._set_state(number, "failed", str(error))
+            self._known.set_state(number, "failed", str(error))
             raise
 
     def _abandon_pending(self) -> None:
@@ -269,7 +274,7 @@ class ServiceProcess:
         for one in list(self._replicas.values()):
             if not one.serves and not one.leaving.is_set():
                 self._leave(one, 0)
-                self._set_state(one.version, "failed", "another version was begun before it served")
+                self._known.set_state(one.version, "failed", "another version was begun before it served")
 
     def _as_wanted_now(self, served: Served) -> Served:
         """With as many Keeps as are wanted of it by now: somebody may have scaled since it was begun."""
@@ -289,7 +294,7 @@ class ServiceProcess:
             self._let_in(new)
             places = requests.ask(first.directory, {"do": "listeners"})["places"]
         except EnarxDeployError as error:
-            if not _has_run(state.read_status(first.directory)):
+            if not restarts.has_served_nobody(state.read_status(first.directory)):
                 reason = self._why(first, error)
                 self._give_up(served, reason)
                 raise self._unhealthy(served.version.number, reason, error.hint) from error
@@ -303,7 +308,7 @@ class ServiceProcess:
         keeps_scale = before is not None and before.asked == served.asked
         for one in new:
             self._count_in(one)
-        self._set_serving(number, replicas=served.replicas, scaled=self._service.scaled if keeps_scale else 0)
+        self._known.set_serving(number, replicas=served.replicas, scaled=self._service.scaled if keeps_scale else 0)
         self._began_serving, self._ends_of_version = time.monotonic(), 0
         self._say(f"version {number} serves by {len(new)} Keeps")
         for one in old:
@@ -318,7 +323,7 @@ class ServiceProcess:
             if replica.id in self._replicas:
                 return
             self._replicas[replica.id] = replica
-            self._change(keeps=(*self._service.keeps, replica.id))
+            self._known.add_keep(replica.id)
         self._ended(replica)
 
     def _started(self, served: Served, count: int) -> list[Replica]:
@@ -365,7 +370,7 @@ class ServiceProcess:
         """Why a Keep is not healthy: how it ended, if it has."""
         if state.is_held(replica.directory):
             return str(error)
-        return _reason(state.read_status(replica.directory))
+        return restarts.reason(state.read_status(replica.directory))
 
     def _unhealthy(self, number: int, reason: str, hint: str = "") -> KeepError:
         serving = self._service.serving
@@ -374,7 +379,7 @@ class ServiceProcess:
 
     def _give_up(self, served: Served, reason: str) -> None:
         self._say(f"version {served.version.number} is given up: {reason}")
-        self._set_state(served.version.number, "failed", reason)
+        self._known.set_state(served.version.number, "failed", reason)
         for one in self._of(served.version.number):
             self._leave(one, 0)
 
@@ -403,7 +408,7 @@ class ServiceProcess:
         with self._noting:
             if not (too_late := self._ending):
                 self._replicas[keep] = replica
-                self._change(keeps=(*self._service.keeps, keep))
+                self._known.add_keep(keep)
         if too_late:  # nobody would look after it
             ending.end(directory, 0)
             raise self._is_ending()
@@ -463,15 +468,15 @@ class ServiceProcess:
                 return
         if time.monotonic() - replica.began > restarts.STEADY:
             replica.failures = 0
-        self._start_again_later(replica, _reason(status), at_once=at_once)
+        self._start_again_later(replica, restarts.reason(status), at_once=at_once)
 
     def _note_gone(self, replica: Replica, status: KeepStatus | None) -> None:
         if not replica.leaving.is_set():
-            self._say(f"Keep {replica.id} has ended and is not started again: {_reason(status)}")
+            self._say(f"Keep {replica.id} has ended and is not started again: {restarts.reason(status)}")
             if not replica.serves:
-                self._set_state(replica.version, "failed", _reason(status))
+                self._known.set_state(replica.version, "failed", restarts.reason(status))
             elif status is not None and status.cause == "killed":
-                self._change(replicas=max(0, self._service.replicas - 1))
+                self._known.change(replicas=max(0, self._service.replicas - 1))
         self._forget(replica)
 
     def _start_again_later(self, replica: Replica, reason: str, *, at_once: bool = False) -> None:
@@ -521,7 +526,7 @@ class ServiceProcess:
         if not new or time.monotonic() - self._began_serving > PROBATION:
             return False
         self._ends_of_version += 1
-        if self._ends_of_version < MOST_FAILURES or not self._before(replica.version):
+        if self._ends_of_version < MOST_FAILURES or not self._known.before(replica.version):
             return False
         threading.Thread(target=self._go_back, args=(replica, reason), name="go-back", daemon=True).start()
         return True
@@ -534,7 +539,7 @@ class ServiceProcess:
             self._say(f"could not go back: {error}")
             self._start_again(replica, restarts.LATEST)  # unless another version serves now, and it is to leave
             return
-        self._set_state(replica.version, "failed", why)
+        self._known.set_state(replica.version, "failed", why)
 
     def _leave(self, replica: Replica, grace: float) -> None:
         """End a Keep in the background. From now on it is none of the deployment's."""
@@ -549,14 +554,14 @@ class ServiceProcess:
     def _note_leaving(self, replica: Replica) -> None:
         with self._noting:
             replica.leaving.set()
-            self._change(keeps=self._keeps_without(replica.id))
+            self._known.drop_keep(replica.id)
 
     def _forget(self, replica: Replica) -> None:
         with self._noting:
             if self._ending or self._replicas.pop(replica.id, None) is None:
                 return
             self._note_ended_for_good(replica)
-            self._change(keeps=self._keeps_without(replica.id))
+            self._known.drop_keep(replica.id)
         ended.prune(self._place.name, self._service.keeps)
         self._end_if_nothing_is_left()
 
@@ -587,7 +592,7 @@ class ServiceProcess:
             spec = state.read_spec(state.keep_dir(keep))
         except (OSError, msgspec.DecodeError) as error:
             self._say(f"Keep {keep} is lost: {error}")
-            self._change(keeps=self._keeps_without(keep))
+            self._known.drop_keep(keep)
             return
         serving = self._service.serving
         replica = Replica(keep, spec.version, serves=serving is not None and serving.version.number == spec.version)
@@ -603,7 +608,9 @@ class ServiceProcess:
     def _ended_meanwhile(self, replica: Replica) -> None:
         """One that ended with its service process, or with the machine, was not ended by anyone's wish."""
         if not replica.serves:
-            self._set_state(replica.version, "failed", "the machine or its service process ended before it served")
+            self._known.set_state(
+                replica.version, "failed", "the machine or its service process ended before it served"
+            )
             self._forget(replica)
             return
         status = state.read_status(replica.directory)
@@ -616,6 +623,7 @@ class ServiceProcess:
         """End, and leave Keeps and state to the next service process: what still goes on here changes neither."""
         with self._noting:
             self._ending = self._leaves = True
+            self._known.close()
         self._woken.set()
 
     def _end_all(self) -> None:
@@ -634,67 +642,7 @@ class ServiceProcess:
             if not self._replicas:
                 self._woken.set()
 
-    # What is known
-
-    def _change(self, **changes: Any) -> None:
-        """Change what is known of the deployment, on disk too if that can be written."""
-        with self._noting:
-            if self._leaves:
-                return
-            self._service = msgspec.structs.replace(self._service, **changes)
-            try:
-                services.write(self._place, self._service)
-            except KeepError as error:
-                self._say(f"what is known of the deployment is not on disk: {error}")
-
-    def _keeps_without(self, gone: str) -> tuple[str, ...]:
-        return tuple(keep for keep in self._service.keeps if keep != gone)
-
-    def _set_state(self, number: int, became: VersionState, reason: str = "") -> None:
-        with self._noting:
-            self._change(versions=self._with_states({number: became}, reason))
-
-    def _set_serving(self, number: int, **changes: Any) -> None:
-        """That a version serves in the place of the one before, and what changes with it: all of it, or nothing."""
-        with self._noting:
-            before = self._service.serving
-            states: dict[int, VersionState] = {number: "serving"}
-            if before is not None and before.version.number != number:
-                states[before.version.number] = "replaced"
-            self._change(versions=self._with_states(states), **changes)
-
-    def _with_states(self, states: Mapping[int, VersionState], reason: str = "") -> tuple[Served, ...]:
-        def changed(served: Served) -> Served:
-            became = states.get(served.version.number)
-            if became is None:
-                return served
-            version = msgspec.structs.replace(served.version, state=became, reason=reason)
-            return msgspec.structs.replace(served, version=version)
-
-        return tuple(map(changed, self._service.versions))
-
-    def _known(self, number: int) -> Served:
-        served = self._service.numbered(number)
-        if served is None:
-            raise UsageError(
-                f"{self._service.name} has no version {number}",
-                hint=f"`enarx-deploy history {self._service.name}` lists them",
-            )
-        return served
-
-    def _earlier(self, to: int) -> Served:
-        if to:
-            return self._known(to)
-        serving = self._service.serving
-        earlier = self._before(serving.version.number if serving else self._service.next_number)
-        if earlier is None:
-            raise UsageError(f"nothing served before the present version of {self._service.name}")
-        return earlier
-
-    def _before(self, number: int) -> Served | None:
-        """What served before a version."""
-        served = [one for one in self._service.versions if one.version.number < number]
-        return next((one for one in reversed(served) if one.version.state == "replaced"), None)
+    # Keeps that there are
 
     def _of(self, number: int) -> list[Replica]:
         with self._noting:
@@ -718,19 +666,6 @@ class ServiceProcess:
     def _say(self, line: str) -> None:
         with contextlib.suppress(OSError):  # a disk that is full ends no service
             print(_now(), line, file=sys.stderr, flush=True)
-
-
-def _has_run(status: KeepStatus | None) -> bool:
-    """Whether it was a workload that serves nobody, and has run to its end before it could be looked at."""
-    return status is not None and status.cause == "exit" and not status.endpoints
-
-
-def _reason(status: KeepStatus | None) -> str:
-    if status is None:
-        return "nothing is known of its end"
-    if status.cause == "exit":
-        return f"its workload ended with exit status {status.exit_status}"
-    return status.reason or status.state
 
 
 def _now() -> str:
