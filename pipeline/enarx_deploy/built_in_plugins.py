@@ -23,7 +23,7 @@ _HOOKS = {
         "wat",
         "zig",
     ),
-    "register_backends": ("kvm", "nil", "snp", "tdx"),
+    "register_backends": ("kvm", "nil", "sgx", "snp", "tdx"),
     "register_targets": ("kubernetes", "local", "ssh"),
     "register_registries": ("directory", "drawbridge", "oci", "web"),
     "register_issuers": ("acme", "selfsigned", "steward"),

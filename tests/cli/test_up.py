@@ -63,7 +63,7 @@ def test_json_has_exactly_the_documented_form(up):
     assert set(answer["steward"]) == {"url", "root_pem_path", "appraised"}
     assert [stage["name"] for stage in answer["stages"]] == ALL
     assert all(set(stage) == {"name", "skipped", "seconds"} for stage in answer["stages"])
-    assert set(answer) == {"deployment", "endpoints", "steward", "identity", "in_clear", "stages"}
+    assert set(answer) == {"deployment", "endpoints", "steward", "identity", "in_clear", "stages", "replicas", "asked"}
 
 
 def test_people_are_told_from_whom_for_how_long_and_where(enarx_deploy, shelf):

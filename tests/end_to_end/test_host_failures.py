@@ -227,6 +227,7 @@ def test_the_workloads_exit_status_is_kept(cli, up, program, eventually) -> None
     project = cli.directory / "ends"
     project.mkdir()
     shutil.copy(program("exit_126"), project / "main.wasm")
+    (project / "Enarx.toml").write_text('[deploy.default.local]\nrestart = "never"\n')
     ended = up(project)
     status = eventually(lambda: (found := ended.status())["state"] not in ("starting", "running") and found, "it ends")
     assert (status["state"], status["exit_status"]) == ("exited", 126)

@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 def command(context: Context, name: str | None, retry: bool, quote: Path | None, store: Path | None) -> None:
     """Look, check by check, at what each backend needs of this machine, and say what to do where it is missing.
 
-    Kinds of Keep without a backend here (kvm, snp, tdx, sgx) are shown with what this machine offers for one. Nothing
-    is changed, and nothing started but with --retry.
+    Nothing is changed, and nothing started but with --retry.
 
     Where there is hardware, its patch level (TCB) is held to the store of collateral, and to the policy of your own
     Steward: a machine that is behind can be used, and may be refused.

@@ -11,28 +11,13 @@ if TYPE_CHECKING:
     from enarx_deploy.models import Probe
     from enarx_deploy.protocols import Backend
 
-_UNPROTECTED = ("kvm",)
-_OF_ENARX = {"sev": "snp"}  # names that Enarx has for a kind
-
 
 def probes(context: Context, asked: str = "") -> list[Probe]:
-    """The probe of each backend, or of the one that was asked for, the strongest first.
-
-    Then come the kinds of Keep that are known and have no backend here: what this machine offers for one.
-    """
-    from enarx_deploy import machine
-
-    backends = context.plugins.all("backend")
-    taken = {name for backend in backends for name in (backend.name, *backend.aliases)}
-    lacking = [kind for kind in machine.KINDS if kind not in taken]
-    if _OF_ENARX.get(asked, asked) in lacking:
-        return [_offered(_OF_ENARX.get(asked, asked))]
-    if asked:
-        backends = [context.plugins.get("backend", asked)]
+    """The probe of each backend, or of the one that was asked for, the strongest first."""
+    backends = [context.plugins.get("backend", asked)] if asked else context.plugins.all("backend")
     backends = [_with_image(context, one) for one in backends]
     with context.plugins.boundary():
-        found = [backend.probe() for backend in sorted(backends, key=lambda backend: -backend.strength)]
-    return found if asked else [*found, *map(_offered, lacking)]
+        return [backend.probe() for backend in sorted(backends, key=lambda backend: -backend.strength)]
 
 
 def try_again(context: Context, asked: str) -> None:
@@ -61,21 +46,6 @@ def _with_image(context: Context, backend: Backend) -> Backend:
     from enarx_deploy.protocols import BootsImage
 
     return choice.booting(backend, context.options.image) if isinstance(backend, BootsImage) else backend
-
-
-def _offered(kind: str) -> Probe:
-    """What the machine offers for a kind of Keep, where no backend of that kind is installed."""
-    from enarx_deploy import machine
-    from enarx_deploy.models import Probe, ProbeCheck
-
-    lacking = ProbeCheck(
-        name="backend",
-        ok=False,
-        detail=f"no backend {kind!r} is installed",
-        hint="`enarx-deploy plugins` lists what is; below is what this machine offers for one",
-    )
-    checks = [lacking, *machine.for_backend(kind)]
-    return Probe(backend=kind, available=False, hardware=kind not in _UNPROTECTED, checks=checks)
 
 
 def head(probe: Probe) -> str:

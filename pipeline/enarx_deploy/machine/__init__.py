@@ -1,7 +1,6 @@
 """What a machine offers for Keeps: looked at, never changed, below a root that a test can lay out.
 
-`checks.for_backend` has the checks of each kind of Keep, for a backend's `probe` to use and for `platform` to show also
-where no backend of that kind is installed.
+`checks.for_backend` has the checks of each kind of Keep, for a backend's `probe` to use.
 """
 
 from __future__ import annotations
