@@ -13,6 +13,7 @@ from enarx_deploy.models import ALIVE
 
 if TYPE_CHECKING:
     from enarx_deploy.cli.context import Context
+    from enarx_deploy.models import KeepStatus
     from enarx_deploy.protocols import Target
 
 OneStream = Literal["stdout", "stderr", "host"]
@@ -58,16 +59,17 @@ class Several:
 
     def so_far(self) -> Iterator[tuple[str, bytes]]:
         """One Keep after the other."""
-        for keep in self._alive():
+        for keep in (one.id for one in self._keeps() if one.state in ALIVE):
             for stream in self._streams:
                 for piece in self._pieces(keep, stream, follow=False):
                     yield keep, piece
 
     def follow(self) -> Iterator[tuple[str, bytes]]:
-        """As it comes, until none is alive; also of those that take another's place, or are added, meanwhile."""
-        followed: set[str] = set()
+        """As it comes, until none is alive; also of those that take another's place, or are added, meanwhile, and if
+        they have ended again before they were seen."""
+        followed = {keep.id for keep in self._keeps() if keep.state not in ALIVE}
         while True:
-            for keep in self._alive():
+            for keep in (one.id for one in self._keeps()):
                 if keep not in followed:
                     followed.add(keep)
                     self._begin(keep)
@@ -110,6 +112,6 @@ class Several:
         if rest := lines.end():
             yield rest
 
-    def _alive(self) -> list[str]:
+    def _keeps(self) -> list[KeepStatus]:
         with self._context.plugins.boundary():
-            return [keep.id for keep in self._target.keeps() if keep.name == self._name and keep.state in ALIVE]
+            return [keep for keep in self._target.keeps() if keep.name == self._name]
