@@ -7,11 +7,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from tests import qemu
-
-from enarx_image import measurement
-from enarx_image.image import Part, Record
-from enarx_image.pins import Pins
+from tests import qemu, small_image
 
 MODULE = '(module (memory (export "memory") 1) (func (export "_start")))'
 
@@ -28,19 +24,7 @@ def project(enarx_deploy) -> Path:
 def image(folder: Path, kernel: bytes = b"kernel") -> str:
     """An image of three small parts, which boots nothing; answers its digest."""
     folder.mkdir()
-    parts = {"kernel": kernel, "initrd": b"initramfs", "cmdline": b"quiet"}
-    for name, content in parts.items():
-        (folder / name).write_bytes(content)
-    digests = {name: measurement.sha256(content) for name, content in parts.items()}
-    record = Record(
-        digest=measurement.image_digest(**digests),
-        **{name: Part(digests[name], len(content)) for name, content in parts.items()},
-        kernel_version="6.12",
-        inputs=digests["kernel"],
-        pins=Pins(suite="trixie", packages=(), installed=()),
-        distributions={},
-        files=(),
-    )
+    record = small_image.write(folder, kernel=kernel)
     (folder / "image.json").write_bytes(msgspec.json.encode(record))
     return record.digest
 

@@ -8,6 +8,7 @@ import struct
 from pathlib import Path
 
 import pytest
+from tests import small_image
 
 from enarx_backends import firmware
 from enarx_backends.snp import Signed, Snp, signature
@@ -16,9 +17,7 @@ from enarx_deploy.errors import KeepError
 from enarx_deploy.machine import Machine
 from enarx_deploy.models import Package
 from enarx_deploy.testing import BackendConformance
-from enarx_image import measurement
-from enarx_image.image import Image, Part, Record
-from enarx_image.pins import Pins
+from enarx_image.image import Image
 
 DIGEST = "sha256:" + "ab" * 32
 PACKAGE = Package(digest=DIGEST, root="", size=0, files=[])
@@ -35,20 +34,7 @@ class TestTdx(BackendConformance):
 @pytest.fixture
 def image(tmp_path) -> Image:
     """An image of three small parts."""
-    parts = {"kernel": b"kernel", "initrd": b"initramfs", "cmdline": b"quiet"}
-    for name, content in parts.items():
-        (tmp_path / name).write_bytes(content)
-    digests = {name: measurement.sha256(content) for name, content in parts.items()}
-    record = Record(
-        digest=measurement.image_digest(**digests),
-        **{name: Part(digests[name], len(content)) for name, content in parts.items()},
-        kernel_version="6.12",
-        inputs=DIGEST,
-        pins=Pins(suite="trixie", packages=(), installed=()),
-        distributions={},
-        files=(),
-    )
-    return Image(tmp_path, record, "quiet")
+    return Image(tmp_path, small_image.write(tmp_path), "quiet")
 
 
 def amd(root: Path, cbit: int = 51) -> Machine:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests import small_image
 from tests.sgx.elf import PAL
 
 from enarx_attestation import report_data
@@ -23,8 +24,7 @@ from enarx_attestation.snp import read_collateral as read_amd
 from enarx_backends import gramine, measured
 from enarx_deploy.models import Package, ReferenceValues
 from enarx_image import measurement
-from enarx_image.image import Image, Part, Record
-from enarx_image.pins import Pins
+from enarx_image.image import Image
 from enarx_measurement import Image as Launched
 from enarx_measurement import MeasurementFault, Shape, launch_digests, mrtds, registers
 from enarx_measurement.gramine_enclave import Enclave, measure
@@ -59,19 +59,7 @@ class Launch:
     def image(self, folder: Path) -> Image:
         """The image as it is on disk."""
         folder.mkdir(exist_ok=True)
-        parts = {"kernel": self.kernel, "initrd": self.initrd, "cmdline": self.cmdline.encode()}
-        for name, content in parts.items():
-            (folder / name).write_bytes(content)
-        digests = {name: measurement.sha256(content) for name, content in parts.items()}
-        record = Record(
-            digest=measurement.image_digest(**digests),
-            **{name: Part(digests[name], len(content)) for name, content in parts.items()},
-            kernel_version="6.12",
-            inputs=digests["kernel"],
-            pins=Pins(suite="trixie", packages=(), installed=()),
-            distributions={},
-            files=(),
-        )
+        record = small_image.write(folder, kernel=self.kernel, initrd=self.initrd, cmdline=self.cmdline.encode())
         return Image(folder, record, self.cmdline)
 
     def described(self) -> Package:
