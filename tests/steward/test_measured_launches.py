@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from tests import small_image
 from tests.sgx.elf import PAL
+from tests.steward.own_collateral import Store
 
 from enarx_attestation import report_data
 from enarx_attestation.intel_collateral import read_collateral
@@ -221,17 +222,6 @@ def ask(keep, machine, tmp_path) -> Callable[[Launch], Any]:
         )
 
     return ask
-
-
-@dataclass
-class Store:
-    """The Steward's own collateral."""
-
-    collateral: Any
-
-    def find(self, _evidence: Any, _at: datetime, *, revocation: str) -> Any:
-        assert revocation == "require"
-        return self.collateral
 
 
 def test_what_was_measured_beforehand_is_certified(ask):

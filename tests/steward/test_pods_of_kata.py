@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.steward.own_collateral import Store
 
 from enarx_attestation.intel_collateral import read_collateral
 from enarx_attestation.snp import read_collateral as read_amd
@@ -108,17 +109,6 @@ class Guest(Machine):
             self.asked += 1
             return bytes(self.node.evidence(self.inblob, self.measurement, self.fixed))
         return {"generation": b"%d" % self.writes, "provider": self.node.provider.encode()}[name]
-
-
-@dataclass
-class Store:
-    """The Steward's own collateral."""
-
-    collateral: Any
-
-    def find(self, _evidence: Any, _at: datetime, *, revocation: str) -> Any:
-        assert revocation == "require"
-        return self.collateral
 
 
 @pytest.fixture(params=["snp", "tdx"])
