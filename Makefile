@@ -24,12 +24,15 @@ test: $(VENV)/test  ## All tests: Rust, then Python in PROCESSES (3).
 lint: $(VENV)/test  ## Format, lint and types, changing nothing.
 	cargo fmt --manifest-path pipeline/sallyport/Cargo.toml --check
 	cargo clippy --quiet --manifest-path pipeline/sallyport/Cargo.toml --no-default-features --all-targets -- -D warnings
+	cargo fmt --manifest-path pipeline/sallyport/fuzz/Cargo.toml --check
+	RUSTFLAGS="--cfg fuzzing" cargo clippy --quiet --manifest-path pipeline/sallyport/fuzz/Cargo.toml --target-dir $(FUZZ_BUILD)/lint -- -D warnings
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
 format: $(VENV)/test  ## Bring the sources into form.
 	cargo fmt --manifest-path pipeline/sallyport/Cargo.toml
+	cargo fmt --manifest-path pipeline/sallyport/fuzz/Cargo.toml
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 

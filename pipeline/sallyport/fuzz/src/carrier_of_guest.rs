@@ -16,7 +16,7 @@ use sallyport::guest::port::{News, Port};
 fuzz_target!(|steps: Vec<Step>| {
     let (block, file): (Block, OwnedFd) = Block::create(6, 4096).unwrap();
     let bell = rustix::event::eventfd(0, rustix::event::EventfdFlags::NONBLOCK).unwrap();
-    let mut port = Port::new(Block::open(&file).unwrap(), bell);
+    let mut port: Port<_, OwnedFd> = Port::new(Block::open(&file).unwrap(), bell);
     let mut carrier = Incoming::of(Side::Guest, block);
     let mut sender = Sender::at(1);
     let mut received = Vec::new();
