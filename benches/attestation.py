@@ -14,17 +14,15 @@ from pathlib import Path
 
 from benches import verdicts
 from benches.figures import Bound, Ratio, Section
-from benches.verdicts import INTEL, OURS, THEIRS
+from benches.verdicts import INTEL, LIMIT, OURS, SCALED, THEIRS
 
 ROUNDS = 5
-SCALED = ("snp, Milan", *(f"{kind}, {OURS}" for kind in INTEL))
-"""Subjects of which two at once are held against one."""
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 FREE_THREADED = CACHE / "enarx-deploy/python-free-threaded/python"
 BOUNDS = {"two threads / one, free-threaded": Bound(floor=1.8, goal=1.9)}
 
 Rates = dict[str, list[float]]
-"""Of each subject, verdicts per second: one, two threads, two processes."""
+"""Of each subject, verdicts per second: of one, and of two threads and two processes where they are compared."""
 
 
 def measure(seconds: float) -> Section:
@@ -51,10 +49,9 @@ def measure(seconds: float) -> Section:
         for kind in INTEL
     ]
     ratios += [
-        Ratio(f"{subject}, {way}", found[subject], "more", BOUNDS.get(way))
+        Ratio(f"{subject}, {way}", found[subject], "more", None if subject == LIMIT else BOUNDS.get(way))
         for way, found in grown.items()
-        for subject in SCALED
-        if subject in found
+        for subject in found
     ]
     note = (
         "Collateral is in memory, and Intel's is verified beforehand but for the last of ours. A known platform is one "
@@ -80,5 +77,7 @@ def _milliseconds(rounds: Sequence[Rates]) -> dict[str, float]:
 
 def _grown(rounds: Sequence[Rates], way: int) -> dict[str, float]:
     return {
-        subject: statistics.median(found[subject][way] / found[subject][0] for found in rounds) for subject in rounds[0]
+        subject: statistics.median(found[subject][way] / found[subject][0] for found in rounds)
+        for subject in (*SCALED, LIMIT)
+        if subject in rounds[0]
     }
