@@ -19,6 +19,7 @@ from benches.verdicts import INTEL, LIMIT, OURS, SCALED, THEIRS
 ROUNDS = 5
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
 FREE_THREADED = CACHE / "enarx-deploy/python-free-threaded/python"
+MILLISECONDS = Bound(floor=1.0, goal=0.5)
 BOUNDS = {"two threads / one, free-threaded": Bound(floor=1.8, goal=1.9)}
 
 Rates = dict[str, list[float]]
@@ -40,7 +41,8 @@ def measure(seconds: float) -> Section:
         [subject, *(f"{column[subject]:.2f}" if subject in column else "" for column in columns.values())]
         for subject in milliseconds
     ]
-    ratios = [
+    ratios = [Ratio(f"{subject} (ms)", milliseconds[subject], "less", MILLISECONDS) for subject in SCALED]
+    ratios += [
         Ratio(
             f"{kind}, time, {OURS} / {THEIRS}",
             milliseconds[f"{kind}, {OURS}"] / milliseconds[f"{kind}, {THEIRS}"],

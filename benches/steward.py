@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from benches import peers
-from benches.figures import Ratio, Section
+from benches.figures import Bound, Ratio, Section
 from benches.steward_load import Found
 
 CLIENTS = 4
@@ -66,8 +66,8 @@ def measure(seconds: float) -> Section:
     figures = (found.rate, found.median, found.tail, found.steward, found.clients)
     header = ["certificates/s", "p50 ms", "p99 ms", "Steward's CPU ms each", "load's CPU ms each"]
     ratios = [
-        Ratio(f"certificates/s / the floor of {FLOOR}", found.rate / FLOOR, "more"),
-        Ratio(f"p99 / the ceiling of {TAIL} ms", found.tail / TAIL, "less"),
+        Ratio(f"certificates/s / the floor of {FLOOR}", found.rate / FLOOR, "more", Bound(1.0, 1.5)),
+        Ratio(f"p99 / the ceiling of {TAIL} ms", found.tail / TAIL, "less", Bound(1.0, 0.5)),
         Ratio("Steward's CPU time of a certificate / of a bare P-256 signature", found.steward / 1000 * signed, "less"),
     ]
     note = (
