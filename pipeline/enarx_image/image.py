@@ -86,15 +86,18 @@ class Image(msgspec.Struct, frozen=True):
 def read(folder: Path) -> Image:
     """An image, by its record alone, which is at one with itself. Raises MissingImage, WrongImage."""
     try:
-        record = msgspec.json.decode(content(folder / RECORD), type=Record)
-        cmdline = content(folder / CMDLINE).decode("ascii")
+        described, cmdline = content(folder / RECORD), content(folder / CMDLINE)
     except OSError as error:
         raise MissingImage(f"{folder} holds no image: {error.strerror}", hint="`enarx-deploy image build`") from error
+    try:
+        record = msgspec.json.decode(described, type=Record)
     except (msgspec.MsgspecError, ValueError) as error:
-        raise WrongImage(f"{folder / RECORD}: {error}", parts=(RECORD,), hint="build the image anew") from error
+        raise WrongImage(f"{folder / RECORD}: {error}", parts=(RECORD,), hint=_ANEW) from error
+    if not cmdline.isascii():
+        raise WrongImage(f"{folder / CMDLINE}: not in ASCII", parts=(CMDLINE,), hint=_ANEW)
     if measurement.image_digest(**{name: getattr(record, name).sha256 for name in PARTS}) != record.digest:
-        raise WrongImage(f"{folder}: the record's digest is not that of its parts", parts=(RECORD,))
-    return Image(folder, record, cmdline)
+        raise WrongImage(f"{folder}: the record's digest is not that of its parts", parts=(RECORD,), hint=_ANEW)
+    return Image(folder, record, cmdline.decode("ascii"))
 
 
 def with_code(image: Image, code: str) -> Image:

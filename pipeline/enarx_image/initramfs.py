@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from pathlib import PurePosixPath
 
 from enarx_image import cpio, measurement
@@ -22,6 +22,26 @@ def files(image: Image) -> dict[str, bytes]:
     3. Each name stays below the folder that the files are put into.
     4. Each file has the digest that the record has for it.
     """
+    entries = _entries(image)
+    found = _regular(entries)
+    recorded = {file.path: file.sha256 for file in image.record.files}
+    for path, of_file in found.items():
+        if recorded.get(path) != measurement.sha256(of_file):
+            raise WrongImage(f"the record of {image.folder} does not have this {path}", parts=(INITRD,))
+    links = {entry.path: entry.content.decode(errors="replace") for entry in entries if stat.S_ISLNK(entry.mode)}
+    return found | {path: found[_end(path, links, found)] for path in links}
+
+
+def regular_files(image: Image) -> dict[str, bytes]:
+    """The regular files by path, whatever the record says of them: steps 1 to 3 of `files`. Raises WrongImage."""
+    return _regular(_entries(image))
+
+
+def _regular(entries: Iterable[cpio.Entry]) -> dict[str, bytes]:
+    return {entry.path: entry.content for entry in entries if stat.S_ISREG(entry.mode)}
+
+
+def _entries(image: Image) -> list[cpio.Entry]:
     packed = content(image.initrd)
     if measurement.sha256(packed) != image.record.initrd.sha256:
         raise WrongImage(f"{image.initrd} was changed", parts=(INITRD,), hint="`enarx-deploy image verify` says how")
@@ -32,13 +52,7 @@ def files(image: Image) -> dict[str, bytes]:
     for entry in entries:
         if not entry.path or "\0" in entry.path or _normal(PurePosixPath("/", entry.path)) != entry.path:
             raise WrongImage(f"{entry.path!r} is no name of a file in an image", parts=(INITRD,))
-    found = {entry.path: entry.content for entry in entries if stat.S_ISREG(entry.mode)}
-    recorded = {file.path: file.sha256 for file in image.record.files}
-    for path, of_file in found.items():
-        if recorded.get(path) != measurement.sha256(of_file):
-            raise WrongImage(f"the record of {image.folder} does not have this {path}", parts=(INITRD,))
-    links = {entry.path: entry.content.decode(errors="replace") for entry in entries if stat.S_ISLNK(entry.mode)}
-    return found | {path: found[_end(path, links, found)] for path in links}
+    return entries
 
 
 def _end(link: str, links: dict[str, str], found: Container[str]) -> str:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
+import stat
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import zstandard
 from tests.keep_image import CACHE
 
 from enarx_image import build
@@ -117,6 +121,39 @@ def test_verify_refuses_a_changed_part_and_says_which(enarx_deploy, copy):
     assert "kernel" not in ended.stderr
 
 
+def edited(name: str, change: Callable[[dict], object]) -> Callable[[Path], None]:
+    def edit(folder: Path) -> None:
+        document = json.loads((folder / name).read_bytes())
+        change(document)
+        (folder / name).write_text(json.dumps(document))
+
+    return edit
+
+
+SHELL = {"path": "usr/bin/sh", "size": 3, "sha256": PACKAGE, "origin": "dash 0.5.12-12"}
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (edited("image.json", lambda record: record["files"].append(SHELL)), "usr/bin/sh"),
+        (edited("image.json", lambda record: record["files"].remove(record["files"][0])), "does not list"),
+        (edited("image.json", lambda record: record["files"][0].update(size=1)), "does not list"),
+        (edited("sbom.cdx.json", lambda sbom: sbom["components"].pop()), "is not the SBOM of this image"),
+        (edited("sbom.cdx.json", lambda sbom: sbom["metadata"].pop("component")), "is not the SBOM of this image"),
+        (lambda folder: (folder / "sbom.cdx.json").write_text("[" * 100_000), "sbom.cdx.json"),
+        (lambda folder: (folder / "sbom.cdx.json").unlink(), "sbom.cdx.json: No such file"),
+        (lambda folder: (folder / "cmdline").write_bytes(b"quiet\xff"), "cmdline: not in ASCII"),
+    ],
+    ids=["file-added", "file-left-out", "size", "component", "subject", "nested", "no-sbom", "command-line"],
+)
+def test_verify_refuses_a_description_of_something_else(enarx_deploy, copy, damage, told):
+    damage(copy)
+    ended = enarx_deploy("image", "verify", str(copy))
+    assert (ended.returncode, told in ended.stderr) == (3, True), ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
 @pytest.mark.parametrize("part", ["kernel", "image.json"])
 def test_what_is_no_file_is_not_waited_for(enarx_deploy, copy, part):
     (copy / part).unlink()
@@ -192,3 +229,33 @@ def test_the_sbom_names_packages_files_and_what_only_built_it(image):
     assert all(hashes[file.path] == file.sha256.removeprefix("sha256:") for file in image.record.files)
     purls = {one.get("purl") for one in document["components"]}
     assert "pkg:pypi/wasmtime@50.0.1" in purls
+
+
+def in_the_initramfs(packed: bytes) -> Iterator[tuple[str, int, bytes]]:
+    """Name, mode and content of each entry, by the kernel's own description (initramfs buffer format)."""
+    data = zstandard.ZstdDecompressor().decompressobj().decompress(packed)
+    at = 0
+    while data[at : at + 6] == b"070701":
+        mode, size, name_size = (int(data[at + 6 + 8 * n : at + 14 + 8 * n], 16) for n in (1, 6, 11))
+        begin = at + 110 + name_size + -(110 + name_size) % 4
+        yield data[at + 110 : at + 110 + name_size - 1].decode(), mode, data[begin : begin + size]
+        at = begin + size + -size % 4
+
+
+def test_every_file_that_the_kernel_unpacks_is_in_the_sbom_by_its_digest_and_nothing_else_is_there(image):
+    document = json.loads((image.folder / "sbom.cdx.json").read_text())
+    listed = {
+        one["bom-ref"].removeprefix("file:"): one["hashes"][0]["content"]
+        for one in document["components"]
+        if one["bom-ref"].startswith("file:")
+    }
+    entries = [entry for entry in in_the_initramfs(image.initrd.read_bytes()) if entry[0] != "TRAILER!!!"]
+    files = {name: hashlib.sha256(content).hexdigest() for name, mode, content in entries if stat.S_ISREG(mode)}
+    assert len(files) > 50
+    assert files == listed
+    assert {name for name, mode, _ in entries if stat.S_ISCHR(mode)} == {"dev/console", "dev/null"}
+    assert not any(
+        stat.S_ISBLK(mode) or mode & 0o6222
+        for _, mode, _ in entries
+        if not stat.S_ISLNK(mode) and not stat.S_ISCHR(mode)
+    )

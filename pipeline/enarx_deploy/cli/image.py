@@ -142,8 +142,9 @@ def verify(
 ) -> None:
     """Check an image against its record, a digest, a signature, or by making it again; refuses with 3.
 
-    What differs is named. The record lies beside the image, so that it finds damage and no fraud; --digest, --trust and
-    --rebuild find that too. --rebuild runs programs of the packages that are pinned: by this version or by --lock, and
+    What differs is named: a part, a file of the initramfs that the record does not list or the other way about, or the
+    SBOM. The record lies beside the image, so that this finds damage and no fraud; --digest, --trust and --rebuild find
+    that too. --rebuild runs programs of the packages that are pinned: by this version or by --lock, and
     an image that names others is refused.
     """
     found = _found(image)
@@ -155,6 +156,8 @@ def verify(
         if not trust_pins:
             _require_pins(found, lock_file)
         _compare(context, found, debs, mirror)
+    else:
+        _require_described(found)
     signers = _signers(found, trust) if trust else []
     by = f", signed by {', '.join(signers)}" if signers else ""
     made = ", and is what its inputs make" if rebuild else ""
@@ -210,6 +213,14 @@ def _found(folder: Path | None) -> Image:
 
     with _faults():
         return image.check(folder or build.find(_cache(), _pins(None)).folder)
+
+
+def _require_described(found: Image) -> None:
+    """Raises VerificationRefused."""
+    from enarx_image import described
+
+    with _faults():
+        described.require(found)
 
 
 def _there(folder: Path, inputs: str) -> Image | None:
