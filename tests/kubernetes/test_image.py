@@ -90,6 +90,22 @@ def test_what_is_no_module_of_this_python_is_left_uncompiled():
     assert bytecode.beside({"/t.py": File(b"{{ template }} !"), "/data.txt": File(b"x = 1")}) == {}
 
 
+def test_of_compiled_code_what_was_used_last_is_kept(monkeypatch, tmp_path):
+    monkeypatch.setattr(bytecode, "_KEPT", 2)
+
+    def kept(name: str) -> Path:
+        (made,) = bytecode.beside({f"/{name}.py": File(f"{name} = 1\n".encode())}).values()
+        assert isinstance(made, File)
+        assert isinstance(made.content, Path)
+        return made.content
+
+    first, second = kept("one"), kept("two")
+    written = first.stat().st_mtime_ns
+    assert kept("one").stat().st_mtime_ns == written
+    third = kept("three")
+    assert [path.exists() for path in (first, second, third)] == [True, False, True]
+
+
 def test_the_bottom_layer_runs_python_with_nothing_of_this_machine(tmp_path):
     """In a root of its own, as in a container: what is not in the layer is not there."""
     if os.geteuid():

@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import marshal
+import os
 import sys
+import time
 import warnings
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
@@ -19,6 +21,7 @@ from enarx_kubernetes.image.layer import Entry, File
 
 _UNCHECKED_HASH = (1).to_bytes(4, "little")  # PEP 552
 _PLAIN = 0  # the version of marshal
+_KEPT = 8192  # compiled files: those of the images of a few versions
 
 
 def beside(entries: Mapping[str, Entry]) -> dict[str, Entry]:
@@ -29,9 +32,26 @@ def beside(entries: Mapping[str, Entry]) -> dict[str, Entry]:
         if path.endswith(".py") and isinstance(entry, File):
             source = b"".join(entry.chunks())
             compiled = kept / hashlib.sha256(path.encode() + b"\0" + source).hexdigest()
-            if compiled.exists() or _compile(path, source, compiled):
+            if _is_kept(compiled) or _compile(path, source, compiled):
                 made[_place(path)] = File(compiled)
+    _prune(kept)
     return made
+
+
+def _is_kept(compiled: Path) -> bool:
+    """Whether it was compiled before; then it is read last. When it was written stays: layers are noted by that."""
+    try:
+        os.utime(compiled, ns=(time.time_ns(), compiled.stat().st_mtime_ns))
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _prune(kept: Path) -> None:
+    """Remove all but those that were read last."""
+    used = sorted((entry.stat().st_atime_ns, entry.path) for entry in os.scandir(kept))
+    for _, path in used[:-_KEPT]:
+        Path(path).unlink(missing_ok=True)
 
 
 def _place(path: str) -> str:
