@@ -111,3 +111,14 @@ def test_a_lock_that_cannot_be_read_lets_nothing_through(project, enarx_deploy, 
         (project / "Enarx.lock").write_text(text)
     ended = enarx_deploy("package", "--locked")
     assert (ended.returncode, message in ended.stderr) == (1, True), ended.stderr
+
+
+def test_a_lock_with_the_marks_of_a_merge_is_refused_with_its_line_and_written_anew(project, enarx_deploy):
+    path = project / "Enarx.lock"
+    sound = path.read_text()
+    package = next(line for line in sound.splitlines() if line.startswith("package"))
+    path.write_text(sound.replace(package, f"<<<<<<< ours\n{package}\n=======\n{package}\n>>>>>>> theirs"))
+    refused = enarx_deploy("package", "--locked")
+    assert (refused.returncode, "Enarx.lock: " in refused.stderr, "line 4" in refused.stderr) == (1, True, True)
+    ended = enarx_deploy("lock")
+    assert (ended.returncode, "lost" in ended.stderr, path.read_text()) == (0, True, sound), ended.stderr
