@@ -14,13 +14,17 @@ _CHUNKED = b"HTTP/1.1 200 OK\r\nConnection: close\r\nTransfer-Encoding: chunked\
 
 @contextlib.contextmanager
 def dripping(part: str, length: int = 100_000) -> Iterator[str]:
-    """HOST:PORT of one that drips its `head`, its `body`, the `framing` of its chunks, or `interim` answers."""
+    """HOST:PORT of one that drips its `head`, its `body`, the `framing` of its chunks, or `interim` answers.
+
+    One of `interims` sends such answers as fast as they are taken.
+    """
     ended = threading.Event()
     at_once, slowly = {
         "head": (b"", b"HTTP/1.1 200 OK\r\nX-Long: " + b"1" * length),
         "body": (_PLAIN % length, b"1" * length),
         "framing": (_CHUNKED, b"1;" + b"x" * length),
         "interim": (b"", b"HTTP/1.1 103 Early Hints\r\n\r\n" * length),
+        "interims": (b"HTTP/1.1 102 Processing\r\n\r\n" * length, b"H"),
     }[part]
 
     def answer(connection: socket.socket) -> None:

@@ -4,13 +4,15 @@ httpx bounds each read by itself. Here the time that a connection waits for byte
 has `PATIENCE`, and what follows must keep up `LEAST_RATE`, save for pauses that come to no more than `PATIENCE`. What
 is too slow ends as `httpx.ReadTimeout`. The time that the reader takes between two reads does not count.
 
-Who keeps the pace can still go on for ever, with one interim answer after another. So where answers are small, a client
-has a number of seconds for all its waiting together.
+Who keeps the pace could still go on for ever, with one interim answer after another: of those an answer has at most
+`MOST_INTERIM` before it, and ends as `httpx.RemoteProtocolError` where there are more. Where answers are small, a
+client has a number of seconds for all its waiting together.
 """
 
 from __future__ import annotations
 
 import math
+import re
 import ssl
 import time
 from collections.abc import Iterable
@@ -23,6 +25,11 @@ PATIENCE: Final = 120.0
 """Seconds: a registry may look through a whole blob before it answers, and a Steward ask a module for a signature."""
 LEAST_RATE: Final = 1000
 """Bytes a second."""
+MOST_INTERIM: Final = 1 << 16
+"""Bytes of interim answers (RFC 9110, section 15.2); what sends any sends a few hundred."""
+
+_END: Final = re.compile(rb"\n\r?\n")  # of a head, as leniently as it is read behind this
+_INTERIM: Final = re.compile(rb"HTTP/[0-9]\.[0-9] [01]")
 
 
 def bound(client: httpx.Client, altogether: float = math.inf) -> None:
@@ -67,6 +74,7 @@ class _Stream(httpcore.NetworkStream):
         self._inner = inner
         self._allowance = allowance
         self._left = PATIENCE
+        self._interim = _Interim()
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         left = min(self._left, self._allowance.left)
@@ -77,10 +85,12 @@ class _Stream(httpcore.NetworkStream):
         waited = time.monotonic() - began
         self._left = min(PATIENCE, self._left - waited + len(data) / LEAST_RATE)
         self._allowance.left -= waited
+        self._interim.pass_over(data)
         return data
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         self._left = PATIENCE
+        self._interim = _Interim()
         self._inner.write(buffer, timeout)
 
     def close(self) -> None:
@@ -93,3 +103,27 @@ class _Stream(httpcore.NetworkStream):
 
     def get_extra_info(self, info: str) -> Any:
         return self._inner.get_extra_info(info)
+
+
+class _Interim:
+    """The interim answers to one request, as they come before the answer itself."""
+
+    def __init__(self) -> None:
+        self._head = b""  # as far as it has come
+        self._bytes = 0
+        self._over = False
+
+    def pass_over(self, data: bytes) -> None:
+        """Look at what came next. Raises httpcore.RemoteProtocolError where there is no end to them."""
+        if self._over:
+            return
+        seen = max(len(self._head) - 2, 0)
+        self._head += data
+        while end := _END.search(self._head, seen):
+            if not _INTERIM.match(self._head):
+                self._over, self._head = True, b""
+                return
+            self._bytes += end.end()
+            self._head, seen = self._head[end.end() :], 0
+            if self._bytes > MOST_INTERIM:
+                raise httpcore.RemoteProtocolError("one interim answer follows another, and no answer")
