@@ -1,9 +1,9 @@
 """The manifest of a Keep as an enclave of Gramine's. Not yet run on hardware, nor by Gramine itself.
 
-Gramine documentation, "Manifest syntax", version 1.9. The manifest is measured, and nothing else says what runs:
-everything that the enclave can open is in it with its SHA-256, nothing of the host's environment or arguments reaches
-it, and its size is that of the workload's `[resources]`. All places in it are relative to where it lies, so that it is
-the same on every machine.
+Gramine documentation, "Manifest syntax", version 1.9, and Gramine's own schema of it (`manifest_check.py`). The
+manifest is measured, and nothing else says what runs: everything that the enclave can open is in it with its SHA-256,
+nothing of the host's environment or arguments reaches it, and its size is that of the workload's `[resources]`. All
+places in it are relative to where it lies, so that it is the same on every machine.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ LIBOS = "libsysdb.so"
 _LEAST = 512 << 20  # bytes: the interpreter and the engine before any workload
 _LARGEST = 1 << 36  # bytes: what processors have at most
 THREADS = 8
-"""The interpreter, the two of its carrier and their watch, Gramine's own, and a reserve."""
+"""The interpreter, the two of its carrier and their watch, one for a deadline, Gramine's own, and a reserve. Nothing in
+`[resources]` adds to them: connections have no threads, and code is compiled by one."""
 _STACK = "4M"
 
 
@@ -81,8 +82,11 @@ def text(table: Mapping[str, Any]) -> bytes:
 
 
 def size(memory: int) -> int:
-    """Bytes of an enclave: a power of two that holds the runtime and the workload's memory. Raises KeepError."""
-    wanted = 1 << (_LEAST + memory - 1).bit_length()
+    """Bytes of an enclave: a power of two that holds the runtime and the workload's memory. Raises KeepError.
+
+    Twice that memory: an enclave reserves no addresses, so that what grows is copied, and is there twice meanwhile.
+    """
+    wanted = 1 << (_LEAST + 2 * memory - 1).bit_length()
     if wanted > _LARGEST:
         raise KeepError(
             f"an enclave of {wanted >> 30:,} GiB cannot be",

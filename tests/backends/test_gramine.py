@@ -47,15 +47,17 @@ def test_what_it_says_of_itself_is_in_it():
     assert (table()["sgx"]["isvprodid"], table()["sgx"]["isvsvn"]) == (1, 2)
 
 
-@pytest.mark.parametrize(("memory", "wanted"), [(0, 512), (1, 1024), (512 << 20, 1024), (4 << 30, 8192)])
-def test_its_size_is_a_power_of_two_that_holds_runtime_and_workload(memory, wanted):
+@pytest.mark.parametrize(
+    ("memory", "wanted"), [(0, 512), (1, 1024), (256 << 20, 1024), (3 << 29, 4096), (4 << 30, 16384)]
+)
+def test_its_size_is_a_power_of_two_that_holds_runtime_and_a_workload_that_is_copied_as_it_grows(memory, wanted):
     assert size(memory) == wanted << 20
     assert table(ENCLAVE._replace(memory=memory))["sgx"]["enclave_size"] == f"{wanted}M"
 
 
 def test_a_workload_that_no_enclave_holds_is_refused_with_what_to_do():
     with pytest.raises(KeepError, match="cannot be") as caught:
-        size(64 << 30)
+        size(32 << 30)
     assert "[resources]" in caught.value.hint
 
 
@@ -77,3 +79,27 @@ def test_the_same_files_give_the_same_bytes_in_any_order():
 )
 def test_whatever_changes_is_seen_in_the_manifest(changed):
     assert text(table(changed)) != text(table())
+
+
+def test_gramines_own_schema_takes_it():
+    """Its keys and types by `manifest_check.py` of Gramine, which `gramine-manifest-check` holds manifests to."""
+    made = table()
+    kinds = {
+        "loader": {"entrypoint": dict, "argv": list, "log_level": str, "env": dict},
+        "libos": {"entrypoint": str},
+        "sys": {"disallow_subprocesses": bool, "enable_sigterm_injection": bool, "stack": dict},
+        "fs": {"root": dict, "mounts": list},
+        "sgx": {
+            **dict.fromkeys(("debug", "edmm_enable", "use_exinfo"), bool),
+            **dict.fromkeys(("remote_attestation", "enclave_size", "file_check_policy"), str),
+            **dict.fromkeys(("max_threads", "isvprodid", "isvsvn"), int),
+            "cpu_features": dict,
+            "trusted_files": list,
+        },
+    }
+    assert {name: {key: type(value) for key, value in part.items()} for name, part in made.items()} == kinds
+    assert set(made["loader"]["entrypoint"]) == {"uri", "sha256"}
+    assert all(set(file) == {"uri", "sha256"} for file in made["sgx"]["trusted_files"])
+    features = made["sgx"]["cpu_features"]
+    assert all(features[name] in ("unspecified", "disabled", "required") for name in ("avx", "avx512", "amx"))
+    assert all(features[name] in ("disabled", "required") for name in ("mpx", "pkru"))

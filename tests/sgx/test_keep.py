@@ -17,7 +17,7 @@ import msgspec
 import pytest
 
 from enarx_attestation.intel_collateral import read_collateral
-from enarx_backends import compiling, sgx
+from enarx_backends import compiling, gramine, sgx
 from enarx_backends.kvm import Kvm
 from enarx_backends.nil import Nil
 from enarx_backends.snp import Snp
@@ -44,7 +44,8 @@ POLICY = b'[ca]\ntrust_domain = "example.org"\n\n[nil]\nany_workload = true\nnam
 MANIFEST = b"""\
 [resources]
 memory = "1 MiB"
-connections = 4
+connections = 64
+time = 600
 
 [[files]]
 kind = "listen"
@@ -154,6 +155,8 @@ def test_it_serves_by_tls_under_a_certificate_for_its_enclave_and_the_workload_r
     checks = {check.id: check for check in found.appraisal.checks}
     assert checks["sgx.policy.workload"].ok
     session.install(found.chain, found.chain[-1])
+    of_gramine = 2  # its own beside the program's: for messages between processes, and for what is done later
+    assert len(list(Path(f"/proc/{session.keep_pid}/task").iterdir())) + of_gramine <= gramine.THREADS
     context = ssl.create_default_context(cadata=root.pem)
     (endpoint,) = session.endpoints
     with (

@@ -218,7 +218,7 @@ def _memory_lock(machine: Machine) -> ProbeCheck:
     return _check(
         "memory lock",
         limit >= _MEMLOCK_FOR_ONE,
-        f"{limit >> 10:,} KiB, for about {limit // _MEMLOCK_FOR_ONE} Keeps",
+        f"{limit >> 10:,} KiB; about {_MEMLOCK_FOR_ONE >> 10:,} are needed for each Keep",
         f"raise it: `ulimit -l {_MEMLOCK_FOR_ONE >> 10}` or memlock in limits.conf(5)",
     )
 
