@@ -63,18 +63,29 @@ def guest(accelerator: str) -> Guest:
     return Guest("q35", "host" if accelerator == "kvm" else "max", ())
 
 
+def asked() -> str:
+    """The one that the environment asks for: `kvm`, `tcg`, or "" for whichever works. Raises KeepError."""
+    found = os.environ.get(ASKED, "")
+    if found not in ("", "kvm", "tcg"):
+        raise KeepError(f"{ASKED} is {found!r}", hint="it is kvm or tcg, or not set: then KVM is used where it works")
+    return found
+
+
+def may_emulate() -> bool:
+    """Whether a guest is emulated where KVM does not work, and the Keep is not refused."""
+    return os.environ.get(ASKED, "") in ("", "tcg")
+
+
 def choose(program: qemu.Qemu, boot: qemu.Boot, image: str, memory: int) -> Chosen:
     """KVM, if a boot has shown that it works; the boot is made if there was none. Else QEMU's own emulation.
 
     Raises KeepError where the environment asks for what cannot be.
     """
-    asked = os.environ.get(ASKED, "")
-    if asked not in ("", "kvm", "tcg"):
-        raise KeepError(f"{ASKED} is {asked!r}", hint="it is kvm or tcg, or not set: then KVM is used where it works")
-    if asked == "tcg":
+    wanted = asked()
+    if wanted == "tcg":
         return Chosen(qemu.Accelerator("tcg"), f"{ASKED} asks for it")
     chosen = look(program, boot, image, memory)
-    if asked == "kvm" and chosen.accelerator.name != "kvm":
+    if wanted == "kvm" and chosen.accelerator.name != "kvm":
         raise KeepError(chosen.reason, hint=f"without {ASKED}=kvm the guest is emulated")
     return chosen
 

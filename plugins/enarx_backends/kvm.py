@@ -51,9 +51,11 @@ class Kvm:
         return keep_image.find(self._folder)
 
     def probe(self) -> Probe:
-        """Needs QEMU and an image; KVM only makes it fast. Boots nothing."""
-        checks = [*self._needs(), self._acceleration()]
-        needed = checks[:2]
+        """Needs QEMU and an image; KVM only makes it fast, unless nothing else is to be used. Boots nothing."""
+        needed, fast = list(self._needs()), self._acceleration()
+        checks = [*needed, fast]
+        if not acceleration.may_emulate():
+            needed = checks
         return Probe(backend=self.name, available=all(check.ok for check in needed), hardware=False, checks=checks)
 
     def _needs(self) -> Iterable[ProbeCheck]:
@@ -115,24 +117,37 @@ class Kvm:
 
     def _acceleration(self) -> ProbeCheck:
         """What a Keep would run on, as far as it is known without a boot."""
-        slow = "it is emulated (TCG): for trying, many times slower"
+        try:
+            asked = acceleration.asked()
+        except KeepError as error:
+            return ProbeCheck(name="kvm", ok=False, detail=str(error), hint=error.hint)
+        if asked == "tcg":
+            return _emulated(f"{acceleration.ASKED} asks for it", f"without {acceleration.ASKED} KVM is tried")
+        if not acceleration.DEVICE.exists():
+            return _emulated(f"{acceleration.DEVICE} is not here", _NO_DEVICE)
         if not os.access(acceleration.DEVICE, os.R_OK | os.W_OK):
-            why = "cannot be opened by this user" if acceleration.DEVICE.exists() else "is not here"
-            hint = "let this user open it (on most systems: the group kvm)" if acceleration.DEVICE.exists() else ""
-            return ProbeCheck(name="kvm", ok=False, detail=f"{acceleration.DEVICE} {why}; {slow}", hint=hint)
+            return _emulated(f"{acceleration.DEVICE} cannot be opened by this user", _NOT_ALLOWED)
         try:
             trial = acceleration.known(qemu.find(), self.image_digest())
         except KeepError:
             trial = None
         if trial is None:
             detail = f"{acceleration.DEVICE} is here; the first Keep tries whether a guest boots with it"
-            return ProbeCheck(name="kvm", ok=True, detail=detail, hint="")
-        if trial.usable:
-            return ProbeCheck(name="kvm", ok=True, detail=trial.detail, hint="")
-        hint = (
-            "a Keep tries it again in a day, or when the machine was started anew; `platform kvm --retry` does so now"
+            return ProbeCheck(name="kvm", ok=True, detail=detail)
+        return (
+            ProbeCheck(name="kvm", ok=True, detail=trial.detail) if trial.usable else _emulated(trial.detail, _NO_GOOD)
         )
-        return ProbeCheck(name="kvm", ok=False, detail=f"{trial.detail}; {slow}", hint=hint)
+
+
+_NO_DEVICE = "switch virtualization on in the machine's firmware, and load kvm_amd or kvm_intel"
+_NOT_ALLOWED = "let this user open it (on most systems: the group kvm)"
+_NO_GOOD = "a Keep tries it again in a day, or when the machine was started anew; `platform kvm --retry` does so now"
+
+
+def _emulated(why: str, hint: str) -> ProbeCheck:
+    return ProbeCheck(
+        name="kvm", ok=False, detail=f"{why}; it is emulated (TCG): for trying, many times slower", hint=hint
+    )
 
 
 def _taking(image: Image, code: bytes) -> Image:

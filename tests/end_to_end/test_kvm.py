@@ -173,6 +173,7 @@ def test_a_keep_that_booted_an_image_with_one_byte_changed_gets_no_certificate(
     assert refused.returncode == 3, refused.stderr
     booted = attested(cli, project, "--image", str(folder))["measurements"]["image"]
     assert f"nil.image: {booted}; expected: {expected['measurements']['image']}" in refused.stderr
+    assert f"{ASKED} asks for it; it is emulated (TCG)" in refused.stderr
 
 
 def _wasm_digest(project: Path) -> str:

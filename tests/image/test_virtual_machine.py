@@ -244,6 +244,28 @@ def test_a_device_that_cannot_be_opened_has_the_guest_emulated(
 
 
 @needs_qemu
+@pytest.mark.parametrize(
+    ("asked", "device", "told", "available"),
+    [
+        ("", "/nowhere/kvm", "/nowhere/kvm is not here; it is emulated (TCG)", True),
+        ("tcg", "/dev/null", "ENARX_DEPLOY_ACCELERATOR asks for it; it is emulated (TCG)", True),
+        ("kvm", "/nowhere/kvm", "/nowhere/kvm is not here", False),
+        ("hvf", "/dev/null", "ENARX_DEPLOY_ACCELERATOR is 'hvf'", False),
+    ],
+)
+def test_the_probe_says_what_a_keep_would_run_on_and_what_to_do(
+    own_image: Path, monkeypatch: pytest.MonkeyPatch, asked: str, device: str, told: str, available: bool
+) -> None:
+    monkeypatch.setattr(acceleration, "DEVICE", Path(device))
+    monkeypatch.setenv(acceleration.ASKED, asked)
+    probe = kvm.Kvm(own_image).probe()
+    (check,) = [check for check in probe.checks if check.name == "kvm"]
+    assert (check.ok, probe.available) == (False, available)
+    assert check.detail.startswith(told)
+    assert check.hint
+
+
+@needs_qemu
 def test_a_device_with_which_no_guest_boots_is_tried_once_and_said(
     image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -291,6 +313,7 @@ def test_what_was_tried_is_tried_again_at_once_when_a_user_says_so(
 ) -> None:
     """`platform kvm --retry`."""
     monkeypatch.setattr(acceleration, "DEVICE", Path("/dev/null"))
+    monkeypatch.delenv(acceleration.ASKED)
     place = acceleration._place(qemu.find(), kvm.Kvm().image_digest())
     acceleration._keep(place, acceleration.Trial(usable=True, detail="once upon a time"))
     assert [check.detail for check in kvm.Kvm().probe().checks if check.name == "kvm"] == ["once upon a time"]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from enarx_deploy.errors import UsageError
 from enarx_deploy.hookspecs import hookimpl
-from enarx_deploy.protocols import ReportsProgress
+from enarx_deploy.protocols import Elsewhere, ReportsProgress
 
 if TYPE_CHECKING:
     from enarx_deploy.models import Deployment, Package, ReferenceValues
@@ -32,6 +32,22 @@ def deploy(
     progress(f"looking at target {target.name}")
     target.check(project, package, backend)
     progress(f"starting a {backend.name} Keep on target {target.name}")
+    known = _drawbacks(backend, target)
+    for drawback in known:
+        progress(drawback)
     if isinstance(target, ReportsProgress):
-        return target.start(project, package, reference_values, backend, progress)
-    return target.start(project, package, reference_values, backend)
+        deployment = target.start(project, package, reference_values, backend, progress)
+    else:
+        deployment = target.start(project, package, reference_values, backend)
+    for drawback in _drawbacks(backend, target):
+        if drawback not in known:  # found out by starting it
+            progress(drawback)
+    return deployment
+
+
+def _drawbacks(backend: Backend, target: Target) -> list[str]:
+    """What this machine lacks and Keeps of this kind start without, such as KVM where they can be emulated."""
+    if isinstance(target, Elsewhere):
+        return []
+    probe = backend.probe()
+    return [f"{check.name}: {check.detail}" for check in probe.checks if probe.available and not check.ok]
