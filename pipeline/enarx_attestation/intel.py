@@ -313,15 +313,18 @@ def _check_revocation(kind: str, chain: _Chain, endorsed: Endorsements, at: date
     authority = chain.authority
     same = authority is not None and endorsed.pck_authority is not None and authority.key == endorsed.pck_authority.key
     by_root = list(endorsed.signers) + ([authority.certificate] if authority is not None else [])
+    given = endorsed.collateral
     state = revocation.worst(
         (
-            revocation.state(by_root, endorsed.root_lists, at, damaged=not endorsed.root_lists),
+            revocation.state(
+                by_root, endorsed.root_lists, at, damaged=given.root_crl is not None and not endorsed.root_lists
+            ),
             # The list of the other PCK CA (processor, platform) says nothing about this certificate.
             revocation.state(
                 [chain.pck] if chain.pck else [],
                 endorsed.pck_lists if same else (),
                 at,
-                damaged=same and not endorsed.pck_lists,
+                damaged=same and given.pck_crl is not None and not endorsed.pck_lists,
             ),
         )
     )

@@ -43,20 +43,25 @@ PCK_AUTHORITIES: Final = frozenset({"Intel SGX PCK Platform CA", "Intel SGX PCK 
 TCB_SIGNER: Final = "Intel SGX TCB Signing"
 PCK: Final = "Intel SGX PCK Certificate"
 ROOT: Final = "Intel SGX Root CA"
+_BLANK: Final = " \t\r\n\0"  # Intel's libraries count the NUL behind a text to it
 
 
 class Document(msgspec.Struct, frozen=True):
-    """The JSON form in which collateral travels: PEM chains, hexadecimal lists and signatures, and the signed text."""
+    """The JSON form in which collateral travels: PEM chains, hexadecimal lists and signatures, and the signed text.
+
+    A list may be missing, which leaves revocation unknown. Without its signature beside it, a statement is the whole
+    answer of Intel's service, as Intel's libraries hand it on.
+    """
 
     pck_crl_issuer_chain: str
-    root_ca_crl: str
-    pck_crl: str
     tcb_info_issuer_chain: str
     tcb_info: str
-    tcb_info_signature: str
     qe_identity_issuer_chain: str
     qe_identity: str
-    qe_identity_signature: str
+    root_ca_crl: str | None = None
+    pck_crl: str | None = None
+    tcb_info_signature: str | None = None
+    qe_identity_signature: str | None = None
     pck_certificate_chain: str | None = None
 
 
@@ -76,8 +81,8 @@ class IntelCollateral(Collateral, frozen=True, kw_only=True):
     sha256: str
     """Of the document, to tell one collateral from another."""
     pck_crl_chain: tuple[Certificate, ...]
-    root_crl: RevocationList
-    pck_crl: RevocationList
+    root_crl: RevocationList | None
+    pck_crl: RevocationList | None
     tcb_info_chain: tuple[Certificate, ...]
     tcb_info_signed: bytes
     tcb_info_signature: bytes
@@ -159,19 +164,20 @@ def read_document(data: bytes) -> Document:
 def read_collateral(data: bytes) -> IntelCollateral:
     """Read a collateral document. Raises `MalformedCollateral`."""
     document = read_document(data)
-    tcb_info, identity = document.tcb_info.encode(), document.qe_identity.encode()
+    tcb_info, tcb_info_signature = _tcb_info_of(document)
+    identity, identity_signature = _identity_of(document)
     return IntelCollateral(
         sha256=hashlib.sha256(data).hexdigest(),
         pck_crl_chain=_chain(document.pck_crl_issuer_chain),
-        root_crl=read_crl(list_der(document.root_ca_crl)),
-        pck_crl=read_crl(list_der(document.pck_crl)),
+        root_crl=_list(document.root_ca_crl),
+        pck_crl=_list(document.pck_crl),
         tcb_info_chain=_chain(document.tcb_info_issuer_chain),
         tcb_info_signed=tcb_info,
-        tcb_info_signature=_signature(document.tcb_info_signature),
+        tcb_info_signature=tcb_info_signature,
         tcb_info=read_tcb_info(tcb_info),
         qe_identity_chain=_chain(document.qe_identity_issuer_chain),
         qe_identity_signed=identity,
-        qe_identity_signature=_signature(document.qe_identity_signature),
+        qe_identity_signature=identity_signature,
         qe_identity=read_enclave_identity(identity),
         pck_chain=_chain(document.pck_certificate_chain) if document.pck_certificate_chain else (),
     )
@@ -224,10 +230,29 @@ def read_identity_answer(body: bytes) -> tuple[bytes, bytes]:
 
 def answers_of(document: Document) -> tuple[bytes, bytes]:
     """The bodies with TCB info and with the enclave identity, as Intel's service would have answered them."""
-    return (
-        f'{{"tcbInfo":{document.tcb_info},"signature":"{document.tcb_info_signature}"}}'.encode(),
-        f'{{"enclaveIdentity":{document.qe_identity},"signature":"{document.qe_identity_signature}"}}'.encode(),
-    )
+    tcb_info, identity = document.tcb_info, document.qe_identity
+    if document.tcb_info_signature is not None:
+        tcb_info = f'{{"tcbInfo":{tcb_info},"signature":"{document.tcb_info_signature}"}}'
+    if document.qe_identity_signature is not None:
+        identity = f'{{"enclaveIdentity":{identity},"signature":"{document.qe_identity_signature}"}}'
+    return tcb_info.encode(), identity.encode()
+
+
+def _tcb_info_of(document: Document) -> tuple[bytes, bytes]:
+    """The signed text and the signature."""
+    text = document.tcb_info.encode()
+    signature = document.tcb_info_signature
+    return read_tcb_info_answer(text) if signature is None else (text, _signature(signature))
+
+
+def _identity_of(document: Document) -> tuple[bytes, bytes]:
+    text = document.qe_identity.encode()
+    signature = document.qe_identity_signature
+    return read_identity_answer(text) if signature is None else (text, _signature(signature))
+
+
+def _list(text: str | None) -> RevocationList | None:
+    return None if text is None else read_crl(list_der(text))
 
 
 def _no_answer(why: str) -> MalformedCollateral:
@@ -250,10 +275,14 @@ def endorse(collateral: IntelCollateral, anchors: Anchors) -> Endorsements:
         qe_identity_span=_span_of(collateral.qe_identity),
         root=tcb_root,
         pck_authority=authority,
-        root_lists=() if tcb_root is None else authentic(tcb_root, (collateral.root_crl,), "ecdsa-sha256"),
-        pck_lists=() if authority is None else authentic(authority, (collateral.pck_crl,), "ecdsa-sha256"),
+        root_lists=_authentic(tcb_root, collateral.root_crl),
+        pck_lists=_authentic(authority, collateral.pck_crl),
         signers=tuple(found.certificate for found in (tcb_signer, qe_signer, authority) if found is not None),
     )
+
+
+def _authentic(issuer: Authority | None, found: RevocationList | None) -> tuple[RevocationList, ...]:
+    return () if issuer is None or found is None else authentic(issuer, (found,), "ecdsa-sha256")
 
 
 def ends_in_pinned(chain: tuple[Certificate, ...], anchors: Anchors) -> bool:
@@ -331,11 +360,11 @@ def list_der(text: str) -> bytes:
 
     Raises `MalformedCollateral`.
     """
-    data = text.strip().encode()
+    data = text.strip(_BLANK).encode()
     if is_pem(data):
         return crl_der(data)
     try:
-        return bytes.fromhex(text)
+        return bytes.fromhex(data.decode())
     except ValueError:
         pass
     try:

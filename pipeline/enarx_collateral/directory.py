@@ -49,10 +49,11 @@ def offers(files: Mapping[str, bytes]) -> Iterator[Offer]:
 
 def _of_intel(name: str, data: bytes) -> Iterator[Offer]:
     document = read_document(data)
-    root_crl, pck_crl = list_der(document.root_ca_crl), list_der(document.pck_crl)
     info, identity = answers_of(document)
-    yield Offer(name, "root-crl", root_crl)
-    yield Offer(name, "pck-crl", pck_crl, document.pck_crl_issuer_chain.encode())
+    if document.root_ca_crl is not None:
+        yield Offer(name, "root-crl", list_der(document.root_ca_crl))
+    if document.pck_crl is not None:
+        yield Offer(name, "pck-crl", list_der(document.pck_crl), document.pck_crl_issuer_chain.encode())
     yield Offer(name, "tcb-info", info, document.tcb_info_issuer_chain.encode())
     yield Offer(name, "qe-identity", identity, document.qe_identity_issuer_chain.encode())
 

@@ -170,10 +170,13 @@ def _make_up(
     if isinstance(offered, CcaCollateral):
         return offered
     if isinstance(offered, IntelCollateral) and requester_counts:
-        known = {name: _reaches(getattr(offered, name), issue) for name, issue in missing.issues.items()}
         found = _endorsed(offered, anchors)
         # What is newer and speaks of another authority's certificates would hide what the store has seen revoked.
-        if all(known.values()) and found is not None and offered.pck_crl.issuer in _authorities(evidence):
+        if (
+            found is not None
+            and all(_reaches(getattr(offered, name), issue) for name, issue in missing.issues.items())
+            and {known.issuer for known in found.pck_lists} & _authorities(evidence)
+        ):
             return found
     raise missing
 
@@ -213,7 +216,7 @@ def _newest(held: IntelCollateral, offered: Collateral) -> IntelCollateral:
     changes: dict[str, Any] = {}
     for name, fields in parts.items():
         new, old = fields[name], getattr(held, name)
-        if _same_subject(new, old) and _reaches(new, _issue(old)):
+        if new is not None and old is not None and _same_subject(new, old) and _reaches(new, _issue(old)):
             changes |= fields
     return replace(held, sha256=_digest(held.sha256, changes), **changes) if changes else held
 

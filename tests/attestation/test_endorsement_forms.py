@@ -206,3 +206,58 @@ def test_lists_of_intel_that_are_damaged(text):
 def test_optional_fields_of_intel_may_be_null():
     document = json.loads((TDX / "collateral.json").read_bytes()) | {"pck_certificate_chain": None, "more": 1}
     assert read_collateral(json.dumps(document).encode()).pck_chain == ()
+
+
+def appraised(document: dict[str, object], revocation: str = "require") -> Verdict:
+    """The verdict over a genuine quote with collateral of this form."""
+    policy = policy_for("tdx", any_workload=True, revocation=revocation)  # type: ignore[arg-type]  # a mode
+    files = {"collateral.json": json.dumps(document).encode()}
+    at = datetime(2025, 7, 1, tzinfo=UTC)
+    return appraise_files((TDX / "quote.bin").read_bytes(), files, policy, kind="tdx", at=at, expected=None)
+
+
+@pytest.fixture
+def document() -> dict[str, object]:
+    found: dict[str, object] = json.loads((TDX / "collateral.json").read_bytes())
+    return found
+
+
+def test_statements_as_intels_libraries_hand_them_on(document):
+    """Whole answers of Intel's service, each text with the NUL that ends it in C."""
+    for name, key in (("tcb_info", "tcbInfo"), ("qe_identity", "enclaveIdentity")):
+        signature = document.pop(f"{name}_signature")
+        document[name] = f'{{"{key}":{document[name]},"signature":"{signature}"}}'
+    for name in ("pck_crl", "root_ca_crl", "pck_crl_issuer_chain", "tcb_info_issuer_chain", "qe_identity_issuer_chain"):
+        document[name] = f"{document[name]}\0"
+    assert appraised(document).ok
+    assert [offer.kind for offer in offers({"collateral.json": json.dumps(document).encode()})] == [
+        "root-crl",
+        "pck-crl",
+        "tcb-info",
+        "qe-identity",
+    ]
+
+
+@pytest.mark.parametrize("name", ["tcb_info_signature", "qe_identity_signature"])
+def test_a_statement_without_a_signature_is_malformed(document, name):
+    for gone in ({name: None}, {name: ""}):
+        assert [check.id for check in appraised(document | gone).failed] == ["collateral.malformed"]
+    del document[name]
+    assert [check.id for check in appraised(document).failed] == ["collateral.malformed"]
+
+
+@pytest.mark.parametrize("name", ["root_ca_crl", "pck_crl"])
+def test_without_a_list_revocation_is_unknown_and_the_policy_decides(document, name):
+    del document[name]
+    assert [check.id for check in appraised(document).failed] == ["tdx.policy.revocation"]
+    assert appraised(document, "prefer").ok
+    assert appraised(document, "off").ok
+    assert name.replace("_ca", "").replace("_", "-") not in [
+        offer.kind for offer in offers({"collateral.json": json.dumps(document).encode()})
+    ]
+
+
+def test_a_list_that_is_there_and_empty_is_not_a_missing_one(document):
+    for text in ("", " ", "\0"):
+        verdict = appraised(document | {"root_ca_crl": text}, "off")
+        assert [check.id for check in verdict.failed] == ["collateral.malformed"]

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _UNPROTECTED = ("nil", "kvm")  # anyone can write such evidence, so that a policy has to ask for it by name
 _REPORT_DATA = re.compile(r"(?:[0-9A-Fa-f]{2}){1,64}")
+_MALFORMED = ("evidence.malformed", "collateral.malformed")
 _CELL = 34  # columns of a cell in the table; --explain and --json show all
 
 Mode = Literal["require", "prefer", "off"]
@@ -31,6 +32,10 @@ Mode = Literal["require", "prefer", "off"]
 
 @click.command(
     epilog="""\b
+FILE holds evidence as the platform made it, or that in hexadecimal, base64 or
+PEM.
+
+\b
 Exit statuses:
   0  accepted
   2  wrong usage, or a file or directory that cannot be read
@@ -63,7 +68,7 @@ has fetched or imported.
 )
 @click.option("--collateral", is_flag=True, help="Take endorsements from the store instead.")
 @store_option
-@click.option("--at", metavar="TIME", help="Verify as of this time (RFC 3339). Default: now.")
+@click.option("--at", metavar="TIME", help="Verify as of this time (RFC 3339, or Unix seconds). Default: now.")
 @click.option(
     "--policy",
     "policy_file",
@@ -105,14 +110,14 @@ def command(
     expected = None if report_data is None else _expected(report_data)
     policy = _policy(kind, policy_file, any_workload, cast(Mode | None, revocation))
     source = _source(endorsements, collateral, store, policy, kind, moment)
-    data = evidence_files.read(file, evidence_files.MAX_EVIDENCE)
+    data = evidence_files.read_evidence(file)
     verdict = _verdict(data, source, policy, kind, moment, expected)
     if policy_file is None and policy.section(kind) is None:
         verdict = _without_policy(verdict, kind)
     context.emit(lambda: _shown(verdict, file, moment, explain), _record(verdict))
     if not verdict.ok:
         first = verdict.failed[0]
-        if first.id == "collateral.malformed":  # what to fetch, which the table's cell cuts off
+        if first.id in _MALFORMED:  # how it is wrong, which the table's cell cuts off
             raise VerificationRefused(f"{file} is refused: {first.id}: {first.actual}", hint=first.hint)
         failed = ", ".join(check.id for check in verdict.failed)
         raise VerificationRefused(f"{file} is refused: {failed}", hint=f"{first.id}: {first.hint}")

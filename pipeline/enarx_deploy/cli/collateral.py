@@ -13,7 +13,7 @@ import click
 
 from enarx_deploy.cli.collateral_store import open_store, store_option
 from enarx_deploy.cli.context import Context, common_options
-from enarx_deploy.cli.evidence_files import MAX_EVIDENCE, moment_of, read, read_endorsements, require_known
+from enarx_deploy.cli.evidence_files import moment_of, read_endorsements, read_evidence, require_known
 from enarx_deploy.errors import EnarxDeployError, UsageError, VerificationRefused
 
 if TYPE_CHECKING:
@@ -352,7 +352,7 @@ def _evidence(file: Path, kind: str | None) -> Evidence:
 
     if kind is not None:
         require_known(kind)
-    return parse(read(file, MAX_EVIDENCE), kind)
+    return parse(read_evidence(file), kind)
 
 
 @contextmanager

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import select
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ MAX_NAMES = 10_000
 """Most files in a directory with endorsements, those of other names among them."""
 MAX_ENDORSEMENTS = 32 << 20  # bytes of all files
 MAX_POLICY = 1 << 20  # bytes
+PATIENCE = 60
+"""Seconds for which a pipe is waited for that nothing comes through."""
 
 POLICY_HINT = "docs/how-to/appraise-evidence.md shows a policy"
 
@@ -25,6 +29,7 @@ _MOMENT = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?(?:[Zz]|[+-][0-9]{2}:[0-9]{2}))?"
 )
 _FINER = re.compile(r"(\.[0-9]{6})[0-9]+")  # than what Python keeps of a second
+_SECONDS = re.compile(r"@?([0-9]{9,11})")
 _STEWARDS_OWN = ("ca", "collateral", "grant", "log", "packages", "secret")
 _GRANTS = ("names", "lifetime")
 _PLAIN = "give a directory with the endorsements of one piece of evidence, as plain files"
@@ -39,25 +44,50 @@ def require_known(kind: str) -> None:
 
 
 def moment_of(text: str) -> datetime:
-    """A time of RFC 3339; of a date alone, its first moment in UTC. Raises UsageError."""
+    """A time of RFC 3339, or seconds since 1970; of a date alone, its first moment in UTC. Raises UsageError."""
     try:
+        if (seconds := _SECONDS.fullmatch(text)) is not None:
+            return datetime.fromtimestamp(int(seconds[1]), UTC)
         if _MOMENT.fullmatch(text) is None:
             raise ValueError(text)
         moment = datetime.fromisoformat(_FINER.sub(r"\1", text.upper()))
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, OverflowError) as error:
         raise UsageError(
-            f"--at: {text!r} is not a time of RFC 3339", hint="such as 2026-11-24T12:00:00Z or 2026-11-24"
+            f"--at: {text!r} is not a time of RFC 3339",
+            hint="such as 2026-11-24T12:00:00Z or 2026-11-24; seconds since 1970 will do, too",
         ) from error
 
 
 def read(path: Path, most: int) -> bytes:
-    """At most one byte more than `most`. Raises UsageError."""
+    """At most one byte more than `most`; of a pipe, until it is closed. Raises UsageError."""
     try:
-        with path.open("rb") as file:
-            return file.read(most + 1)
+        # So that a pipe which nobody writes to is opened, and waited for no longer than `PATIENCE`.
+        with FileIO(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)) as file:
+            return b"".join(_pieces(file, most + 1))
+    except TimeoutError as error:
+        hint = "write it to a file first, or close the pipe at its end"
+        raise UsageError(f"{path}: nothing has come for {PATIENCE} s", hint=hint) from error
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}", hint="is the path right, and may you read it?") from error
+
+
+def _pieces(file: FileIO, left: int) -> Iterator[bytes]:
+    while left:
+        if not select.select([file], [], [], PATIENCE)[0]:
+            raise TimeoutError
+        piece = file.read(left)
+        if not piece:
+            return
+        left -= len(piece)
+        yield piece
+
+
+def read_evidence(path: Path) -> bytes:
+    """Evidence, which may be written out as hexadecimal, base64 or PEM. Raises UsageError."""
+    from enarx_attestation import evidence_text
+
+    return evidence_text.plain(read(path, MAX_EVIDENCE))
 
 
 def read_tables(path: Path) -> dict[str, Any]:
@@ -96,7 +126,7 @@ def read_endorsements(directory: Path, named: str = "--endorsements") -> dict[st
 
 
 def _endorsements(directory: Path, named: str) -> Iterator[tuple[str, bytes]]:
-    """A link is followed only to a file in the same directory or below it."""
+    """Links are followed, for nothing but the verdict is said of what is read; to plain files alone."""
     from enarx_deploy import plain_files
 
     root = Path(os.path.realpath(directory))
@@ -105,9 +135,7 @@ def _endorsements(directory: Path, named: str) -> Iterator[tuple[str, bytes]]:
         with plain_files.opened(root) as descriptor:
             names = plain_files.names(descriptor, str(directory), MAX_NAMES)
         for name in filter(_is_known, names):
-            # Mounted volumes of Kubernetes hold links into themselves.
-            inside = os.path.relpath(os.path.realpath(root / name), root)
-            with plain_files.opened_below(root, inside) as descriptor:
+            with plain_files.opened_in(None, os.path.realpath(root / name), name) as descriptor:
                 plain_files.require_file(descriptor, name)
                 with open(descriptor, "rb", closefd=False) as file:
                     data = file.read(MAX_ENDORSEMENT + 1)

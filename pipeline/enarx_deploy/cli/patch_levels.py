@@ -35,7 +35,7 @@ def _checks(kind: str, quote: Path | None, store: Path | None) -> Iterator[Probe
         if quote is None:
             yield patch_level.unknown()
             return
-        content = evidence_files.read(quote, evidence_files.MAX_EVIDENCE)
+        content = evidence_files.read_evidence(quote)
         yield patch_level.by_quote(kind, content, open_store(store), datetime.now(UTC))
 
 
