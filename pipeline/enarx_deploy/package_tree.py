@@ -13,8 +13,8 @@ The digest of a package is the SHA-256 of its root directory in Drawbridge's for
 
 A directory that holds no file is not part of a package.
 
-Invariants, on making, copying and reading: a tree holds regular files and directories alone; a name is
-`[0-9A-Za-z._:-]+` and neither `.` nor `..`; no two names in a directory differ in case alone; sizes, depth and count
+Invariants, on making, copying and reading: a tree holds regular files and directories alone; a name is 1 to 255 of
+`[0-9A-Za-z._:-]` and neither `.` nor `..`; no two names in a directory differ in case alone; sizes, depth and count
 keep the limits below. Every file is opened without following a link and read once: what was hashed is what was written.
 """
 
@@ -61,7 +61,7 @@ _Tree: TypeAlias = "dict[str, Entry | _Tree]"
 
 _LIMITS: dict[_Place, int] = {(MODULE,): MODULE_LIMIT, (MANIFEST,): MANIFEST_LIMIT}
 _TOP = {MODULE: "file", MANIFEST: "file", ASSETS: "directory", ROOTS: "directory", COMPILED: "directory"}
-_NAME = re.compile(r"[0-9A-Za-z._:-]+")
+_NAME = re.compile(r"[0-9A-Za-z._:-]{1,255}")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _SMALLER = "package less: large data is better fetched by the workload itself, and checked against a digest"
 _OWN_PLACE = "give each [[package.assets]] its own guest path, and each file in `roots` its own name"
@@ -217,9 +217,16 @@ def _add_package(tree: _TreeBuilder, root: Path) -> None:
             raise PackageError(f"{root} is not a directory", hint="name the directory that holds main.wasm")
         names = plain_files.names(descriptor, str(root), NAMES_LIMIT)
         if MODULE not in names:
-            raise PackageError(f"{root} is not a package: it holds no {MODULE}", hint="name a package's directory")
+            raise PackageError(f"{root} is not a package: it holds no {MODULE}", hint=_hint_for(root, names))
         for name in names:
             _add_top(tree, descriptor, root, name)
+
+
+def _hint_for(root: Path, names: list[str]) -> str:
+    """What to name in the place of a directory with these names."""
+    if MANIFEST in names:
+        return f"it is a project: `enarx-deploy -C {root} package` makes its package"
+    return "name a package's directory"
 
 
 def _add_top(tree: _TreeBuilder, directory: int, root: Path, name: str) -> None:
@@ -407,7 +414,8 @@ def _set_aside(damaged: Path, aside: Path) -> None:
 def _require_name(name: str, shown: str) -> None:
     if name in (".", "..") or not _NAME.fullmatch(name):
         raise PackageError(
-            f"{shown}: {name!a} is not a name for a package", hint="use letters, digits and . _ : - in file names"
+            f"{shown}: {name!a} is not a name for a package",
+            hint="use letters, digits and . _ : - in file names, at most 255",
         )
 
 

@@ -113,12 +113,20 @@ class _Tree:
 
 def _object(content: bytes, path: str) -> dict[str, Any]:
     try:
-        listing = json.loads(content)
+        listing = json.loads(content, object_pairs_hook=_each_once)
     except (ValueError, RecursionError) as error:
         raise BadPackage(f"{path or 'the package'} is not a directory") from error
     if not isinstance(listing, dict):
         raise BadPackage(f"{path or 'the package'} is not a directory")
     return listing
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A name that is there twice would be one thing here and another to whoever looked at the package before."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name is there twice")
+    return found
 
 
 def _sha256(entry: dict[str, Any], name: str) -> str:

@@ -13,9 +13,12 @@ that the same package has the same manifest, whoever publishes it.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import hashlib
-from typing import Annotated, Final, TypeVar, get_args
+import json
+from collections.abc import Iterator
+from typing import Annotated, Any, Final, get_args
 
 import msgspec
 
@@ -64,7 +67,7 @@ class Descriptor(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True
 
     media_type: str
     digest: Digest
-    size: Annotated[int, msgspec.Meta(ge=0)]
+    size: Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
     artifact_type: str = ""
     annotations: dict[str, str] = {}
 
@@ -165,7 +168,8 @@ def listing(package: Package) -> Blob:
 
 def read_listing(data: bytes, shown: str) -> dict[str, Listed]:
     """Raises PackageError."""
-    return _read(data, dict[str, Listed], shown)
+    with _refusals(shown):
+        return msgspec.json.decode(data, type=dict[str, Listed])
 
 
 def referrer(artifact_type: str, layers: list[Descriptor], subject: Descriptor, annotations: dict[str, str]) -> Blob:
@@ -227,12 +231,17 @@ def yanked_mark(manifest: Manifest, artifact: Descriptor, reason: str) -> Blob:
 
 def read_manifest(data: bytes, shown: str) -> Manifest:
     """Raises PackageError."""
-    return _read(data, Manifest, shown)
+    with _refusals(shown):
+        found = _unambiguous(data)
+        if isinstance(found, dict) and "config" not in found and "manifests" in found:
+            raise PackageError(f"{shown} is an index of several, and no package", hint="name one of them by its tag")
+        return msgspec.convert(found, Manifest)
 
 
 def read_index(data: bytes, shown: str) -> Index:
     """Raises PackageError."""
-    return _read(data, Index, shown)
+    with _refusals(shown):
+        return msgspec.convert(_unambiguous(data), Index)
 
 
 def index_json(manifests: list[Descriptor]) -> bytes:
@@ -240,12 +249,25 @@ def index_json(manifests: list[Descriptor]) -> bytes:
     return msgspec.json.encode({"schemaVersion": 2, "mediaType": INDEX, "manifests": manifests})
 
 
-T = TypeVar("T")
-
-
-def _read(data: bytes, type: type[T], shown: str) -> T:
+def _unambiguous(data: bytes) -> Any:
+    """JSON in which no name is there twice, for another program could take the other one. Raises DecodeError."""
     try:
-        return msgspec.json.decode(data, type=type)
+        return json.loads(data.decode(), object_pairs_hook=_each_once)
+    except ValueError as error:  # of JSON, of UTF-8, or ours
+        raise msgspec.DecodeError(str(error)) from error
+
+
+def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name is there twice")
+    return found
+
+
+@contextlib.contextmanager
+def _refusals(shown: str) -> Iterator[None]:
+    try:
+        yield
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise PackageError(
             f"{shown} is not what it should be: {error}", hint="was it published by another tool?"

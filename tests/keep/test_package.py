@@ -127,6 +127,7 @@ def test_names_that_are_not_allowed(name: str) -> None:
     "bad",
     [
         *(b"[]", b"null", b"{", b"[" * 100_000, b'{"a": 1}', b'{"a": {}}', b'{"a": {"digest": "x"}}'),
+        *(b'{"a": {}, "a": {}}', b'{"a": {"digest": {"sha-256": "AA==", "sha-256": "AA=="}}}'),
         *(b'{"a": {"digest": {"sha-256": 1}}}', b'{"a": {"digest": {"sha-256": "?"}}}'),
     ],
 )

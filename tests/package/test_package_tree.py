@@ -395,6 +395,12 @@ def test_a_directory_without_a_module_is_no_package(tmp_path: Path) -> None:
         package_tree.read(tmp_path)
 
 
+def test_a_project_in_the_place_of_a_package_is_told_how_to_make_one(example: Example) -> None:
+    with pytest.raises(PackageError) as caught:
+        package_tree.read(example.root)
+    assert caught.value.hint == f"it is a project: `enarx-deploy -C {example.root} package` makes its package"
+
+
 def test_a_copy_is_the_same_package(example: Example, tmp_path: Path) -> None:
     package = with_a_site(example).build()
     copied = package_tree.copy(Path(package.root), tmp_path / "into", package.digest)

@@ -306,6 +306,18 @@ def test_what_is_no_manifest_is_refused(server: Server, client: httpx.Client, bo
         repository(server, client).manifest("1.0.0")
 
 
+def test_a_manifest_that_two_programs_could_read_differently_is_refused(server: Server, client: httpx.Client) -> None:
+    descriptor = json.dumps({"mediaType": "a/b", "digest": DIGEST, "size": 1})
+    bodies = [
+        f'{{"config": {descriptor}, "layers": [], "layers": [{descriptor}]}}',
+        f'{{"config": {descriptor}, "layers": [], "annotations": {{"a": "1", "a": "2"}}}}',
+    ]
+    for body in bodies:
+        server.answer = lambda _, body=body: Answer(body=body.encode())  # type: ignore[misc]
+        with pytest.raises(PackageError, match="a name is there twice"):
+            repository(server, client).manifest("1.0.0")
+
+
 @pytest.mark.parametrize("body", [b"", b"[]", b'{"tags": 5}', b'{"tags": [5]}'])
 def test_what_is_no_list_is_refused(server: Server, client: httpx.Client, body: bytes) -> None:
     server.answer = lambda _: Answer(body=body)
