@@ -18,6 +18,7 @@ import hashlib
 import os
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -72,6 +73,11 @@ def service_identity(name: str) -> str:
     """The name of a deployment's directory: what can be said of its name in a file's name, and a digest of it."""
     readable = re.sub(r"[^A-Za-z0-9._-]", "_", name)[:40]
     return f"{readable}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def now() -> str:
+    """The time as it is written down of Keeps and deployments: RFC 3339, in UTC, with milliseconds."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def keeps_dir() -> Path:
