@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from enarx_keep.attester.choice import Chosen
 from enarx_keep.binding import report_data
-from enarx_keep.channel import Message, data, decode, decoded, encode, encoded, field
-from enarx_keep.errors import BadMessage, KeepFault
+from enarx_keep.channel import Message, data, decoded, encoded, field
 from enarx_sallyport import Credentials
 
 _ENARX_EXTENSIONS = {"nil": ([1, 3, 6, 1, 4, 1, 58270, 1, 1], b"")}
@@ -49,30 +48,6 @@ class Identity:
         """Use the certificate from now on. Raises KeepFault, RuntimeError if it is not one to use."""
         chain = [decoded(one, "message 'certificate': chain") for one in field(certificate, "chain", list)]
         self._credentials.install(chain, data(certificate, "root"))
-
-    def answer(self, text: bytes) -> bytes:
-        """Answer a message that came while the workload runs; a fault is told, and is not the Keep's end.
-
-        It is called from within a call of the workload, so it must leave the guest half alone.
-        """
-        number = 0
-        try:
-            message = decode(text)
-            number = field(message, "id", int)
-            answer = self._answer(message)
-        except (KeepFault, RuntimeError, OSError) as fault:
-            answer = {"type": "refused", "message": str(fault)}
-        return encode({**answer, "id": number})
-
-    def _answer(self, message: Message) -> Message:
-        match message["type"]:
-            case "challenge":
-                return self.request(message)
-            case "certificate":
-                self.install(message)
-                return {"type": "installed"}
-            case other:
-                raise BadMessage(f"a running Keep takes no message {other!r}")
 
 
 def _alternative_names(names: tuple[str, ...]) -> tuple[list[int], bytes]:

@@ -33,6 +33,7 @@ from enarx_keep.channel import Message, Reader, encode, field
 from enarx_keep.errors import BadManifest, BadMessage, BadPackage, KeepFault, LimitMet
 from enarx_keep.fetching import Fetcher, Source
 from enarx_keep.identity import Identity
+from enarx_keep.running import Running
 from enarx_keep.secrets import Claim
 from enarx_sallyport import Guest, check_wasmtime, limit_time, link
 
@@ -137,8 +138,8 @@ class _Keep:
             self._have_opened(_file(files, "Enarx.toml"))
         with self._keeping_the_manifest():
             self._open(own, files)
-        if self._identity is not None:
-            self._guest.serve_control(self._identity.answer)  # from here on, the control stream is not read any more
+        # From here on, the control stream is not read any more.
+        self._guest.serve_control(Running(self._identity).answer)
         if own.has_deadline:
             limit_time(self._guest, engine, time=own.time, cpu_time=own.cpu_time)
         if place.can_be_jailed:

@@ -6,25 +6,40 @@ import os
 import shutil
 import signal
 import socket
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.end_to_end.conftest import eventually
 from tests.faults.conftest import Deployment
 from tests.faults.load import connect, request, under_load
 
+from enarx_deploy.errors import KeepError
 from enarx_deploy.host import requests
 
 OFTEN = "[deploy.default.local.health]\ninterval = 1\ntimeout = 2\nthreshold = 2\n"
+NEVER = "[deploy.default.local.health]\ninterval = 0\n"
+LOOK = {"do": "check", "where": "again", "within": 2}
 
 
 @pytest.fixture
-def hanging(cli, up, echo_project, program, monkeypatch) -> Deployment:
-    """A service that hangs after a request with an `h`, looked at each second."""
+def that_hangs(cli, up, echo_project, program, monkeypatch) -> Callable[..., Deployment]:
+    """A service that hangs after a request with an `h`, and only works after one with a `w`, looked at each second."""
     monkeypatch.setenv("ENARX_DEPLOY_STATE_DIR", cli.environment["ENARX_DEPLOY_STATE_DIR"])
-    project = echo_project("hanging", extra='[deploy.default]\nmetrics = "127.0.0.1:0"\n' + OFTEN)
-    shutil.copy(program("hangs"), project / "main.wasm")
-    return Deployment(cli, up, project, up(project))
+
+    def deploy(resources: str = "", health: str = OFTEN, **how: Any) -> Deployment:
+        metrics = '[deploy.default]\nmetrics = "127.0.0.1:0"\n'
+        project = echo_project("hanging", extra=resources + metrics + health, **how)
+        shutil.copy(program("hangs"), project / "main.wasm")
+        return Deployment(cli, up, project, up(project))
+
+    return deploy
+
+
+@pytest.fixture
+def hanging(that_hangs) -> Deployment:
+    return that_hangs()
 
 
 def started_again(service: Deployment, times: int) -> bool:
@@ -54,6 +69,40 @@ def test_a_workload_that_stops_answering_is_replaced(hanging) -> None:
     hanging.state_is_valid()
 
 
+def test_a_workload_that_hangs_with_all_connections_taken_is_replaced(that_hangs) -> None:
+    full = that_hangs("[resources]\nconnections = 1\n")
+    with connect(full.first.port, full.first.context()) as client:
+        client.sendall(b"hang")
+        failing = eventually(lambda: full.known()[0].health_failure, "a look fails")
+        assert "the Keep has not answered in 2 seconds" in failing
+        eventually(lambda: started_again(full, 1), "the Keep is started again")
+    full.answers()
+
+
+def test_a_workload_without_tls_that_hangs_fails_its_look(that_hangs) -> None:
+    plain = that_hangs(health=NEVER, prot="tcp")
+    place = plain.state / "keeps" / plain.known()[0].id
+    requests.ask(place, LOOK)
+    with socket.create_connection(("127.0.0.1", plain.first.port)) as client:
+        client.sendall(b"hang")
+        eventually(lambda: requests.ask(place, {"do": "counters"})["bytes_in"], "it has come")
+        for _ in range(2):
+            with pytest.raises(KeepError, match="has not answered in 2 seconds"):
+                requests.ask(place, LOOK)
+
+
+def test_a_workload_that_never_waits_shakes_hands_and_is_healthy_when_full(that_hangs) -> None:
+    busy = that_hangs("[resources]\nconnections = 2\n", health=NEVER)
+    place = busy.state / "keeps" / busy.known()[0].id
+    with connect(busy.first.port, busy.first.context()) as client:
+        client.sendall(b"work")
+        eventually(lambda: requests.ask(place, {"do": "counters"})["bytes_in"], "it has come")
+        requests.ask(place, LOOK)
+        with connect(busy.first.port, busy.first.context()):
+            eventually(lambda: requests.ask(place, {"do": "counters"})["open"] == 2, "it is full")
+            requests.ask(place, LOOK)
+
+
 def test_a_host_process_that_hangs_is_replaced(hanging) -> None:
     host = hanging.known()[0].pid
     os.kill(host, signal.SIGSTOP)
@@ -78,27 +127,26 @@ def test_one_of_two_that_hangs_fails_no_new_connection_of_the_other(deployment) 
 
 
 def test_a_keep_that_is_full_and_idle_is_healthy_and_looks_are_no_clients(deployment) -> None:
-    echo = deployment("[resources]\nconnections = 2\n[deploy.default.local.health]\ninterval = 0\n")
+    echo = deployment("[resources]\nconnections = 2\n" + NEVER)
     place = echo.state / "keeps" / echo.known()[0].id
-    look = {"do": "check", "where": "again", "within": 2}
     before = requests.ask(place, {"do": "usage"})
-    requests.ask(place, look)
-    requests.ask(place, look)
+    requests.ask(place, LOOK)
+    requests.ask(place, LOOK)
     eventually(lambda: requests.ask(place, {"do": "counters"})["open"] == 0, "the looks are over")
     after = requests.ask(place, {"do": "usage"})
     assert (after["connections"], after["handshakes_failed"]) == (before["connections"], before["handshakes_failed"])
     context = echo.first.context()
     with connect(echo.first.port, context) as one, connect(echo.first.port, context):
         eventually(lambda: requests.ask(place, {"do": "counters"})["open"] == 2, "both are there")
-        requests.ask(place, look)
+        requests.ask(place, LOOK)
         request(one)
-        requests.ask(place, look)
+        requests.ask(place, LOOK)
     requests.ask(place, {"do": "usage"})
 
 
 def test_a_keep_that_is_full_of_uploads_is_healthy(deployment) -> None:
     """What clients send is taken, and nothing is answered before its end."""
-    echo = deployment("[resources]\nconnections = 1\n[deploy.default.local.health]\ninterval = 0\n")
+    echo = deployment("[resources]\nconnections = 1\n" + NEVER)
     place = echo.state / "keeps" / echo.known()[0].id
     with socket.create_connection(("127.0.0.1", echo.first.port)) as client:
         eventually(lambda: requests.ask(place, {"do": "counters"})["open"] == 1, "it is full")
@@ -106,4 +154,4 @@ def test_a_keep_that_is_full_of_uploads_is_healthy(deployment) -> None:
             before = requests.ask(place, {"do": "counters"})["bytes_in"]
             client.sendall(piece)
             eventually(lambda: requests.ask(place, {"do": "counters"})["bytes_in"] > before, "it is taken")  # noqa: B023
-            requests.ask(place, {"do": "check", "where": "again", "within": 2})
+            requests.ask(place, LOOK)

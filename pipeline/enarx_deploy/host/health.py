@@ -55,18 +55,27 @@ class Inside:
     def check_again(self, root: bytes, limit: float) -> None:
         """Look at each socket with TLS, while clients are served: a workload would see each look at another.
 
-        A Keep all of whose connections are in use can take no look, and nothing is found wrong with it: that it takes
-        what clients send and answers nothing may be an upload. Nor is a certificate that has ended its fault, and
-        another Keep would have none. Raises KeepError.
+        Where no socket can be looked at, since none has TLS or all connections are in use, the Keep is asked whether it
+        is there; one that has no sockets may compute for as long as it likes. That a certificate has ended is not its
+        fault, and another Keep would have none. Raises KeepError.
         """
         with self._looking:
-            if self._session.is_full:
+            if not self._session.listeners:
                 return
-            for entry, _ in self._session.listeners:
-                if entry.prot == "tls":
-                    self._looks += 1
-                    with self._connected(entry, limit) as connection:
-                        _check_tls(connection, root, f"{entry.name!r}", at_any_time=True)
+            entries = [entry for entry, _ in self._session.listeners if entry.prot == "tls"]
+            try:
+                for entry in () if self._session.is_full else entries:
+                    self._check_again(entry, root, limit)
+            except KeepError:
+                if not self._session.is_full:
+                    raise
+            if not entries or self._session.is_full:
+                self._session.check_answers(limit)
+
+    def _check_again(self, entry: Listen, root: bytes, limit: float) -> None:
+        self._looks += 1
+        with self._connected(entry, limit) as connection:
+            _check_tls(connection, root, f"{entry.name!r}", at_any_time=True)
 
     def counted(self) -> dict[str, int]:
         """What the session counts, without the looks at a Keep that serves.

@@ -18,7 +18,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -144,7 +144,10 @@ class Session:
         self._fault = ""
         self._stopping = False
         self._running = False
+        self._asking = threading.Lock()
         self._asked = 0
+        self._answered = 0
+        self._looked = 0
         self._certified_by = ""
         self._outcome = Outcome("died")
         self.endpoints: list[Endpoint] = []
@@ -344,6 +347,14 @@ class Session:
         most = self._manifest.resources.connections if self._source is None else fetching.UNSEEN["connections"]
         return self.counters()["open"] >= most
 
+    def check_answers(self, limit: float) -> None:
+        """Have the running Keep answer in `limit` seconds, as it does where its workload waits or makes calls. Raises
+        KeepError."""
+        with _held_within(self._asking, limit):
+            if self._looked <= self._answered:  # one that is not answered yet will do: they are answered in turn
+                self._looked = self._send_asking({"type": "look"})
+            self._answer_to(self._looked, limit)
+
     @property
     def may_have_clients(self) -> bool:
         """Whether the workload runs; it may have clients before the Keep's word of that was read."""
@@ -441,28 +452,36 @@ class Session:
 
     def _ask(self, message: Message, kind: str) -> Message:
         """Send a message, and take the answer of that kind. Raises KeepError."""
-        self._asked += 1
-        running = self._running
-        self._send(encode({**message, "id": self._asked}))
-        return self._answer_to(self._asked, kind) if running else self._await(kind)
+        with self._asking:
+            running = self._running
+            number = self._send_asking(message)
+            if not running:
+                return self._await(kind)
+            answer = self._answer_to(number, ANSWER_LIMIT)
+        if answer["type"] != kind:
+            raise KeepError(f"the Keep refuses: {answer.get('message')}")
+        return answer
 
-    def _answer_to(self, number: int, kind: str) -> Message:
+    def _send_asking(self, message: Message) -> int:
+        """Send a message. Answers the number that its answer will have."""
+        self._asked += 1
+        self._send(encode({**message, "id": self._asked}))
+        return self._asked
+
+    def _answer_to(self, number: int, limit: float) -> Message:
         """What a running Keep answers; what it has to say to an earlier message comes too late. Raises KeepError."""
-        until = time.monotonic() + ANSWER_LIMIT
+        until = time.monotonic() + limit
         while True:
             try:
                 answer = self._answers.get(timeout=max(0.0, until - time.monotonic()))
             except queue.Empty:
-                raise KeepError(
-                    f"the Keep has not answered in {ANSWER_LIMIT:.0f} seconds",
-                    hint="it answers when its workload waits for something or accepts a connection",
-                ) from None
+                raise _unanswered(limit) from None
             if answer["type"] == "end":
                 self._answers.put(answer)
                 raise KeepError("the Keep has ended")
+            if isinstance(told := answer.get("id"), int):
+                self._answered = max(self._answered, min(told, self._asked))
             if answer.get("id") == number:
-                if answer["type"] != kind:
-                    raise KeepError(f"the Keep refuses: {answer.get('message')}")
                 return answer
 
     def _send(self, data: bytes) -> None:
@@ -559,6 +578,24 @@ class Session:
         if self._source is not None:
             hint += "; where the Keep cannot have the package, --fetch-here has this machine fetch it"
         raise KeepError(f"the Keep did not start: {what}", hint=hint)
+
+
+@contextlib.contextmanager
+def _held_within(lock: threading.Lock, limit: float) -> Iterator[None]:
+    """Hold the lock under which a Keep is asked. Raises KeepError where it still has to answer another after that."""
+    if not lock.acquire(timeout=limit):
+        raise _unanswered(limit)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _unanswered(limit: float) -> KeepError:
+    return KeepError(
+        f"the Keep has not answered in {limit:.0f} seconds",
+        hint="it answers when its workload waits for something or makes calls",
+    )
 
 
 def _challenge(challenge: Challenge) -> Message:

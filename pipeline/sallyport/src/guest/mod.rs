@@ -39,6 +39,9 @@ pub use trust::{ClientAuth, Trust};
 /// How long what a workload wrote before its end may take to leave the Keep's own buffers.
 const LAST_WORDS: Duration = Duration::from_secs(10);
 
+/// Calls of a workload after which the host's news are looked for, if it waits for nothing.
+const TURN: u32 = 64;
+
 /// See the module.
 pub struct Guest {
     /// Streams by slot.
@@ -68,6 +71,8 @@ pub struct Guest {
     /// The connection of [`Guest::dial`].
     dialled: Option<Stream>,
     news: Vec<News>,
+    /// Calls since the host's news were looked for by [`Guest::take_turn`].
+    calls: u32,
     limits: limits::Told,
     /// Streams that were opened before the descriptors were made ready: slot and entry. `None` once they are.
     early: Option<Vec<(u32, u32)>>,
@@ -99,6 +104,7 @@ impl Guest {
             secrets: Secrets::default(),
             dialled: None,
             news: Vec::new(),
+            calls: 0,
             limits: limits::Told::default(),
             early: Some(Vec::new()),
         })
@@ -132,6 +138,16 @@ impl Guest {
         }
         self.news = news;
         self.expire_handshakes();
+    }
+
+    /// The workload has made a call. One that finds all that it asks for never waits, and would leave handshakes and the
+    /// host's messages undone for as long as it does.
+    pub fn take_turn(&mut self) {
+        self.calls += 1;
+        if self.calls >= TURN {
+            self.calls = 0;
+            self.pump();
+        }
     }
 
     /// All descriptors are there: take the connections that have come meanwhile.

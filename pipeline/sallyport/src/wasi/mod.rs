@@ -178,6 +178,7 @@ pub fn unstable_functions() -> impl Iterator<Item = &'static Function> {
 /// such as a loop over a non-blocking descriptor, would otherwise leave it asleep for ever.
 pub fn perform(function: &Function, guest: &mut Guest, memory: &mut Memory, args: &Args) -> Answer {
     let answer = (function.call)(guest, memory, args);
+    guest.take_turn();
     guest.port.tell_host();
     if deadline::has_expired() {
         return Err(Stop::Deadline);
