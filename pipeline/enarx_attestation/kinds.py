@@ -42,14 +42,30 @@ class Kind:
             raise InvalidArgument(f"the kind {self.name!r} requires no check, or one that has no rule")
 
 
-_NIL_REQUIRED = frozenset({"nil.unprotected"})
-
 KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
     {
         kind.name: kind
         for kind in (
-            Kind("nil", nil.MAX_SIZE, nil.recognise, nil.parse, nil.verify, nil.appraise, nil.RULES, _NIL_REQUIRED),
-            Kind("kvm", nil.MAX_SIZE, nil.recognise_kvm, nil.parse, nil.verify, nil.appraise, nil.RULES, _NIL_REQUIRED),
+            Kind(
+                "nil",
+                nil.MAX_SIZE,
+                nil.recognise,
+                nil.parse,
+                nil.verify,
+                nil.appraise,
+                nil.RULES["nil"],
+                nil.REQUIRED["nil"],
+            ),
+            Kind(
+                "kvm",
+                nil.MAX_SIZE,
+                nil.recognise_kvm,
+                nil.parse,
+                nil.verify,
+                nil.appraise,
+                nil.RULES["kvm"],
+                nil.REQUIRED["kvm"],
+            ),
             Kind(
                 "snp",
                 snp_report.SIZE,

@@ -28,16 +28,17 @@ MAX_SIZE: Final = 1024
 Digest = Annotated[str, msgspec.Meta(pattern=r"^sha256:[0-9a-f]{64}\Z")]
 Hex64 = Annotated[str, msgspec.Meta(pattern=r"^[0-9a-f]{128}\Z")]
 
-RULES: Final = {
-    "nil.unprotected": Rule(
-        "Name the kind in the policy only if a Keep that its host can read and change is good enough.",
-        "docs/architecture.md, the Keep",
+_PLACE: Final = "docs/architecture.md, the Keep"
+_RULES: Final = {
+    "unprotected": Rule(
+        "Name the kind in the policy only if a Keep that its host can read and change is good enough.", _PLACE
     ),
-    "nil.package": Rule(
-        "Add the package's digest to `packages` of the policy section.", "docs/architecture.md, the Keep"
-    ),
-    "nil.image": Rule("Add the image's digest to `images` of the policy section.", "docs/architecture.md, the Keep"),
+    "package": Rule("Add the package's digest to `packages` of the policy section.", _PLACE),
+    "image": Rule("Add the image's digest to `images` of the policy section.", _PLACE),
 }
+RULES: Final = {kind: {f"{kind}.{id}": rule for id, rule in _RULES.items()} for kind in ("nil", "kvm")}
+"""By kind, as check IDs begin with it."""
+REQUIRED: Final = {kind: frozenset({f"{kind}.unprotected"}) for kind in RULES}
 
 
 class NilPolicy(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -101,9 +102,9 @@ def verify(evidence: Evidence, collateral: Collateral, anchors: Anchors, at: dat
     """Say what the document says. There is nothing to verify, and the one check that is made says so."""
     if not isinstance(evidence, NilEvidence):
         raise InvalidArgument("nil.verify needs the evidence that nil.parse returns")
-    sheet = Sheet(RULES)
-    sheet.check("nil.unprotected", True, "a policy that names this kind", "no hardware protects this Keep")
     document = evidence.document
+    sheet = Sheet(RULES[document.kind])
+    sheet.check(f"{document.kind}.unprotected", True, "a policy that names this kind", "no hardware protects this Keep")
     return NilClaims(
         kind=document.kind,
         hardware=False,
@@ -121,8 +122,10 @@ def appraise(claims: Claims, policy: NilPolicy, sheet: Sheet) -> None:
     if not isinstance(claims, NilClaims):
         raise InvalidArgument("nil.appraise needs the claims that nil.verify returns")
     if policy.any_workload:
-        sheet.skip("nil.package", "the policy accepts any workload", claims.package)
+        sheet.skip(f"{claims.kind}.package", "the policy accepts any workload", claims.package)
     else:
-        sheet.check("nil.package", claims.package in policy.packages, ", ".join(policy.packages), claims.package)
+        sheet.check(
+            f"{claims.kind}.package", claims.package in policy.packages, ", ".join(policy.packages), claims.package
+        )
     if policy.images:
-        sheet.check("nil.image", claims.image in policy.images, ", ".join(policy.images), claims.image)
+        sheet.check(f"{claims.kind}.image", claims.image in policy.images, ", ".join(policy.images), claims.image)

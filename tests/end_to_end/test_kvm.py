@@ -115,7 +115,7 @@ def test_an_echo_service_in_a_virtual_machine_from_up_to_the_end_of_qemu(
     report = json.loads(verified.stdout)
     assert "kvm" in report["from_whom"]
     assert "without hardware protection" in report["from_whom"]
-    assert {"nil.package", "nil.image"} <= {check["id"] for check in report["checks"]}
+    assert {"kvm.package", "kvm.image"} <= {check["id"] for check in report["checks"]}
     refused = cli("verify", "--json", f"localhost:{service.port}", "--accept", "nil")
     assert refused.returncode != 0
     assert "echo: listening" in cli("logs", service.id, "--stream", "stdout").stdout
@@ -133,18 +133,18 @@ def test_an_echo_service_in_a_virtual_machine_from_up_to_the_end_of_qemu(
         values = attested(cli, changed)
         refused = cli(*verify, str(project.parent / f"{changed.name}.json"))
         assert refused.returncode == 3, name
-        assert f"nil.package: {expected['package']}; expected: {values['package']}" in refused.stderr
+        assert f"kvm.package: {expected['package']}; expected: {values['package']}" in refused.stderr
         accept_alone(cli, values)
         assert cli("steward", "--reload").returncode == 0
         refused = cli("renew", service.id)
         assert refused.returncode == 3, name
-        assert f"nil.package: {expected['package']}; expected: {values['package']}" in refused.stderr
+        assert f"kvm.package: {expected['package']}; expected: {values['package']}" in refused.stderr
     for part in ("kernel", "cmdline"):
         values = attested(cli, project, "--image", str(changed_image(part)))
         refused = cli(*verify, str(project.parent / "echo.json"))
         assert refused.returncode == 3, part
         images = (expected["measurements"]["image"], values["measurements"]["image"])
-        assert f"nil.image: {images[0]}; expected: {images[1]}" in refused.stderr
+        assert f"kvm.image: {images[0]}; expected: {images[1]}" in refused.stderr
 
     qemu = service.keep_pid
     if os.geteuid() == 0:
@@ -168,11 +168,11 @@ def test_a_keep_that_booted_an_image_with_one_byte_changed_gets_no_certificate(
     accept_alone(cli, expected)
     folder = changed_image(part)
     refused = cli("up", "-C", str(project), "--image", str(folder), timeout=BOOT)
-    if "nil.image" not in refused.stderr:  # as above
+    if "kvm.image" not in refused.stderr:  # as above
         refused = cli("up", "-C", str(project), "--image", str(folder), timeout=BOOT)
     assert refused.returncode == 3, refused.stderr
     booted = attested(cli, project, "--image", str(folder))["measurements"]["image"]
-    assert f"nil.image: {booted}; expected: {expected['measurements']['image']}" in refused.stderr
+    assert f"kvm.image: {booted}; expected: {expected['measurements']['image']}" in refused.stderr
     assert f"{ASKED} asks for it; it is emulated (TCG)" in refused.stderr
 
 

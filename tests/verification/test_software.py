@@ -80,11 +80,11 @@ def test_the_keep_that_was_meant_passes(checked, service):
 @pytest.mark.parametrize(
     ("policy", "package", "failed"),
     [
-        pytest.param({"packages": [PACKAGE], "images": [OTHER]}, PACKAGE, ["nil.image"], id="another-image"),
+        pytest.param({"packages": [PACKAGE], "images": [OTHER]}, PACKAGE, ["kvm.image"], id="another-image"),
         pytest.param(
             {"packages": [OTHER], "images": [IMAGE]},
             OTHER,
-            ["nil.package", "binding.packages", "claims.package"],
+            ["kvm.package", "binding.packages", "claims.package"],
             id="another-package",
         ),
     ],
@@ -93,7 +93,7 @@ def test_what_differs_is_named_with_what_was_expected(checked, service, policy, 
     status, found = checked(shown=document(service.key), values=values(package=package, policy={"kvm": policy}))
     assert status == 3
     assert list(found) == failed
-    actual = IMAGE if "nil.image" in failed else PACKAGE
+    actual = IMAGE if "kvm.image" in failed else PACKAGE
     assert found[failed[0]] == f"{actual}; expected: {OTHER}"
 
 
