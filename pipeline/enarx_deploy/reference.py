@@ -101,10 +101,11 @@ def parse(text: str, host: str = "") -> Reference:
     found = _DIGEST.fullmatch(text)
     place, digest = (found["place"], found["digest"] or "") if found else (text, "")
     with_host = _WITH_HOST.fullmatch(place)
+    user, _, _ = place.partition("://")[2].partition("/")[0].rpartition("@")
+    if ":" in user or (with_host and user):
+        raise UsageError("a reference holds no user name and no password", hint="log in with the registry's own tool")
     if _SCHEME.match(place) and with_host is None:  # a path, a URL, or what a plugin's registry understands
         return Reference(place.partition(":")[0], "", place, "", digest)
-    if with_host and "@" in with_host["rest"].partition("/")[0]:
-        raise UsageError("a reference holds no user name and no password", hint="log in with the registry's own tool")
     if "@" in place:
         raise UsageError(f"{text}: {place.partition('@')[2]!a} is no digest", hint="write @sha256: and 64 hex digits")
     if with_host:

@@ -129,10 +129,9 @@ class Oci:
             raise UsageError(f"{reference} does not say which tag", hint=f"write {named.place}:TAG")
         with opened(named) as repository:
             manifest, descriptor = repository.manifest(tag_of(named))
-            if manifest.kind == oci_forms.YANKED:
-                return
             _claimed(manifest, named)
-            mark = oci_forms.yanked_mark(manifest, descriptor, reason[:_REASON_LIMIT])
+            again = manifest.kind == oci_forms.YANKED and manifest.subject
+            mark = oci_forms.yanked_mark(manifest, again or descriptor, reason[:_REASON_LIMIT])
             repository.put_bytes(oci_forms.EMPTY_BLOB)
             for tag in (tag_of(named), tag_of(named) + IMAGE_SUFFIX):
                 repository.put_manifest(mark, tag)

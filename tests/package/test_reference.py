@@ -64,6 +64,8 @@ def test_no_host_is_built_in() -> None:
         ("oci://h/a@sha256:abc", "'sha256:abc' is no digest"),
         (f"oci://h/a@{DIGEST.upper()}", "is no digest"),
         ("oci://user:password@h/a", "^a reference holds no user name and no password$"),
+        ("oci://user@h/a", "^a reference holds no user name and no password$"),
+        (f"https://user:password@h/a@{DIGEST}", "^a reference holds no user name and no password$"),
         ("oci:///a", "'' is not a host"),
         ("oci://-h/a", "'-h' is not a host"),
     ],

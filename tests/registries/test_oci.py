@@ -154,6 +154,8 @@ def test_a_yanked_tag_gives_the_reason_and_the_digest_still_the_package(
     other = make_package(tmp_path / "other", {})
     with pytest.raises(RegistryError, match="one package for ever"):
         REGISTRY.publish(other, named)
+    REGISTRY.yank(named, "and more")
+    assert REGISTRY.resolve(named).yanked == "and more"
     REGISTRY.publish(package, named)
     assert REGISTRY.resolve(named).yanked == ""
 
