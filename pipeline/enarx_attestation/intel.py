@@ -32,7 +32,7 @@ from .intel_collateral import (
 )
 from .intel_pck import SGX_TYPES, Platform, read_platform
 from .intel_quote import PCK_CHAIN, Quote, SgxReport, TdReport
-from .intel_tcb import Placed, TcbInfo
+from .intel_tcb import Module, Placed, TcbInfo
 from .model import Claims, Collateral, Evidence
 from .x509 import Certificate, PublicKey, public_key, read_pem, signature_valid, signed_by
 
@@ -377,27 +377,27 @@ def _evaluate(kind: str, quote: Quote, chain: _Chain, collateral: IntelCollatera
 
 
 def _evaluate_domain(report: TdReport, platform: Platform, info: TcbInfo, qe: Placed | None, sheet: Sheet) -> _Tcb:
-    placed = intel_tcb.platform_level(info, platform, report.tee_tcb_svn)
-    sheet.check("tdx.tcb.level.none", placed is not None, "a level that Intel lists", _shown(placed, "none"))
-    module = intel_tcb.module_of(info, report.tee_tcb_svn)
-    known = module is not None and intel_tcb.is_module(module, report)
+    launched = _under(report.tee_tcb_svn, platform, info)
+    running = launched if report.tee_tcb_svn2 is None else _under(report.tee_tcb_svn2, platform, info)
+    placed, module, level = launched
+    reached = placed is not None and running[0] is not None
+    sheet.check("tdx.tcb.level.none", reached, "a level that Intel lists", _shown(placed if reached else None, "none"))
+    known = module is not None and intel_tcb.is_module(module, report) and running[1] is not None
     version = f"version {report.tee_tcb_svn[1]}.{report.tee_tcb_svn[0]}, MRSIGNERSEAM {report.mrsignerseam.hex()}"
-    running = report.tee_tcb_svn2
-    known = known and (running is None or intel_tcb.module_of(info, running) is not None)
     sheet.check("tdx.module.identity", known, "a module that Intel lists and signed", version)
-    level = None if module is None else intel_tcb.module_level(module, report.tee_tcb_svn)
-    sheet.check("tdx.module.level", level is not None, "a level that Intel lists", _shown(level, version))
-    launched = _converged(placed, level, qe)
-    if running is None or not known:
-        return _Tcb(launched, placed, level, qe)
-    return _Tcb(intel_tcb.relaunch(launched, _running(info, platform, running, qe)), placed, level, qe)
+    listed = level is not None and running[2] is not None
+    sheet.check("tdx.module.level", listed, "a level that Intel lists", _shown(level if listed else None, version))
+    status = _converged(placed, level, qe)
+    if reached and known and listed:
+        status = intel_tcb.relaunch(status, _converged(running[0], running[2], qe))
+    return _Tcb(status if reached else "NotSupported", placed, level, qe)
 
 
-def _running(info: TcbInfo, platform: Platform, svn: bytes, qe: Placed | None) -> str:
-    """The status that the domain would have, had it been started under the module that runs now."""
+def _under(svn: bytes, platform: Platform, info: TcbInfo) -> tuple[Placed | None, Module | None, Placed | None]:
+    """The platform's level under a module of this version, that module, and the module's own level."""
     module = intel_tcb.module_of(info, svn)
     level = None if module is None else intel_tcb.module_level(module, svn)
-    return "NotSupported" if level is None else _converged(intel_tcb.platform_level(info, platform, svn), level, qe)
+    return intel_tcb.platform_level(info, platform, svn), module, level
 
 
 def _converged(platform: Placed | None, module: Placed | None, qe: Placed | None) -> str:

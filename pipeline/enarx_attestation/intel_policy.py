@@ -305,7 +305,8 @@ def _in_grace(claims: IntelClaims, policy: IntelPolicy) -> bool:
     ]
     if isinstance(claims, TdxClaims):
         parts.append((claims.module_status, claims.module_date, policy.platform_grace_days))
-    return all(
+    # A domain may be out of date by nothing but the module that runs now, for which there is no grace.
+    return any(status == "OutOfDate" for status, _, _ in parts) and all(
         _recent(date, days, claims.verified_at) if status == "OutOfDate" else status in policy.accept_statuses
         for status, date, days in parts
     )

@@ -272,11 +272,14 @@ def converge(platform: str, others: Iterable[str]) -> str:
 
 
 def relaunch(launched: str, running: str) -> str:
-    """The status of a domain that was started under an older module than the one that runs now."""
+    """The status of a domain by those under the module that started it and under the one that runs now.
+
+    The module that runs now makes it worse, and never better than to be started anew.
+    """
     outdated = launched in {"OutOfDate", "OutOfDateConfigurationNeeded"}
     current = {"UpToDate", "SWHardeningNeeded", "ConfigurationNeeded", "ConfigurationAndSWHardeningNeeded"}
     if not outdated or running not in current:
-        return launched
+        return converge(launched, [running])
     configure = "Configuration" in launched or "Configuration" in running
     return "TDRelaunchAdvisedConfigurationNeeded" if configure else "TDRelaunchAdvised"
 

@@ -261,6 +261,9 @@ def test_a_statement_of_another_pce(kind: str, intel: Intel) -> None:
         ({"svn": bytes([5, 1, 3]), "svn2": bytes([6, 1, 3])}, ""),
         ({"svn": bytes([6, 1, 2]), "svn2": bytes([6, 1, 3])}, ""),
         ({"signer": b"\1" * 48}, ""),
+        ({"svn": bytes([6, 1, 3]), "svn2": bytes([6, 1, 1])}, ""),
+        ({"svn": bytes([6, 1, 3]), "svn2": bytes([3, 1, 3])}, ""),
+        ({"svn": bytes([6, 1, 3]), "svn2": bytes([6, 2, 3])}, ""),
     ],
 )
 def test_domains(options: dict[str, Any], words: str, intel: Intel) -> None:

@@ -333,8 +333,8 @@ def test_a_domain_that_outlived_an_update_should_be_relaunched(intel: Intel) -> 
     for launched, running, status in [
         ([5, 1, 3], [6, 1, 3], "TDRelaunchAdvised"),
         ([5, 1, 3], [5, 1, 3], "OutOfDate"),
-        ([6, 1, 3], [5, 1, 3], "UpToDate"),
-        ([5, 1, 3], [3, 1, 3], "OutOfDate"),
+        ([6, 1, 3], [6, 1, 3], "UpToDate"),
+        ([6, 1, 3], [5, 1, 3], "OutOfDate"),
     ]:
         body = intel.domain(svn=bytes(launched), svn2=bytes(running))
         verdict = judge(intel, intel.quote(body=body))
@@ -342,6 +342,13 @@ def test_a_domain_that_outlived_an_update_should_be_relaunched(intel: Intel) -> 
         assert verdict.ok == (status == "UpToDate")
     unknown = intel.domain(svn=bytes([6, 1, 3]), svn2=bytes([6, 2, 3]))
     assert "tdx.module.identity" in failed(judge(intel, intel.quote(body=unknown)))
+    for running, check in (([3, 1, 3], "tdx.module.level"), ([6, 1, 1], "tdx.tcb.level.none")):
+        below = intel.domain(svn=bytes([6, 1, 3]), svn2=bytes(running))
+        assert failed(judge(intel, intel.quote(body=below))) >= {check}
+    info = intel.tcb_info()
+    info["tdxModuleIdentities"][0]["tcbLevels"][1]["tcbStatus"] = "Revoked"
+    revoked = judge(intel, intel.quote(body=intel.domain(svn2=bytes([5, 1, 3]))), intel.collateral(tcb_info=info))
+    assert (revoked.status, revoked.ok) == ("Revoked", False)
     preserved = intel.domain(svn=bytes([5, 1, 3]), svn2=bytes([6, 1, 3]))
     assert judge(intel, intel.quote(body=preserved), accept_statuses=["TDRelaunchAdvised"]).ok
 
