@@ -22,7 +22,7 @@ from .errors import (
     UnknownKind,
 )
 from .files import Endorse, appraise_files, appraise_with, endorse_with, load_endorsements, policy_for
-from .intel import IntelClaims, SgxClaims, TdxClaims
+from .intel_claims import IntelClaims, SgxClaims, TdxClaims
 from .intel_collateral import Endorsements, IntelCollateral, endorse
 from .intel_policy import SgxPolicy, TdxPolicy
 from .kinds import KINDS, Kind

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from .checks import Rule, Sheet
 from .errors import InvalidArgument, MalformedEvidence
-from .intel import TdxClaims
+from .intel_claims import TdxClaims
 from .model import Verdict
 
 MAX_SIZE: Final = 1 << 22

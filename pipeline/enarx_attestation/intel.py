@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -18,6 +18,7 @@ from .anchors import Anchors, Authority
 from .checks import Check, Rule, Sheet
 from .der import DerError
 from .errors import InvalidArgument, MalformedCollateral
+from .intel_claims import IntelClaims, SgxClaims, TdxClaims, domain, enclave
 from .intel_collateral import (
     PCK,
     Endorsements,
@@ -33,7 +34,7 @@ from .intel_collateral import (
 from .intel_pck import SGX_TYPES, Platform, read_platform
 from .intel_quote import PCK_CHAIN, Quote, SgxReport, TdReport
 from .intel_tcb import Module, Placed, TcbInfo
-from .model import Claims, Collateral, Evidence
+from .model import Collateral, Evidence
 from .x509 import Certificate, PublicKey, public_key, read_pem, signature_valid, signed_by
 
 INTEL_QE_VENDOR: Final = bytes.fromhex("939a7233f79c4ca9940a0db3957f0607")
@@ -95,65 +96,6 @@ RULES: Final[Mapping[str, Mapping[str, Rule]]] = {
 REQUIRED: Final = {kind: frozenset(rules) for kind, rules in RULES.items()}
 
 
-class IntelClaims(Claims, frozen=True, kw_only=True):
-    """What is common to claims of SGX and TDX. `status` is Intel's, converged, or `NotSupported` or `Unverified`."""
-
-    quote_version: int
-    verified_at: datetime
-    fmspc: str
-    ppid: str
-    platform_instance_id: str | None
-    sgx_type: str
-    dynamic_platform: bool | None
-    cached_keys: bool | None
-    smt: bool | None
-    platform_status: str
-    platform_date: datetime | None
-    qe_status: str
-    qe_date: datetime | None
-    advisories: tuple[str, ...]
-    """Security advisories that apply to the platform, the TDX module or the quoting enclave."""
-    evaluation_number: int
-    """The lower tcbEvaluationDataNumber of TCB info and enclave identity."""
-    collateral_issued: datetime
-    """When the older of the two was issued."""
-    revocation: revocation.State
-
-
-class SgxClaims(IntelClaims, frozen=True, kw_only=True):
-    """An enclave. Identities are hexadecimal as they stand in the report."""
-
-    mrenclave: str
-    mrsigner: str
-    isv_prod_id: int
-    isv_svn: int
-    attributes: str
-    misc_select: str
-    isv_ext_prod_id: str
-    isv_family_id: str
-    config_id: str
-    config_svn: int
-
-
-class TdxClaims(IntelClaims, frozen=True, kw_only=True):
-    """A domain. Measurements are hexadecimal as they stand in the report."""
-
-    module_status: str
-    module_date: datetime | None
-    tee_tcb_svn: str
-    tee_tcb_svn2: str | None
-    mrseam: str
-    mrtd: str
-    rtmr: tuple[str, ...]
-    mrconfigid: str
-    mrowner: str
-    mrownerconfig: str
-    mrservicetd: str | None
-    service_td_hashes: tuple[str, ...]
-    td_attributes: str
-    xfam: str
-
-
 class _Chain(msgspec.Struct, frozen=True, kw_only=True):
     """The platform's certificate and its issuer, as far as they could be established."""
 
@@ -172,6 +114,14 @@ class _Tcb(msgspec.Struct, frozen=True):
     platform: Placed | None
     module: Placed | None
     qe: Placed | None
+
+
+class _Found(NamedTuple):
+    """What the steps of `verify` established."""
+
+    chain: _Chain
+    tcb: _Tcb
+    revoked: revocation.State
 
 
 def verify_sgx(evidence: Evidence, collateral: Collateral, anchors: Anchors, at: datetime) -> IntelClaims:
@@ -208,8 +158,8 @@ def verify(kind: str, quote: Evidence, collateral: Collateral, anchors: Anchors,
     last = _check_validity(kind, chain, at, sheet)
     revoked = _check_revocation(kind, chain, endorsed, at, sheet)
     _check_quote(kind, quote, chain, sheet)
-    tcb = _evaluate(kind, quote, chain, endorsed.collateral, sheet)
-    return _claims(kind, quote, chain, endorsed.collateral, tcb, revoked, at, min(last, *_ends(endorsed, at)), sheet)
+    found = _Found(chain, _evaluate(kind, quote, chain, endorsed.collateral, sheet), revoked)
+    return _claims(quote, endorsed.collateral, found, at, min(last, *_ends(endorsed, at)), sheet)
 
 
 def _endorsed(collateral: Collateral, anchors: Anchors) -> Endorsements:
@@ -417,22 +367,13 @@ def _ends(endorsed: Endorsements, at: datetime) -> list[datetime]:
 
 
 def _claims(
-    kind: str,
-    quote: Quote,
-    chain: _Chain,
-    collateral: IntelCollateral,
-    tcb: _Tcb,
-    revoked: revocation.State,
-    at: datetime,
-    valid_until: datetime,
-    sheet: Sheet,
+    quote: Quote, collateral: IntelCollateral, found: _Found, at: datetime, valid_until: datetime, sheet: Sheet
 ) -> IntelClaims:
     checks = sheet.done()
-    sound = all(check.ok for check in checks) and REQUIRED[kind] <= {check.id for check in checks}
-    platform, info, identity = chain.platform, collateral.tcb_info, collateral.qe_identity
-    placed = [part for part in (tcb.platform, tcb.module, tcb.qe) if part is not None]
+    sound = all(check.ok for check in checks) and REQUIRED[quote.kind] <= {check.id for check in checks}
+    info, identity, tcb = collateral.tcb_info, collateral.qe_identity, found.tcb
     common: dict[str, Any] = {
-        "kind": kind,
+        "kind": quote.kind,
         "hardware": sound,
         "status": tcb.status if sound or tcb.status == "NotSupported" else "Unverified",
         "evidence_sha256": quote.sha256,
@@ -440,6 +381,24 @@ def _claims(
         "checks": checks,
         "quote_version": quote.version,
         "verified_at": at,
+        "evaluation_number": min(info.tcbEvaluationDataNumber, identity.tcbEvaluationDataNumber),
+        "collateral_issued": min(info.issueDate, identity.issueDate),
+        "valid_until": valid_until,
+        "revocation": found.revoked,
+        **_platform(found.chain.platform),
+        **_levels(tcb),
+    }
+    if isinstance(quote.body, SgxReport):
+        return SgxClaims(**common, **enclave(quote.body))
+    module: dict[str, Any] = {
+        "module_status": tcb.module.status if tcb.module else "NotSupported",
+        "module_date": tcb.module.date if tcb.module else None,
+    }
+    return TdxClaims(**common, **module, **domain(quote.body))
+
+
+def _platform(platform: Platform | None) -> dict[str, Any]:
+    return {
         "fmspc": platform.fmspc.hex() if platform else "",
         "ppid": platform.ppid.hex() if platform else "",
         "platform_instance_id": platform.instance_id.hex() if platform and platform.instance_id else None,
@@ -447,59 +406,15 @@ def _claims(
         "dynamic_platform": platform.dynamic if platform else None,
         "cached_keys": platform.cached_keys if platform else None,
         "smt": platform.smt if platform else None,
+    }
+
+
+def _levels(tcb: _Tcb) -> dict[str, Any]:
+    placed = [part for part in (tcb.platform, tcb.module, tcb.qe) if part is not None]
+    return {
         "platform_status": tcb.platform.status if tcb.platform else "NotSupported",
         "platform_date": tcb.platform.date if tcb.platform else None,
         "qe_status": tcb.qe.status if tcb.qe else "NotSupported",
         "qe_date": tcb.qe.date if tcb.qe else None,
         "advisories": tuple(sorted({advisory for part in placed for advisory in part.advisories})),
-        "evaluation_number": min(info.tcbEvaluationDataNumber, identity.tcbEvaluationDataNumber),
-        "collateral_issued": min(info.issueDate, identity.issueDate),
-        "valid_until": valid_until,
-        "revocation": revoked,
     }
-    if isinstance(quote.body, SgxReport):
-        return SgxClaims(**common, **_enclave(quote.body))
-    module: dict[str, Any] = {
-        "module_status": tcb.module.status if tcb.module else "NotSupported",
-        "module_date": tcb.module.date if tcb.module else None,
-    }
-    return TdxClaims(**common, **module, **_domain(quote.body))
-
-
-def _enclave(report: SgxReport) -> dict[str, Any]:
-    return {
-        "launch_package": _package(report.config_id),
-        "mrenclave": report.mrenclave.hex(),
-        "mrsigner": report.mrsigner.hex(),
-        "isv_prod_id": report.isv_prod_id,
-        "isv_svn": report.isv_svn,
-        "attributes": report.attributes.hex(),
-        "misc_select": report.misc_select.hex(),
-        "isv_ext_prod_id": report.isv_ext_prod_id.hex(),
-        "isv_family_id": report.isv_family_id.hex(),
-        "config_id": report.config_id.hex(),
-        "config_svn": report.config_svn,
-    }
-
-
-def _domain(report: TdReport) -> dict[str, Any]:
-    return {
-        "launch_package": _package(report.mrconfigid),
-        "tee_tcb_svn": report.tee_tcb_svn.hex(),
-        "tee_tcb_svn2": report.tee_tcb_svn2.hex() if report.tee_tcb_svn2 is not None else None,
-        "mrseam": report.mrseam.hex(),
-        "mrtd": report.mrtd.hex(),
-        "rtmr": tuple(register.hex() for register in report.rtmr),
-        "mrconfigid": report.mrconfigid.hex(),
-        "mrowner": report.mrowner.hex(),
-        "mrownerconfig": report.mrownerconfig.hex(),
-        "mrservicetd": report.mrservicetd.hex() if report.mrservicetd is not None else None,
-        "service_td_hashes": tuple(found.hex() for found in report.service_td_hashes),
-        "td_attributes": report.td_attributes.hex(),
-        "xfam": report.xfam.hex(),
-    }
-
-
-def _package(field: bytes) -> str | None:
-    """A package's digest in a field that is longer than it: SHA-256, then zeros."""
-    return None if any(field[32:]) else "sha256:" + field[:32].hex()

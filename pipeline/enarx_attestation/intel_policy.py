@@ -9,7 +9,7 @@ from typing import Final, Literal
 from . import revocation
 from .checks import Rule, Sheet
 from .errors import InvalidArgument, PolicyError
-from .intel import IntelClaims, SgxClaims, TdxClaims
+from .intel_claims import IntelClaims, SgxClaims, TdxClaims
 from .model import Claims
 from .section import Bit, Section, constrained, disjoint, hexadecimal, listed, misplaced
 

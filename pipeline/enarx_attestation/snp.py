@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Final
+from typing import Any, Final, NamedTuple
 
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
@@ -125,6 +125,22 @@ class SnpClaims(Claims, frozen=True, kw_only=True):
     revocation: revocation.State
 
 
+class _Signers(NamedTuple):
+    """Who stands behind an endorsement key, as far as they are pinned, and the revocation lists that are theirs."""
+
+    anchor: AmdAnchor | None
+    issuer: Authority | None
+    lists: tuple[RevocationList, ...]
+    damaged: bool
+    """Whether a list was sent along that is none of AMD's."""
+
+    def ends(self, at: datetime) -> list[datetime]:
+        """When each of them ceases to hold; a list that is stale already supports nothing."""
+        authorities = (self.issuer, self.anchor.ark if self.anchor else None)
+        ends = [found.certificate.not_after for found in authorities if found is not None]
+        return ends + [found.next_update for found in self.lists if found.current_at(at)]
+
+
 def read_collateral(vek: bytes, *, chain: bytes | None = None, crls: Iterable[bytes] = ()) -> SnpCollateral:
     """Collateral of a DER certificate, a PEM chain and DER revocation lists. Raises `MalformedCollateral`."""
     return SnpCollateral(
@@ -151,17 +167,21 @@ def verify(evidence: Evidence, collateral: Collateral, anchors: Anchors, at: dat
     sheet = Sheet(RULES)
     _check_format(evidence, sheet)
     vek = _check_certificate(evidence, collateral.vek, sheet)
-    anchor, issuer = issuer_of(collateral.vek, anchors)
-    lists = () if anchor is None else revocation.authentic(anchor.ark, collateral.crls, _PSS)
-    damaged = any(found not in lists and not _of_amd(found, anchors) for found in collateral.crls)
-    revoked = _check_chain(collateral, anchor, issuer, vek, lists, at, sheet, damaged=damaged)
-    line = _check_product(evidence, anchor, vek, sheet)
+    signers = _signers(collateral, anchors)
+    revoked = _check_chain(collateral, signers, vek, at, sheet)
+    line = _check_product(evidence, signers.anchor, vek, sheet)
     if vek is not None and line is not None:
         _check_platform(evidence, vek, line, sheet)
         _check_signature(evidence, vek, sheet)
-    ends = [found.certificate.not_after for found in (issuer, anchor.ark if anchor else None) if found is not None]
-    ends += [found.next_update for found in lists if found.current_at(at)]
-    return _claims(evidence, min([collateral.vek.not_after, *ends]), line, vek, revoked, sheet)
+    valid_until = min([collateral.vek.not_after, *signers.ends(at)])
+    return _claims(evidence, valid_until, line, vek, revoked, sheet)
+
+
+def _signers(collateral: SnpCollateral, anchors: Anchors) -> _Signers:
+    anchor, issuer = issuer_of(collateral.vek, anchors)
+    lists = () if anchor is None else revocation.authentic(anchor.ark, collateral.crls, _PSS)
+    damaged = any(found not in lists and not _of_amd(found, anchors) for found in collateral.crls)
+    return _Signers(anchor, issuer, lists, damaged)
 
 
 def _check_format(report: SnpEvidence, sheet: Sheet) -> None:
@@ -204,16 +224,9 @@ def _of_amd(found: RevocationList, anchors: Anchors) -> bool:
 
 
 def _check_chain(
-    collateral: SnpCollateral,
-    anchor: AmdAnchor | None,
-    issuer: Authority | None,
-    vek: Vek | None,
-    lists: Sequence[RevocationList],
-    at: datetime,
-    sheet: Sheet,
-    *,
-    damaged: bool,
+    collateral: SnpCollateral, signers: _Signers, vek: Vek | None, at: datetime, sheet: Sheet
 ) -> revocation.State:
+    anchor, issuer, lists, damaged = signers
     if anchor is None or issuer is None:
         sheet.check("snp.root.unpinned", False, "a pinned root of AMD's", "an issuer of another name")
         return "absent"
@@ -302,49 +315,59 @@ def _claims(
 ) -> SnpClaims:
     checks = sheet.done()
     sound = all(check.ok for check in checks) and {check.id for check in checks} >= REQUIRED
+    common: dict[str, Any] = {
+        "kind": "snp",
+        "hardware": sound,
+        "status": "Verified" if sound else "Unverified",
+        "evidence_sha256": report.sha256,
+        "report_data": report.report_data.hex(),
+        "launch_package": "sha256:" + report.host_data.hex(),
+        "checks": checks,
+        "version": report.version,
+        "signing_key": SIGNING_KEYS.get(report.signing_key, "none"),
+        "revocation": revoked,
+        "valid_until": valid_until,
+    }
+    return SnpClaims(**common, **_guest(report), **_platform(report, line, vek))
 
+
+def _guest(report: SnpEvidence) -> dict[str, Any]:
+    return {
+        "guest_svn": report.guest_svn,
+        "policy": flags_of(report.policy, GUEST_POLICY_BITS),
+        "policy_abi": f"{report.policy >> 8 & 0xFF}.{report.policy & 0xFF}",
+        "family_id": report.family_id.hex(),
+        "image_id": report.image_id.hex(),
+        "vmpl": report.vmpl,
+        "author_key_enabled": report.author_key_enabled,
+        "measurement": report.measurement.hex(),
+        "host_data": report.host_data.hex(),
+        "id_key_digest": report.id_key_digest.hex(),
+        "author_key_digest": report.author_key_digest.hex(),
+        "report_id": report.report_id.hex(),
+        "report_id_ma": report.report_id_ma.hex(),
+    }
+
+
+def _platform(report: SnpEvidence, line: ProductLine | None, vek: Vek | None) -> dict[str, Any]:
     def tcb(raw: bytes) -> Tcb:
         return {} if line is None else components(line, raw)
 
-    return SnpClaims(
-        kind="snp",
-        hardware=sound,
-        status="Verified" if sound else "Unverified",
-        evidence_sha256=report.sha256,
-        report_data=report.report_data.hex(),
-        launch_package="sha256:" + report.host_data.hex(),
-        checks=checks,
-        version=report.version,
-        product="unknown" if line is None else line.name,
-        signing_key=SIGNING_KEYS.get(report.signing_key, "none"),
-        chip_id=report.chip_id.hex() if any(report.chip_id) or vek is None else (vek.hwid or b"").hex(),
-        csp_id=None if vek is None else vek.csp_id,
-        guest_svn=report.guest_svn,
-        policy=flags_of(report.policy, GUEST_POLICY_BITS),
-        policy_abi=f"{report.policy >> 8 & 0xFF}.{report.policy & 0xFF}",
-        family_id=report.family_id.hex(),
-        image_id=report.image_id.hex(),
-        vmpl=report.vmpl,
-        platform_info=flags_of(report.platform_info, PLATFORM_INFO_BITS),
-        platform_info_raw=report.platform_info,
-        author_key_enabled=report.author_key_enabled,
-        measurement=report.measurement.hex(),
-        host_data=report.host_data.hex(),
-        id_key_digest=report.id_key_digest.hex(),
-        author_key_digest=report.author_key_digest.hex(),
-        report_id=report.report_id.hex(),
-        report_id_ma=report.report_id_ma.hex(),
-        reported_tcb=tcb(report.reported_tcb),
-        current_tcb=tcb(report.current_tcb),
-        committed_tcb=tcb(report.committed_tcb),
-        launch_tcb=tcb(report.launch_tcb),
-        current_firmware=_dotted(report.current_firmware),
-        committed_firmware=_dotted(report.committed_firmware),
-        launch_mitigations=report.launch_mitigations,
-        current_mitigations=report.current_mitigations,
-        revocation=revoked,
-        valid_until=valid_until,
-    )
+    return {
+        "product": "unknown" if line is None else line.name,
+        "chip_id": report.chip_id.hex() if any(report.chip_id) or vek is None else (vek.hwid or b"").hex(),
+        "csp_id": None if vek is None else vek.csp_id,
+        "platform_info": flags_of(report.platform_info, PLATFORM_INFO_BITS),
+        "platform_info_raw": report.platform_info,
+        "reported_tcb": tcb(report.reported_tcb),
+        "current_tcb": tcb(report.current_tcb),
+        "committed_tcb": tcb(report.committed_tcb),
+        "launch_tcb": tcb(report.launch_tcb),
+        "current_firmware": _dotted(report.current_firmware),
+        "committed_firmware": _dotted(report.committed_firmware),
+        "launch_mitigations": report.launch_mitigations,
+        "current_mitigations": report.current_mitigations,
+    }
 
 
 def _dotted(version: tuple[int, ...]) -> str:

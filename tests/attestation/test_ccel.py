@@ -27,7 +27,7 @@ from enarx_attestation import (
     verify,
 )
 from enarx_attestation.ccel import read_log, replay, with_event_log
-from enarx_attestation.intel import TdxClaims
+from enarx_attestation.intel_claims import TdxClaims
 from enarx_attestation.intel_collateral import read_collateral
 
 if TYPE_CHECKING:

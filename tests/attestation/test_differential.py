@@ -31,7 +31,7 @@ from enarx_attestation import (
     parse,
     verify,
 )
-from enarx_attestation.intel import IntelClaims
+from enarx_attestation.intel_claims import IntelClaims
 from enarx_attestation.intel_collateral import read_collateral
 
 if TYPE_CHECKING:

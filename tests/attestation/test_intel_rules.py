@@ -25,7 +25,7 @@ from enarx_attestation import (
     verify,
 )
 from enarx_attestation import intel_tcb as tcb
-from enarx_attestation.intel import TdxClaims
+from enarx_attestation.intel_claims import TdxClaims
 from enarx_attestation.intel_collateral import VerifiedChains, read_collateral
 
 if TYPE_CHECKING:
