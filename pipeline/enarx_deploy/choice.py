@@ -203,7 +203,7 @@ def _require_available(probe: Probe) -> None:
 
 def _first_fault(probe: Probe) -> tuple[str, str]:
     for check in probe.checks:
-        if not check.ok:
+        if check.required and not check.ok:
             return f"{check.name}: {check.detail}", check.hint
     return "not available", ""
 

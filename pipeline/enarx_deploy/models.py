@@ -239,7 +239,8 @@ class Version(Record, frozen=True):
 class ProbeCheck(Record, frozen=True):
     """One thing that a backend needs of the machine: what was found, and what to do where it is missing.
 
-    `under` is the name of the check that it is a part of; empty where it stands by itself.
+    `under` is the name of the check that it is a part of; empty where it stands by itself. What is not `required` is
+    something that Keeps start without, and are slower, say.
     """
 
     name: str
@@ -247,6 +248,7 @@ class ProbeCheck(Record, frozen=True):
     detail: str
     hint: str = ""
     under: str = ""
+    required: bool = True
 
 
 class Probe(Record, frozen=True):

@@ -14,6 +14,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from enarx_backends import acceleration, compiling, keep_image, looks, qemu, vsock
 from enarx_backends.virtual_machine import Plan, VirtualMachine
 from enarx_deploy.errors import KeepError
@@ -52,11 +54,9 @@ class Kvm:
 
     def probe(self) -> Probe:
         """Needs QEMU and an image; KVM only makes it fast, unless nothing else is to be used. Boots nothing."""
-        needed, fast = list(self._needs()), self._acceleration()
-        checks = [*needed, fast]
-        if not acceleration.may_emulate():
-            needed = checks
-        return Probe(backend=self.name, available=all(check.ok for check in needed), hardware=False, checks=checks)
+        checks = [*self._needs(), replace(self._acceleration(), required=not acceleration.may_emulate())]
+        available = all(check.ok for check in checks if check.required)
+        return Probe(backend=self.name, available=available, hardware=False, checks=checks)
 
     def _needs(self) -> Iterable[ProbeCheck]:
         return looks.checks({"qemu": _look_at_qemu, "image": self._look_at_image})

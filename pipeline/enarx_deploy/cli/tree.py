@@ -19,6 +19,7 @@ class Finding:
     detail: str
     hint: str = ""
     fix: str = ""
+    required: bool = True
     parts: list[Finding] = field(default_factory=list)
 
     @property
@@ -26,12 +27,24 @@ class Finding:
         """Whether it and all of its parts are there."""
         return self.ok and all(part.whole for part in self.parts)
 
+    @property
+    def mark(self) -> str:
+        """It in four letters."""
+        return "ok  " if self.ok else "FAIL" if self.required else "warn"
+
 
 def nested(checks: Sequence[ProbeCheck], under: str = "") -> list[Finding]:
     """A backend's checks, each with those that are a part of it; one under a check that is not there stands alone."""
     names = {check.name for check in checks}
     return [
-        Finding(check.name, check.ok, check.detail, check.hint, parts=nested(checks, check.name))
+        Finding(
+            check.name,
+            check.ok,
+            check.detail,
+            check.hint,
+            required=check.required,
+            parts=nested(checks, check.name),
+        )
         for check in checks
         if check.name != under and under == (check.under if check.under in names - {check.name} else "")
     ]
@@ -44,7 +57,7 @@ def lines(findings: Sequence[Finding], depth: int = 1, *, misses: bool = False) 
     for finding in findings:
         if misses and depth > 1 and finding.whole:
             continue
-        yield f"{indent}{'ok  ' if finding.ok else 'FAIL'} {finding.name}: {finding.detail}"
+        yield f"{indent}{finding.mark} {finding.name}: {finding.detail}"
         if finding.hint and not finding.ok:
             yield f"{indent}     {finding.hint}"
         if finding.ok or depth == 1:

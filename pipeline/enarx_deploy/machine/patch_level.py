@@ -107,4 +107,4 @@ def _level(claims: Claims) -> ProbeCheck:
 
 
 def _check(name: str, ok: bool, detail: str, hint: str) -> ProbeCheck:
-    return ProbeCheck(name=name, ok=ok, detail=detail, hint="" if ok else hint)
+    return ProbeCheck(name=name, ok=ok, detail=detail, hint="" if ok else hint, required=False)

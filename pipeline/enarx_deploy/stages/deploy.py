@@ -50,4 +50,4 @@ def _drawbacks(backend: Backend, target: Target) -> list[str]:
     if isinstance(target, Elsewhere):
         return []
     probe = backend.probe()
-    return [f"{check.name}: {check.detail}" for check in probe.checks if probe.available and not check.ok]
+    return [f"{check.name}: {check.detail}" for check in probe.checks if not check.required and not check.ok]
