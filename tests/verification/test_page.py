@@ -126,6 +126,22 @@ def test_a_strangers_words_are_words(ok):
     assert "\x1b" not in made.text
 
 
+@pytest.mark.parametrize(
+    ("made", "tone", "said"),
+    [
+        (report(), "unprotected", "Every check passed; no hardware protects this Keep"),
+        (report(claims={"backend": "snp", "hardware": True}), "passed", "Every check passed"),
+        (report(trust="hardware", hardware=HARDWARE), "passed", "Every check passed"),
+        (report(ok=False), "failed", "Refused: 1 check failed"),
+        (report(claims=None), "unprotected", "Every check passed; no hardware protects this Keep"),
+    ],
+    ids=["nil", "hardware-by-steward", "hardware", "refused", "no-claims"],
+)
+def test_the_headline_says_when_no_hardware_protects(made, tone, said):
+    text = page.render(made, NOW).decode()
+    assert f'class="verdict {tone}"><p class="said">{said}</p>' in text
+
+
 def test_never_the_bare_word():
     for made in (report(), report(ok=False), report(trust="hardware", hardware=HARDWARE)):
         assert not re.search(r"\bsecure\b", outline(made).text, re.IGNORECASE)

@@ -97,7 +97,7 @@ def keep(shown: Shown, report: Report | None, why_not: str) -> bytes:
         _text(main, "p", why_not, "problem")
     else:
         _text(main, "h2", "What a client is told that verifies it")
-        page.outcome(SubElement(main, "div", {"class": f"verdict {'passed' if report.ok else 'failed'}"}), report)
+        page.outcome(main, "div", report)
         page.sections(main, report)
     return _written(root)
 

@@ -64,18 +64,27 @@ def _head(head: Element, report: Report) -> None:
 
 
 def _verdict(main: Element, report: Report, at: datetime) -> None:
-    header = SubElement(main, "header", {"class": "verdict passed" if report.ok else "verdict failed"})
-    outcome(header, report)
+    header = outcome(main, "header", report)
     _text(header, "h1", report.endpoint)
     word = "a Steward, whose root is pinned" if report.trust == "steward" else "the vendor of the hardware alone"
     _text(header, "p", f"Looked at {moment(at)}, on the word of {word}.", "when")
 
 
-def outcome(header: Element, report: Report) -> None:
-    """Whether it passed, in one line."""
+def outcome(parent: Element, tag: str, report: Report) -> Element:
+    """An element that says in one line whether it passed, in the colour of that."""
     count = len(report.failed)
-    said = "Every check passed" if report.ok else f"Refused: {count} check{'' if count == 1 else 's'} failed"
-    _text(header, "p", said, "said")
+    said = f"Refused: {count} check{'' if count == 1 else 's'} failed"
+    if report.ok:
+        # Green alone would be read as more than there is to a Keep whose machine sees all of it.
+        said = "Every check passed; no hardware protects this Keep" if _unprotected(report) else "Every check passed"
+    tone = "failed" if not report.ok else "unprotected" if _unprotected(report) else "passed"
+    element = SubElement(parent, tag, {"class": f"verdict {tone}"})
+    _text(element, "p", said, "said")
+    return element
+
+
+def _unprotected(report: Report) -> bool:
+    return report.hardware is None and not (report.claims or {}).get("hardware")
 
 
 def _answers(main: Element, report: Report) -> None:

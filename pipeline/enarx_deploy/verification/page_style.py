@@ -33,9 +33,11 @@ p, li, td, dd, code { overflow-wrap: anywhere; }
 .verdict { border-radius: 14px; padding: 1.25rem 1.4rem; border: 1px solid; }
 .verdict.passed { background: var(--good-tint); border-color: var(--good); }
 .verdict.failed { background: var(--bad-tint); border-color: var(--bad); }
+.verdict.unprotected { background: var(--warn-tint); border-color: var(--warn); }
 .said { font-weight: 700; margin-bottom: 0.2rem; }
 .passed .said { color: var(--good); }
 .failed .said { color: var(--bad); }
+.unprotected .said { color: var(--warn); }
 .when { color: var(--soft); margin-top: 0.35rem; }
 .answers article {
   background: var(--card); border: 1px solid var(--line); border-radius: 12px; padding: 1rem 1.2rem;
@@ -78,7 +80,7 @@ li.absent .mark, span.absent { color: var(--warn); }
 table { width: 100%; border-collapse: collapse; font-size: 0.9rem; background: var(--card); }
 th { text-align: left; color: var(--soft); font-weight: 600; }
 th, td { padding: 0.45rem 0.6rem; border-bottom: 1px solid var(--line); vertical-align: top; }
-td.mark { width: 2rem; }
+td.mark { display: table-cell; width: 2rem; }
 td:nth-child(2) { width: 15rem; }
 td.reference { color: var(--soft); width: 13rem; }
 tr.failed { background: var(--bad-tint); }
