@@ -30,11 +30,17 @@ _SIZES: Final = {0x0004: 20, 0x000B: 32, 0x000C: 48, 0x000D: 64, 0x0012: 32}
 """Bytes of a digest by TCG algorithm."""
 
 RULES: Final = {
-    f"tdx.event-log.rtmr{index}": Rule(
-        "The log is not that of this domain, or was altered: do not draw conclusions from it.",
-        "UEFI specification, section 38.4.1",
-    )
-    for index in range(REGISTERS)
+    "tdx.event-log.form": Rule(
+        "Give /sys/firmware/acpi/tables/data/CCEL of the domain, whole.",
+        "TCG PC Client Platform Firmware Profile, section 10",
+    ),
+    **{
+        f"tdx.event-log.rtmr{index}": Rule(
+            "The log is not that of this domain, or was altered: do not draw conclusions from it.",
+            "UEFI specification, section 38.4.1",
+        )
+        for index in range(REGISTERS)
+    },
 }
 
 
@@ -114,6 +120,16 @@ def with_event_log(verdict: Verdict, events: Iterable[Event]) -> Verdict:
     for index, (wanted, value) in enumerate(zip(verdict.claims.rtmr, replay(events), strict=True)):
         sheet.check(f"tdx.event-log.rtmr{index}", wanted == value.hex(), wanted, value.hex())
     return replace(verdict, checks=verdict.checks + sheet.done())
+
+
+def with_log_of_file(verdict: Verdict, data: bytes) -> Verdict:
+    """The same with a log that is read first; one that cannot be read is a refusal, and its check says why."""
+    try:
+        return with_event_log(verdict, read_log(data))
+    except MalformedEvidence as exc:
+        sheet = Sheet(RULES)
+        sheet.check("tdx.event-log.form", False, "a crypto-agile log with SHA-384", exc)
+        return replace(verdict, checks=verdict.checks + sheet.done())
 
 
 def _read_header(cursor: _Cursor) -> None:

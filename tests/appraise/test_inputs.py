@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import struct
 import threading
 from pathlib import Path
 
@@ -52,10 +53,11 @@ def test_the_verdict_is_that_of_the_bytes(appraise, tmp_path, form):
 
 
 @given(st.binary())
-def test_any_bytes_are_read_back_and_none_upset_the_reader(data):
+def test_any_evidence_is_read_back_and_no_bytes_upset_the_reader(data):
     evidence_text.plain(data)
-    for form in written(data).values() if data else ():
-        assert evidence_text.plain(form.encode()) == data
+    evidence = REPORT[:64] + data  # base64 of zeros alone would be hexadecimal as well
+    for form in written(evidence).values():
+        assert evidence_text.plain(form.encode()) == evidence
 
 
 @pytest.mark.parametrize(
@@ -139,3 +141,41 @@ def test_a_link_to_what_is_no_file_is_an_error_and_is_not_opened(appraise, tmp_p
     answer = appraise(MILAN / "report.bin", *WORDS[:3], tmp_path, *WORDS[4:])
     assert (answer.status, "vcek.der" in answer.err) == (2, True)
     assert "project" not in answer.err
+
+
+TDX = VECTORS / "tdx/phala-v4-uptodate"
+OF_TDX = (TDX / "quote.bin", "--kind", "tdx", "--endorsements", TDX, "--at", "2025-07-01", "--any-workload")
+EMPTY_LOG = (
+    struct.pack("<II", 0, 3)
+    + bytes(20)
+    + struct.pack("<I", 33)
+    + b"Spec ID Event03\0"
+    + struct.pack("<IIIHHB", 0, 0, 1, 0x0C, 48, 0)
+)
+
+
+@pytest.mark.parametrize(
+    ("log", "failed"),
+    [
+        (EMPTY_LOG, {"tdx.event-log.rtmr0", "tdx.event-log.rtmr1", "tdx.event-log.rtmr2"}),
+        (b"", {"tdx.event-log.form"}),
+        (EMPTY_LOG[:-1], {"tdx.event-log.form"}),
+        (EMPTY_LOG.ljust((4 << 20) + 1, b"\xff"), {"tdx.event-log.form"}),
+    ],
+    ids=["another-log", "empty", "cut-short", "too-large"],
+)
+def test_an_event_log_that_does_not_lead_to_the_registers_refuses(appraise, tmp_path, log, failed):
+    (tmp_path / "CCEL").write_bytes(log)
+    answer = appraise(*OF_TDX, "--event-log", tmp_path / "CCEL")
+    answer.must_be_whole()
+    assert answer.status == 3
+    assert failed <= answer.failed <= failed | {"tdx.event-log.rtmr3"}
+
+
+def test_an_event_log_is_of_a_domain(appraise, tmp_path):
+    (tmp_path / "CCEL").write_bytes(EMPTY_LOG)
+    answer = appraise(MILAN / "report.bin", *WORDS, "--event-log", tmp_path / "CCEL")
+    assert (answer.status, "--event-log is of TDX domains, not of snp" in answer.err) == (2, True)
+    (tmp_path / "quote").write_bytes(b"no quote")
+    unread = appraise(tmp_path / "quote", *OF_TDX[1:], "--event-log", tmp_path / "CCEL")
+    assert (unread.status, unread.failed) == (3, {"evidence.malformed"})

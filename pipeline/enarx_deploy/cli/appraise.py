@@ -83,6 +83,12 @@ has fetched or imported.
     help="Whether current revocation lists are needed. Default: what the policy says, else require.",
 )
 @click.option("--report-data", metavar="HEX", help="Expect these 1 to 64 bytes, padded with zeros.")
+@click.option(
+    "--event-log",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Of a TDX domain (CCEL): what it measured must be what the quote's registers hold.",
+)
 @click.option("--explain", is_flag=True, help="Show every check, and the specification that asks for it.")
 @common_options()
 def command(
@@ -97,6 +103,7 @@ def command(
     any_workload: bool,
     revocation: str | None,
     report_data: str | None,
+    event_log: Path | None,
     explain: bool,
 ) -> None:
     """Appraise evidence in FILE, and say of each check how it came out.
@@ -112,6 +119,8 @@ def command(
     source = _source(endorsements, collateral, store, policy, kind, moment)
     data = evidence_files.read_evidence(file)
     verdict = _verdict(data, source, policy, kind, moment, expected)
+    if event_log is not None:
+        verdict = _with_event_log(verdict, event_log, kind)
     if policy_file is None and policy.section(kind) is None:
         verdict = _without_policy(verdict, kind)
     context.emit(lambda: _shown(verdict, file, moment, explain), _record(verdict))
@@ -154,6 +163,16 @@ def _verdict(
         return appraise_with(data, source, policy, kind=kind, at=moment, expected=expected)
     except InvalidArgument as error:
         raise UsageError(str(error), hint=error.hint) from error
+
+
+def _with_event_log(verdict: Verdict, file: Path, kind: str) -> Verdict:
+    """The verdict with the log's checks; evidence that could not be read has no registers to compare."""
+    from enarx_attestation import TdxClaims, ccel
+
+    if kind != "tdx":
+        raise UsageError(f"--event-log is of TDX domains, not of {kind}", hint="leave it out")
+    log = evidence_files.read(file, ccel.MAX_SIZE)
+    return ccel.with_log_of_file(verdict, log) if isinstance(verdict.claims, TdxClaims) else verdict
 
 
 def _expected(text: str) -> bytes:
