@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
+
+import click
 
 from enarx_deploy.cli import evidence_files
+from enarx_deploy.cli.collateral_store import open_store, store_option
 from enarx_deploy.errors import UsageError
 
 if TYPE_CHECKING:
     from enarx_attestation import Collateral, Evidence, Policy
     from enarx_deploy.models import ReferenceValues
     from enarx_deploy.verification import Expected, Hardware
+
+R = TypeVar("R")
 
 MAX_RECORD = 1 << 20  # bytes
 
@@ -37,6 +43,51 @@ class HardwareOptions(NamedTuple):
     store: Path | None
     revocation: Literal["require", "prefer", "off"] | None
     any_workload: bool
+
+
+_OPTIONS = (
+    click.option(
+        "--policy",
+        "policy_file",
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        help="Hardware: what is accepted (TOML), with a section for each kind.",
+    ),
+    click.option(
+        "--reference-values",
+        metavar="FILE",
+        type=click.Path(path_type=Path),
+        help="What is accepted, as the record of `attest` has it. With --trust steward: of a backend without hardware.",
+    ),
+    click.option("--measurement", metavar="HEX", help="Hardware: the launch measurement that is accepted."),
+    click.option(
+        "--endorsements",
+        metavar="DIR",
+        type=click.Path(path_type=Path),
+        help="Hardware: certificates and lists of the vendor. Default: the collateral store.",
+    ),
+    store_option,
+    click.option(
+        "--revocation",
+        type=click.Choice(["require", "prefer", "off"]),
+        help="Hardware: whether current revocation lists are needed. Default: what the policy says, else require.",
+    ),
+)
+
+
+def hardware_options(function: Callable[..., R]) -> Callable[..., R]:
+    """Give a command these options, which it gets as one: `evidence`. It must have `any_workload` itself."""
+
+    @functools.wraps(function)
+    def wrapped(*args: Any, any_workload: bool, **options: Any) -> R:
+        own = {name: options.pop(name) for name in HardwareOptions._fields if name in options}
+        evidence = HardwareOptions(**own, any_workload=any_workload)
+        return function(*args, any_workload=any_workload, evidence=evidence, **options)
+
+    command: Callable[..., R] = wrapped
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
 
 
 class HardwareTrust(NamedTuple):
@@ -172,7 +223,6 @@ def _policy(tables: dict[str, Any], policy_from: str, revocation: str | None) ->
 
 def _endorse(options: HardwareOptions) -> tuple[Callable[[Evidence, datetime], Collateral], str]:
     from enarx_attestation import load_endorsements
-    from enarx_deploy.cli.collateral_store import open_store
 
     if options.endorsements is not None:
         files = evidence_files.read_endorsements(options.endorsements)

@@ -20,6 +20,7 @@ from enarx_deploy.errors import UsageError
 if TYPE_CHECKING:
     from enarx_deploy.host.outcome import Outcome
     from enarx_deploy.host.session import Session
+    from enarx_deploy.host.try_out import Watcher
     from enarx_deploy.project import Project
 
 _STANDARD_ERROR = 2
@@ -83,13 +84,12 @@ def _run_unseen(context: Context, program: str, roots: Path | None, *, alone: bo
     believe(context.reference(program), roots)
     with reporter(context) as shown:
         project, package = unseen(context, program, shown)
-    note = context.note if context.verbosity else _say_nothing
     ending = _Ending()
     signal.signal(signal.SIGTERM, ending.take)
     source = project.settings.source
     assert source is not None  # noqa: S101 - it was just found
     made = try_out.Unseen(program, package, project.manifest, source)
-    outcome, session = try_out.run(made, project, context.plugins, Grants(), note, ending.watch, context.warn)
+    outcome, session = try_out.run(made, project, context.plugins, Grants(), _watcher(context, ending))
     return ending.status or _answer(context, outcome, session)
 
 
@@ -101,7 +101,6 @@ def _run(
 
     grants = Grants(args=args or None, env=_environment(env), mounts=[_mount(one) for one in directories])
     project = _project(context, program)
-    note = context.note if context.verbosity else _say_nothing
     changes = bool(context.overrides or context.manifest_file)
     ending = _Ending()
     signal.signal(signal.SIGTERM, ending.take)
@@ -111,7 +110,7 @@ def _run(
     ) as made:
         with reporter(context) as shown:
             made.prepare(shown)
-        outcome, session = try_out.run(made, project, context.plugins, grants, note, ending.watch, context.warn)
+        outcome, session = try_out.run(made, project, context.plugins, grants, _watcher(context, ending))
     return ending.status or _answer(context, outcome, session)
 
 
@@ -170,6 +169,12 @@ def _mount(pair: str) -> tuple[Path, str]:
     if not Path(host).is_dir():
         raise UsageError(f"--dir {pair}: {host} is not a directory", hint="name a directory of this machine")
     return Path(host), guest
+
+
+def _watcher(context: Context, ending: _Ending) -> Watcher:
+    from enarx_deploy.host.try_out import Watcher
+
+    return Watcher(context.note if context.verbosity else _say_nothing, ending.watch, context.warn)
 
 
 def _say_nothing(line: str) -> None:

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import click
-import msgspec
 
-from enarx_deploy.cli.accepted_backends import accepted_backends
-from enarx_deploy.cli.collateral_store import store_option
 from enarx_deploy.cli.context import Context, common_options
+from enarx_deploy.cli.hardware_trust import HardwareOptions, hardware_options
 from enarx_deploy.cli.reports import Result, report_options, require_writable, write
 from enarx_deploy.errors import EnarxDeployError, UsageError, VerificationRefused
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from enarx_deploy.verification import Check, Report, Trust
+    from enarx_deploy.verification import Check, Report
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _EVERY_ADDRESS = ("::", "0.0.0.0", "")  # noqa: S104 — what a Keep may listen on, not what we do
@@ -62,32 +60,7 @@ hardware vouches for, to the record: it finds another build, and no attack.
     show_default=True,
     help="Whose word the answer rests on.",
 )
-@click.option(
-    "--policy",
-    "policy_file",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="Hardware: what is accepted (TOML), with a section for each kind.",
-)
-@click.option(
-    "--reference-values",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    help="What is accepted, as the record of `attest` has it. With --trust steward: of a backend without hardware.",
-)
-@click.option("--measurement", metavar="HEX", help="Hardware: the launch measurement that is accepted.")
-@click.option(
-    "--endorsements",
-    metavar="DIR",
-    type=click.Path(path_type=Path),
-    help="Hardware: certificates and lists of the vendor. Default: the collateral store.",
-)
-@store_option
-@click.option(
-    "--revocation",
-    type=click.Choice(["require", "prefer", "off"]),
-    help="Hardware: whether current revocation lists are needed. Default: what the policy says, else require.",
-)
+@hardware_options
 @click.option(
     "--html",
     metavar="FILE",
@@ -106,12 +79,7 @@ def command(
     any_workload: bool,
     accept: tuple[str, ...],
     trust: Literal["steward", "hardware"],
-    policy_file: Path | None,
-    reference_values: Path | None,
-    measurement: str | None,
-    endorsements: Path | None,
-    store: Path | None,
-    revocation: Literal["require", "prefer", "off"] | None,
+    evidence: HardwareOptions,
     html: Path | None,
     sarif: Path | None,
     junit: Path | None,
@@ -126,23 +94,14 @@ def command(
     """
     from datetime import UTC, datetime
 
-    from enarx_deploy.cli.hardware_trust import HardwareOptions, expected_without_hardware, hardware_trust
+    from enarx_deploy.cli.trust_in import Given, trust_in
     from enarx_deploy.verification import verify
 
     host, port = _parse_endpoint(endpoint)
     _require_writable(html)
     require_writable(junit, sarif)
-    options = HardwareOptions(policy_file, reference_values, measurement, endorsements, store, revocation, any_workload)
-    hardware = hardware_trust(options, asked=trust == "hardware")
-    software = None if hardware is not None else expected_without_hardware(options)
-    package_from = "--package"
-    if package is None and (referenced := hardware or software) is not None:
-        package, package_from = referenced.package, str(reference_values)
-    trusted = _trust(root, accept, package, any_workload, lambda: _expected_here(context, host, port), package_from)
-    if hardware is not None:
-        trusted = msgspec.structs.replace(trusted, hardware=hardware.trust)
-    elif software is not None:
-        trusted = msgspec.structs.replace(trusted, expected=software.expected)
+    given = Given(root, accept, package, any_workload)
+    trusted = trust_in(given, evidence, lambda: _expected_here(context, host, port), by_hardware=trust == "hardware")
     at = datetime.now(UTC)
     report = verify(host, port, trusted, at, name=_checked_name(server_name or host))
     context.emit(lambda: _shown(report, explain), report)
@@ -155,54 +114,6 @@ def command(
 
 def _result(check: Check) -> Result:
     return Result(check.id, check.outcome, check.detail, check.hint, reference=check.reference)
-
-
-def _trust(
-    root: Path | None,
-    accept: tuple[str, ...],
-    package: str | None,
-    any_workload: bool,
-    expected_here: Callable[[], str | None],
-    said_by: str,
-) -> Trust:
-    from enarx_deploy import paths
-    from enarx_deploy.verification import Trust
-
-    if package is not None and any_workload:
-        raise UsageError("--package and --any-workload exclude each other", hint="leave one of them out")
-    own = paths.state_dir("steward")
-    accepted, accepted_by = accepted_backends(own if root is None else None, accept)
-    root_path = root or own / "root.pem"
-    trusts_nobody = root is None and not root_path.exists()
-    package_from = said_by if package else "the Keep's record on this machine"
-    return Trust(
-        root_pem="" if trusts_nobody else _read_root(root_path),
-        root_path=root_path,
-        accepted=accepted,
-        accepted_by=accepted_by,
-        package=None if any_workload else _checked_digest(package) or expected_here(),
-        package_from=package_from,
-        any_workload=any_workload,
-    )
-
-
-def _read_root(path: Path) -> str:
-    from cryptography import x509
-
-    try:
-        pem = path.read_text()
-        (_,) = x509.load_pem_x509_certificates(pem.encode())
-    except FileNotFoundError:
-        raise UsageError(
-            f"{path}: there is no root certificate to trust", hint="give the Steward's with --root PEM"
-        ) from None
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}", hint="--root takes a certificate in PEM") from error
-    except ValueError as error:
-        raise UsageError(
-            f"{path}: not one certificate in PEM", hint="the root of a Steward is what `--root` takes"
-        ) from error
-    return pem
 
 
 def _expected_here(context: Context, host: str, port: int) -> str | None:
@@ -243,15 +154,6 @@ def _checked_name(name: str) -> str:
     if not encoded or encoded.startswith(".") or not encoded.isprintable() or set(encoded) & set(" /@"):
         raise UsageError(f"{name!r} is not a host name", hint="such as localhost, keep.example.org or 127.0.0.1")
     return encoded
-
-
-def _checked_digest(package: str | None) -> str | None:
-    digits = (package or "").removeprefix("sha256:")
-    if package is not None and (digits == package or len(digits) != 64 or set(digits) - set("0123456789abcdef")):
-        raise UsageError(
-            f"{package!r} is not sha256: and 64 hexadecimal digits", hint="`enarx-deploy package` prints the digest"
-        )
-    return package
 
 
 def _require_writable(path: Path | None) -> None:

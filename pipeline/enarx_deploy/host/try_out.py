@@ -124,62 +124,71 @@ class Unseen(NamedTuple):
     source: PackageSource
 
 
-def run(
-    program: Program | Unseen,
-    project: Project,
-    plugins: PluginManager,
-    grants: Grants,
-    note: Callable[[str], None],
-    made: Callable[[Session], None],
-    tell: Callable[[str], None],
-) -> tuple[Outcome, Session]:
-    """Run a program to its end; `made` is called before it starts, and `tell` hears of certificates that end.
+class Watcher(NamedTuple):
+    """Who watches a program run: `note` hears of each step, `made` gets the session before it starts, and `warn` hears
+    of certificates that end."""
 
-    Raises EnarxDeployError where it does not start.
-    """
+    note: Callable[[str], None]
+    made: Callable[[Session], None]
+    warn: Callable[[str], None]
+
+
+def run(
+    program: Program | Unseen, project: Project, plugins: PluginManager, grants: Grants, watcher: Watcher
+) -> tuple[Outcome, Session]:
+    """Run a program to its end. Raises EnarxDeployError where it does not start."""
     backend, why = choice.backend(project, plugins, here=True)
-    note(why)
-    stdio = Stdio(stdin=0, stdout=1, stderr=2, complaints=2)
+    watcher.note(why)
     keep = Project(Path(program.package.root), program.manifest, None, b"")
     session = Session(
         program.package,
         program.manifest,
         backend,
-        stdio,
+        Stdio(stdin=0, stdout=1, stderr=2, complaints=2),
         grants=grants,
         delivery_limit=PATIENCE,
         release=lambda session, names: releasing.release(session, _issuer(keep, plugins), keep, names),
         source=program.source,
     )
-    status = KeepStatus(
+    status = _starting(program, backend.name)
+    if project.settings.metrics:
+        _serve_metrics(project.settings.metrics, session, lambda: status, watcher.note)
+    watcher.made(session)
+    try:
+        session.start()
+        not_after = _certify(session, _issuer(keep, plugins), keep, watcher) if session.needs_certificate else ""
+        status = msgspec.structs.replace(status, state="running", certificate_not_after=not_after)
+        for line in session.lacking:
+            watcher.note(f"this machine lacks a part of the jail: {line}")
+        for endpoint in session.endpoints:
+            watcher.note(f"{endpoint.name}: {endpoint.prot} on {endpoint.host} port {endpoint.port}")
+        return session.wait(), session
+    except BaseException:
+        session.kill()
+        raise
+
+
+def _starting(program: Program | Unseen, backend: str) -> KeepStatus:
+    return KeepStatus(
         id="run",
         name=Path(program.named).stem,
         state="starting",
-        backend=backend.name,
+        backend=backend,
         target="",
         package=program.package.digest,
         endpoints=[],
         created="",
     )
-    if project.settings.metrics:
-        from enarx_deploy.host.metrics import Endpoint, pages_of
-        from enarx_deploy.host.usage import measure
 
-        pages = pages_of(lambda: status, lambda: measure(session.counters(), session.keep_pid))
-        note(f"metrics on {Endpoint(project.settings.metrics, pages).address}")
-    made(session)
-    try:
-        session.start()
-        not_after = _certify(session, _issuer(keep, plugins), keep, note, tell) if session.needs_certificate else ""
-        status = msgspec.structs.replace(status, state="running", certificate_not_after=not_after)
-        for line in session.lacking:
-            note(f"this machine lacks a part of the jail: {line}")
-        for endpoint in session.endpoints:
-            note(f"{endpoint.name}: {endpoint.prot} on {endpoint.host} port {endpoint.port}")
-        return session.wait(), session
-    except BaseException:
-        session.kill()
-        raise
+
+def _serve_metrics(
+    address: str, session: Session, status: Callable[[], KeepStatus], note: Callable[[str], None]
+) -> None:
+    from enarx_deploy.host.metrics import Endpoint, pages_of
+    from enarx_deploy.host.usage import measure
+
+    pages = pages_of(status, lambda: measure(session.counters(), session.keep_pid))
+    note(f"metrics on {Endpoint(address, pages).address}")
 
 
 def _issuer(keep: Project, plugins: PluginManager) -> Issuer:
@@ -188,15 +197,13 @@ def _issuer(keep: Project, plugins: PluginManager) -> Issuer:
     return issuer
 
 
-def _certify(
-    session: Session, issuer: Issuer, keep: Project, note: Callable[[str], None], tell: Callable[[str], None]
-) -> str:
+def _certify(session: Session, issuer: Issuer, keep: Project, watcher: Watcher) -> str:
     """Have a certificate issued, and renewed while the program runs, or told that it is not. Answers when it ends."""
     from enarx_deploy.host import certification
     from enarx_deploy.host.renewal import Renewal, Validity
 
     certified = certification.certify(session, issuer, keep)
-    note(f"certificate issued by {issuer.name} {certified.url}".rstrip())
+    watcher.note(f"certificate issued by {issuer.name} {certified.url}".rstrip())
 
     def renew() -> Validity:
         if not issuer.renews:
@@ -204,7 +211,7 @@ def _certify(
         renewed = certification.certify(session, issuer, keep, certified.root)
         return Validity.read(renewed.not_before, renewed.not_after)
 
-    renewal = Renewal(renew, tell)
+    renewal = Renewal(renew, watcher.warn)
     renewal.start()
     renewal.installed(Validity.read(certified.not_before, certified.not_after))
     return certified.not_after

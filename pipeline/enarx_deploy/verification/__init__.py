@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -72,6 +72,14 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     def failed(self) -> list[Check]:
         """The checks that failed, in order."""
         return [check for check in self.checks if not check.ok]
+
+
+class _Answers(NamedTuple):
+    """What is said to the three questions."""
+
+    from_whom: str
+    for_how_long: str
+    where: str
 
 
 def verify(
@@ -189,43 +197,51 @@ def _report(
     if trust.hardware is not None:
         ok = ok and verdict is not None and verdict.ok
     if not ok:
-        said = _nothing(checks)
-        if leaf.says_nothing_of_a_keep and [check.id for check in checks if not check.ok] == ["claims.present"]:
-            said = (f"{said[0]}. {answers.by_name_alone(leaf)}", *said[1:])
-    elif verdict is None:
-        assert leaf.claims is not None  # noqa: S101 — for the reader of types
-        said = (
-            answers.from_whom(leaf.claims, leaf.issuer, str(trust.root_path)),
-            answers.for_how_long(leaf, peer, at),
-            answers.where(leaf.claims, peer, endpoint),
-        )
+        said = _refused(checks, leaf)
+    elif appraised is not None and verdict is not None:
+        said = _by_hardware(endpoint, peer, leaf, verdict, appraised.package, at)
     else:
-        found = platform.describe(verdict.claims)
-        said = (
-            answers.from_whom_by_hardware(found),
-            answers.for_how_long_by_hardware(leaf, peer, verdict.claims, at, challenged=_challenged(leaf)),
-            answers.where_by_hardware(
-                found,
-                None if appraised is None else appraised.package,
-                peer,
-                endpoint,
-                measured_as_wanted=not any(
-                    check.outcome == "skipped" and check.id.endswith(".workload") for check in verdict.checks
-                ),
-            ),
-        )
+        said = _by_steward(endpoint, peer, leaf, trust, at)
     return Report(
         ok=ok,
         reachable=True,
         endpoint=endpoint,
-        from_whom=said[0],
-        for_how_long=said[1],
-        where=said[2],
+        from_whom=said.from_whom,
+        for_how_long=said.for_how_long,
+        where=said.where,
         checks=checks,
         certificate=leaf.facts() | {"tls_version": peer.version, "tls_cipher": peer.cipher},
         claims=None if leaf.claims is None else msgspec.to_builtins(leaf.claims),
         trust="steward" if trust.hardware is None else "hardware",
         hardware=None if trust.hardware is None or verdict is None else _hardware_facts(verdict, leaf, trust.hardware),
+    )
+
+
+def _refused(checks: list[Check], leaf: Leaf) -> _Answers:
+    said = _nothing(checks)
+    if leaf.says_nothing_of_a_keep and [check.id for check in checks if not check.ok] == ["claims.present"]:
+        return said._replace(from_whom=f"{said.from_whom}. {answers.by_name_alone(leaf)}")
+    return said
+
+
+def _by_steward(endpoint: str, peer: Peer, leaf: Leaf, trust: Trust, at: datetime) -> _Answers:
+    assert leaf.claims is not None  # noqa: S101 — for the reader of types
+    return _Answers(
+        answers.from_whom(leaf.claims, leaf.issuer, str(trust.root_path)),
+        answers.for_how_long(leaf, peer, at),
+        answers.where(leaf.claims, peer, endpoint),
+    )
+
+
+def _by_hardware(
+    endpoint: str, peer: Peer, leaf: Leaf, verdict: Verdict, package: str | None, at: datetime
+) -> _Answers:
+    found = platform.describe(verdict.claims)
+    uncompared = any(check.outcome == "skipped" and check.id.endswith(".workload") for check in verdict.checks)
+    return _Answers(
+        answers.from_whom_by_hardware(found),
+        answers.for_how_long_by_hardware(leaf, peer, verdict.claims, at, challenged=_challenged(leaf)),
+        answers.where_by_hardware(found, package, peer, endpoint, measured_as_wanted=not uncompared),
     )
 
 
@@ -258,17 +274,17 @@ def _without_peer(endpoint: str, trust: Trust, checks: list[Check]) -> Report:
         ok=False,
         reachable=checks[0].ok,
         endpoint=endpoint,
-        from_whom=said[0],
-        for_how_long=said[1],
-        where=said[2],
+        from_whom=said.from_whom,
+        for_how_long=said.for_how_long,
+        where=said.where,
         checks=checks,
         trust="steward" if trust.hardware is None else "hardware",
     )
 
 
-def _nothing(checks: list[Check]) -> tuple[str, str, str]:
+def _nothing(checks: list[Check]) -> _Answers:
     failed = ", ".join(check.id for check in checks if not check.ok)
-    return (
+    return _Answers(
         f"from nobody, as far as this check can tell: {failed} failed",
         "not at all: send nothing over this connection that others may not read",
         "unknown: nothing shows where the connection ends",

@@ -104,12 +104,18 @@ def appraise_certified(leaf: Leaf, hardware: Hardware, at: datetime) -> Appraise
     if binding is None:
         return Appraised([*checks, check("evidence.bound", False, "it answered no challenge, and may be of any age")])
     checks.append(check("evidence.bound", True, _bound(binding)))
+    appraised = _appraise(evidence, binding, hardware, at)
+    return appraised._replace(checks=[*checks, *appraised.checks])
+
+
+def _appraise(evidence: Evidence, binding: Binding, hardware: Hardware, at: datetime) -> Appraised:
+    """Steps 7 to 9."""
     try:
         claims = verify(evidence, hardware.endorse(evidence, at), hardware.anchors, at)
     except (MalformedCollateral, MalformedEvidence, CollateralError) as error:
         found = check("evidence.endorsed", False, f"{hardware.endorsed_by}: {error}")
-        return Appraised([*checks, msgspec.structs.replace(found, hint=error.hint or found.hint)])
-    checks.append(check("evidence.endorsed", True, f"endorsements from {hardware.endorsed_by}"))
+        return Appraised([msgspec.structs.replace(found, hint=error.hint or found.hint)])
+    checks = [check("evidence.endorsed", True, f"endorsements from {hardware.endorsed_by}")]
     if hardware.policy is None:
         checks.append(check("policy.workload", False, "nothing says what may run in the Keep"))
     verdict = appraise(claims, hardware.policy or Policy(), expected=binding)
