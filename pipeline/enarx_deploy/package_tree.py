@@ -25,7 +25,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, TypeAlias
@@ -75,7 +74,7 @@ def build(project: Project, module: Module | bytes) -> Package:
         else:
             _add_module(tree, module)
         if project.manifest.package.aot:
-            _add_compiled(tree, module, deadline=project.manifest.resources.has_deadline)
+            _add_compiled(tree, project, module)
         tree.add_bytes(project.manifest_text, MANIFEST, (MANIFEST,))
         for asset in project.manifest.package.assets:
             _add_asset(tree, project, asset.source, asset.guest)
@@ -165,13 +164,13 @@ def _add_module(tree: _TreeBuilder, module: Module) -> None:
         )
 
 
-def _add_compiled(tree: _TreeBuilder, module: Module | bytes, *, deadline: bool) -> None:
+def _add_compiled(tree: _TreeBuilder, project: Project, module: Module | bytes) -> None:
     """Have the Keep's own program compile the module, in a process of its own."""
-    with tempfile.TemporaryDirectory(prefix="enarx-aot.") as folder:
-        path = Path(folder, MODULE)
+    with staging.directory(project.work_dir / "packages") as folder:
+        path = folder / MODULE
         path.write_bytes(module if isinstance(module, bytes) else Path(module.path).read_bytes())
-        words = [sys.executable, "-P", "-m", "enarx_keep.ahead_of_time", str(path), folder]
-        options = ["--deadline"] if deadline else []
+        words = [sys.executable, "-P", "-m", "enarx_keep.ahead_of_time", str(path), str(folder)]
+        options = ["--deadline"] if project.manifest.resources.has_deadline else []
         ended = subprocess.run([*words, *options], capture_output=True, text=True, check=False)
         if ended.returncode:
             raise PackageError(
@@ -179,7 +178,7 @@ def _add_compiled(tree: _TreeBuilder, module: Module | bytes, *, deadline: bool)
                 hint="leave out --aot, or `aot` in [package]",
             )
         name = ended.stdout.strip()
-        with plain_files.opened(Path(folder, name)) as descriptor:
+        with plain_files.opened(folder / name) as descriptor:
             tree.add(descriptor, name, (COMPILED, name))
 
 

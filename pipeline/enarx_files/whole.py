@@ -2,28 +2,81 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import fcntl
+import itertools
 import os
 from pathlib import Path
+from typing import Final
+
+_WRITERS: Final = 64
+"""Most of one file at once."""
 
 
 def write_atomically(path: Path, data: bytes, *, mode: int = 0o600) -> None:
     """Write a file so that a reader, or a crash, meets either the old content or the new one, never a part.
 
-    The temporary file is born with `mode`, so a secret is never readable by others, not even for a moment.
+    The temporary file is born with `mode`, so a secret is never readable by others, not even for a moment. It is locked
+    while its writer lives: what one that died has left is removed by the next writer of the same file.
     """
-    import tempfile  # which takes as long as all else here, for what most commands do not do
-
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary, descriptor = _new_beside(path, mode)
     try:
         with os.fdopen(descriptor, "wb") as file:
             os.fchmod(file.fileno(), mode)
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        Path(temporary).replace(path)
+            temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
+
+
+def _new_beside(path: Path, mode: int) -> tuple[Path, int]:
+    """A new file of this process's own, locked, and its descriptor. Raises OSError."""
+    names = (path.with_name(f".{path.name}.{number}") for number in range(_WRITERS + 1))
+    for temporary, following in itertools.pairwise(names):
+        if _is_free(temporary) and (descriptor := _made(temporary, mode)) is not None:
+            _is_free(following)  # of writers at once several can have died
+            return temporary, descriptor
+    raise FileExistsError(errno.EEXIST, f"{_WRITERS} others are writing it", str(path))
+
+
+def _made(temporary: Path, mode: int) -> int | None:
+    """None where another was faster, to have the name or to take what is new for a dead writer's."""
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    except FileExistsError:
+        return None
+    with contextlib.suppress(BlockingIOError, FileNotFoundError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(descriptor), temporary.lstat()):
+            return descriptor
+    os.close(descriptor)
+    return None
+
+
+def _is_free(temporary: Path) -> bool:
+    """Whether nothing has this name, or what had it was a dead writer's and is removed. Raises OSError."""
+    try:
+        descriptor = os.open(temporary, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return True
+    except OSError:  # a link, or another user's; or nothing can be found in the directory, which this says
+        temporary.lstat()
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(descriptor), temporary.lstat()):
+            temporary.unlink()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
 
 
 def flush_directory(directory: Path) -> None:
