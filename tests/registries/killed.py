@@ -32,16 +32,18 @@ class Points:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-def walk(function: Callable[..., object], *arguments: object, below: Path | None = None) -> Iterator[int]:
+def walk(
+    function: Callable[..., object], *arguments: object, below: Path | None = None, every: int = 1
+) -> Iterator[int]:
     """Run a function again and again, killed at the first point, at the second, and so on; ends when one was whole.
 
     A point is a touch of something `below` a directory or, without one, a request to a registry and each chunk that is
-    sent. In the arguments `POINT` stands for the number of the point.
+    sent. In the arguments `POINT` stands for the number of the point. Of many, `every` so manyth is enough.
     """
     context = multiprocessing.get_context("forkserver")
     # What a child would import otherwise, each time anew.
     context.set_forkserver_preload([__name__, function.__module__, "enarx_registries.oci_repository"])
-    for at in range(1, _MOST):
+    for at in range(1, _MOST, every):
         here = [one.replace(POINT, str(at)) if isinstance(one, str) else one for one in arguments]
         child = context.Process(target=_run, args=(at, below, function, here))
         child.start()

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
+from tests.conftest import Program
 from tests.registries.conftest import Server, make_package
 from tests.registries.killed import POINT, walk
 
 from enarx_deploy import package_tree
+from enarx_deploy.cli import main
 from enarx_deploy.errors import NotPublished
 from enarx_deploy.models import Package
 from enarx_deploy.protocols import Attachment
@@ -40,6 +44,24 @@ def fetch_from_oci(reference: str, into: Path) -> None:
     Oci().fetch(reference, into)
 
 
+def publish_by_the_command(place: Path) -> None:
+    os.environ |= places(place)
+    sys.argv = ["enarx-deploy", "--quiet", *publishing(place)]
+    main.main()
+
+
+def places(place: Path) -> dict[str, str]:
+    """Everywhere that a command may leave something."""
+    made = {name: place / name for name in ("ENARX_DEPLOY_STATE_DIR", "ENARX_DEPLOY_CACHE_DIR", "TMPDIR")}
+    for path in made.values():
+        path.mkdir(parents=True, exist_ok=True)
+    return {name: str(path) for name, path in made.items()}
+
+
+def publishing(place: Path) -> list[str]:
+    return ["-C", str(place / "project"), "publish", f"dir:{place / 'store'}"]
+
+
 def assert_whole_or_nothing(place: Path, package: Package) -> None:
     """What has a package's name is that package."""
     tree = place / package.digest.removeprefix("sha256:")
@@ -61,6 +83,30 @@ def test_publishing_to_a_directory(package: Package, tmp_path: Path) -> None:
         assert left(store) == []
         shutil.rmtree(store)
     assert points > 15
+
+
+def test_publishing_a_project_by_the_command(tmp_path: Path, enarx_deploy: Program) -> None:
+    """The stages before it, too: records, caches, and a module that is compiled in advance."""
+    place, points = tmp_path / "place", 0
+    project = make_project(place)
+    for points in walk(publish_by_the_command, place, below=place, every=31):  # noqa: B007  # as below
+        ended = enarx_deploy(*publishing(place), env=places(place))
+        assert ended.returncode == 0, ended.stderr
+        package_tree.read(place / "store" / ended.stdout.strip().rpartition(":")[2])
+        assert [path for path in place.rglob(".*") if path != project / ".enarx"] == []
+        assert list((place / "TMPDIR").iterdir()) == []
+        shutil.rmtree(place)
+        make_project(place)
+    assert points > 100
+
+
+def make_project(place: Path) -> Path:
+    project = place / "project"
+    project.mkdir(parents=True)
+    (project / "main.wasm").write_bytes(b"\0asm\1\0\0\0\1\4\1\x60\0\0\3\2\1\0\7\x0a\1\6_start\0\0\x0a\4\1\2\0\x0b")
+    (project / "Enarx.toml").write_text("[package]\naot = true\n")
+    places(place)
+    return project
 
 
 def test_fetching_from_a_directory(package: Package, tmp_path: Path) -> None:
