@@ -91,10 +91,6 @@ class Certificate(msgspec.Struct, frozen=True, kw_only=True):
     """By the content bytes of the OBJECT IDENTIFIER."""
     signature: bytes
 
-    def valid_at(self, at: datetime) -> bool:
-        """Whether `at` is within the validity, bounds included."""
-        return self.not_before <= at <= self.not_after
-
     @property
     def unknown_critical(self) -> bool:
         """Whether an extension must be understood and is not."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import Final, Literal, Protocol
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -12,9 +12,6 @@ from .directory import Offer
 from .errors import CollateralError, DamagedStore, NotFound
 from .item import KEPT_FOR_GOOD, Entry, Item
 from .store import Store
-
-WITHIN: Final = timedelta(days=7)
-"""What ends this soon is fetched anew by a refresh: Intel's statements hold for 30 days."""
 
 State = Literal["stored", "same", "older", "current", "failed"]
 

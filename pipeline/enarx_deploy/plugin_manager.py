@@ -407,7 +407,7 @@ def _monitor(manager: pluggy.PluginManager, trace: Trace) -> None:
         )
         started.append(time.monotonic())
 
-    def after(outcome: pluggy.Result[Any], hook: str, impls: object, arguments: object) -> None:  # noqa: ARG001
+    def after(outcome: pluggy.Result[Any], hook: str, impls: object, arguments: object) -> None:  # noqa: ARG001  # pluggy's shape
         seconds = time.monotonic() - started.pop()
         ended = "raised" if outcome.exception else "returned"
         trace(f"{'  ' * len(started)}hook {hook}: {ended} after {seconds:.3f} s")

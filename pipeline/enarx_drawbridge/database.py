@@ -158,7 +158,7 @@ class Database:
         found = " AND ".join([f"instr({name}, ?)"] * len(words)) or "1"
         with self._lock:
             rows = self._connection.execute(
-                "SELECT user || '/' || name, tag, root FROM tags JOIN repositories ON id = repository"  # noqa: S608
+                "SELECT user || '/' || name, tag, root FROM tags JOIN repositories ON id = repository"  # noqa: S608 — only the number of words goes into it
                 f" WHERE public AND whole AND yanked = '' AND {found} ORDER BY user, name, tag LIMIT ?",
                 (*words, most),
             ).fetchall()

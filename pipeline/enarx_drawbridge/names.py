@@ -37,15 +37,6 @@ TAG: Final = Kind(
 )
 
 
-class Tree(NamedTuple):
-    """A node of a tag's tree: the names on the way to it; none for the root."""
-
-    user: str
-    repository: str
-    tag: str
-    path: tuple[str, ...]
-
-
 def check(name: str, kind: Kind) -> str:
     """The name, if it is of this kind. Raises `Malformed`."""
     if kind.form.fullmatch(name) is None:

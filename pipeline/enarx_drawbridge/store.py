@@ -260,7 +260,7 @@ class Store:
     def _require_place_for_a_tag(
         self, cursor: sqlite3.Cursor, user: str, table: Literal["tags", "uploads"] = "tags"
     ) -> None:
-        query = f"SELECT count(*) FROM {table} JOIN repositories ON id = repository WHERE user = ?"  # noqa: S608
+        query = f"SELECT count(*) FROM {table} JOIN repositories ON id = repository WHERE user = ?"  # noqa: S608 — one of two names
         (count,) = cursor.execute(query, (user,)).fetchone()
         if count >= self._quota.tags:
             raise Forbidden(f"Quota exceeded: `{user}` has {count} {table}")

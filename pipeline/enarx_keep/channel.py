@@ -84,7 +84,7 @@ def data(message: Message, name: str) -> bytes:
 def decoded(text: object, what: str) -> bytes:
     """Bytes as they travel in a message: base64. Raises BadMessage that names `what`."""
     try:
-        return base64.b64decode(text, validate=True)  # type: ignore[arg-type]
+        return base64.b64decode(text, validate=True)  # type: ignore[arg-type]  # TypeError is the check
     except (TypeError, ValueError) as error:
         raise BadMessage(f"{what} is not base64") from error
 

@@ -133,6 +133,6 @@ def _sha256(entry: dict[str, Any], name: str) -> str:
     digests = entry.get("digest")
     encoded = digests.get("sha-256") if isinstance(digests, dict) else None
     try:
-        return f"sha256:{base64.b64decode(encoded, validate=True).hex()}"  # type: ignore[arg-type]
+        return f"sha256:{base64.b64decode(encoded, validate=True).hex()}"  # type: ignore[arg-type]  # TypeError is the check
     except (TypeError, ValueError) as error:
         raise BadPackage(f"{name} has no SHA-256 digest") from error

@@ -29,7 +29,6 @@ ID_AUTH_SIZE: Final = 4096
 ID_KEY_SIGNATURE_SIZE: Final = SIGNATURE_SIZE + PUBLIC_KEY_SIZE
 """Bytes that `key sev sign` of Enarx writes: the ID key's signature, and the author's key that made it."""
 DIGEST_SIZE: Final = 48
-ID_SIZE: Final = 16
 
 _P384: Final = 2
 _ECDSA_P384_SHA384: Final = 1

@@ -24,7 +24,6 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from .errors import KeyFault
 
 Algorithm = Literal["ed25519", "p256"]
-ALGORITHMS: Final[tuple[Algorithm, ...]] = ("ed25519", "p256")
 MAX_PEM: Final = 16_384
 """Most bytes of a file with a key."""
 _KINDS: Final = "keys are Ed25519 or on P-256: `enarx-deploy key generate` makes one"

@@ -247,11 +247,6 @@ def open_url(url: str) -> Database:
     return _prepared(Database(engine, parsed.render_as_string()))
 
 
-def check_url(url: str) -> None:
-    """Check the form of a database URL. Raises `ConfigurationError`."""
-    _postgresql_url(url)
-
-
 def _prepared(database: Database) -> Database:
     try:
         database._prepare()

@@ -59,7 +59,7 @@ class Acme:
         """Of our own: nobody looks at what the Keep answers."""
         return Challenge(nonce=secrets.token_bytes(32), audience=AUDIENCE)
 
-    def issue(self, location: IssuerLocation, challenge: Challenge, request: CertificateRequest) -> Issued:  # noqa: ARG002
+    def issue(self, location: IssuerLocation, challenge: Challenge, request: CertificateRequest) -> Issued:  # noqa: ARG002 - the protocol's
         """Order a certificate. Raises StewardError."""
         from enarx_issuers import chain
 

@@ -36,12 +36,6 @@ def write(files: Sequence[File], *, executable: bool = False) -> Iterator[bytes]
     yield bytes(_END)
 
 
-def size_of(files: Sequence[File]) -> int:
-    """The length in bytes of the archive that `write` makes of these files."""
-    headers = sum(len(tarfile.TarInfo(path).tobuf(tarfile.PAX_FORMAT)) for path, _, _ in files)
-    return headers + sum(size + -size % _BLOCK for _, size, _ in files) + _END
-
-
 def read(chunks: Iterable[bytes], shown: str) -> Iterator[tuple[str, Iterator[bytes]]]:
     """Each file's path and content. A content is read, or skipped, before the next file. Raises PackageError.
 

@@ -157,10 +157,10 @@ class Ssh:
         _asked(client.place)  # so that it is known here what is there, when the machine does not answer
         return _with_root(answer.identity)
 
-    def request_certificate(self, deployment: Deployment, challenge: Challenge) -> CertificateRequest | None:  # noqa: ARG002
+    def request_certificate(self, deployment: Deployment, challenge: Challenge) -> CertificateRequest | None:  # noqa: ARG002  # protocol
         raise _by_itself(deployment)
 
-    def install_certificate(self, deployment: Deployment, location: IssuerLocation, issued: Issued) -> None:  # noqa: ARG002
+    def install_certificate(self, deployment: Deployment, location: IssuerLocation, issued: Issued) -> None:  # noqa: ARG002  # protocol
         raise _by_itself(deployment)
 
     def renew_certificate(self, keep: str) -> KeepStatus:

@@ -102,7 +102,7 @@ def _looked_at(seen: Seen, root: Path) -> Iterator[str]:
         if file := getattr(module, "__file__", None):
             yield os.path.abspath(file)  # noqa: PTH100 - as `witness` has it
     for place in [*sys.path, *os.get_exec_path()]:
-        yield os.path.abspath(place)  # noqa: PTH100
+        yield os.path.abspath(place)  # noqa: PTH100 - likewise
 
 
 def _folders(root: Path) -> Iterator[str]:

@@ -51,7 +51,7 @@ class Asked:
         environment = sorted(pair for pair in os.environ.items() if pair[0] not in _OF_SHELLS)
         python = (sys.version, sys.executable, sys.flags, sys.path)
         listens = (sys.stdout.isatty(), sys.stderr.isatty())
-        facts = (__version__, os.geteuid(), os.getcwd(), list(words), environment, python, listens)  # noqa: PTH109
+        facts = (__version__, os.geteuid(), os.getcwd(), list(words), environment, python, listens)  # noqa: PTH109 - pathlib is not loaded
         self.about = repr(facts).encode(errors="surrogatepass")
 
     def path(self, key: bytes) -> str:
@@ -100,14 +100,14 @@ def key() -> bytes:
 
 def state_dir() -> str:
     """Where `paths.state_dir` is on Linux; a stamp is written only if it is there."""
-    home = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")  # noqa: PTH111
+    home = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")  # noqa: PTH111 - pathlib is not loaded
     return os.environ.get("ENARX_DEPLOY_STATE_DIR") or f"{home}/enarx-deploy"
 
 
 def state(path: str) -> list[int]:
     """What changes with a file or a folder; nothing for one that is not there. Raises OSError."""
     try:
-        now = os.stat(path)  # noqa: PTH116
+        now = os.stat(path)  # noqa: PTH116 - pathlib is not loaded
     except (FileNotFoundError, NotADirectoryError):
         return []
     kind = [now.st_dev, now.st_ino, now.st_mode, now.st_uid, now.st_gid]

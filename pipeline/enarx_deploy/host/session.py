@@ -621,4 +621,4 @@ def _ignore(_: str) -> None:
 
 def _reachable(address: Any) -> str:
     """A name by which clients on this machine reach what listens on `address`."""
-    return "localhost" if address in ("::", "0.0.0.0", "::1", "127.0.0.1") else str(address)  # noqa: S104
+    return "localhost" if address in ("::", "0.0.0.0", "::1", "127.0.0.1") else str(address)  # noqa: S104  # compared with, not bound

@@ -98,7 +98,7 @@ def sgx(machine: Machine) -> Iterator[ProbeCheck]:
         ("SGX", "sgx", FEATURES, "ebx", 2),
         ("flexible launch control", "sgx_lc", FEATURES, "ecx", 30),
     ):
-        found = is_intel and cpu.has(flag, leaf, register, number)  # type: ignore[arg-type]
+        found = is_intel and cpu.has(flag, leaf, register, number)  # type: ignore[arg-type]  # a register of the table above
         yield _check(name, found, "is there" if found else "is not there", _BIOS, under="CPU")
     yield from _enclave_memory(cpu)
     yield _there(

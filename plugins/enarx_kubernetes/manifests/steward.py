@@ -174,7 +174,7 @@ def _steward(wanted: Wanted) -> Container:
 
 
 def _state() -> list[VolumeMount]:
-    return [VolumeMount(name="state", mountPath="/run/enarx"), VolumeMount(name="tmp", mountPath="/tmp")]  # noqa: S108
+    return [VolumeMount(name="state", mountPath="/run/enarx"), VolumeMount(name="tmp", mountPath="/tmp")]  # noqa: S108 — in the container
 
 
 def _from_secret(variable: str, key: str) -> EnvVar:
