@@ -42,10 +42,13 @@ def toolchain(project: Project, plugins: PluginManager) -> tuple[Toolchain | Non
     return chosen, f"toolchain {chosen.name}: {reason}{also}; [build] toolchain or --set build.toolchain=NAME overrides"
 
 
-def backend(project: Project, plugins: PluginManager, *, here: bool = False) -> tuple[Backend, str]:
+def backend(
+    project: Project, plugins: PluginManager, *, here: bool = False, starts: bool = True
+) -> tuple[Backend, str]:
     """The backend asked for, else the strongest that the machine has where it will run; never one below `minimum`.
 
-    That is this machine where it runs `here`, else whichever the target starts Keeps on. Where an image is named, its
+    That is this machine where it runs `here`, else whichever the target starts Keeps on. Where it `starts` nothing, one
+    that is asked for need not be there: what its Keeps measure to is worked out anywhere. Where an image is named, its
     Keeps boot that. Raises KeepError where that machine cannot do it, UsageError where a name is unknown or too weak.
     """
     asked = project.settings.backend
@@ -54,7 +57,8 @@ def backend(project: Project, plugins: PluginManager, *, here: bool = False) -> 
     if asked:
         chosen, reason = booting(plugins.get("backend", asked), project.settings.image), "as asked for"
         _require_strength(chosen, reason, project, plugins)
-        _require_available(_probed(project, plugins, here=here)(chosen))
+        if starts:
+            _require_available(_probed(project, plugins, here=here)(chosen))
     else:
         chosen, reason = _strongest(plugins, _probed(project, plugins, here=here), project.settings.image)
         _require_strength(chosen, reason, project, plugins)

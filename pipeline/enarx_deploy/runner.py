@@ -78,8 +78,8 @@ def run(
     plugins.load("compile")
     for failed in plugins.failures:
         reporter.note(f"{failed} failed to load and takes no part: {failed.error}")
-    work = Work(project, plugins, reporter.note)
     steps = STEPS[: STAGES.index(until) + 1]
+    work = Work(project, plugins, reporter.note, starts=DEPLOY in steps)
     if package is None:
         _require_project(work)
     else:

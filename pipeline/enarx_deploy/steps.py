@@ -40,12 +40,16 @@ _NOT_FILES = ("system", "steward")  # words of [tls.NAME] roots that name no fil
 
 @dataclass
 class Work:
-    """One run: the project, the records made so far, and the providers, each chosen when a stage first needs it."""
+    """One run: the project, the records made so far, and the providers, each chosen when a stage first needs it.
+
+    `starts` says whether it comes to Keeps, and is not over before.
+    """
 
     project: Project
     plugins: PluginManager
     note: Callable[[str], None]
     made: dict[StageName, Any] = field(default_factory=dict)
+    starts: bool = True
 
     @functools.cached_property
     def toolchain(self) -> Toolchain | None:
@@ -53,7 +57,7 @@ class Work:
 
     @functools.cached_property
     def backend(self) -> Backend:
-        return self._say(choice.backend(self.project, self.plugins))
+        return self._say(choice.backend(self.project, self.plugins, starts=self.starts))
 
     @functools.cached_property
     def target(self) -> Target:

@@ -7,6 +7,7 @@ import json
 import struct
 from pathlib import Path
 
+import msgspec
 import pytest
 from tests import small_image
 
@@ -60,6 +61,18 @@ def test_a_machine_without_the_hardware_starts_nothing_weaker_in_its_place(enarx
     assert ended.returncode == 1
     assert "cannot be used on this machine" in ended.stderr
     assert json.loads(enarx_deploy("keeps", "--json").stdout) == []
+
+
+@pytest.mark.parametrize(("name", "lacks"), [("snp", "OVMF.amdsev.fd"), ("tdx", "OVMF.inteltdx.ms.fd")])
+def test_measuring_lacks_no_hardware_and_only_what_is_measured(enarx_deploy, image, name, lacks):
+    folder = Path(enarx_deploy.directory)
+    (folder / "main.wat").write_text('(module (memory (export "memory") 1) (func (export "_start")))')
+    (image.folder / "image.json").write_bytes(msgspec.json.encode(image.record))
+    ended = enarx_deploy("attest", "--backend", name, "--image", str(image.folder))
+    if (firmware.INSTALLED / lacks).exists():
+        pytest.skip(f"{lacks} is installed")
+    assert ended.returncode == 1
+    assert f"the firmware of {name} Keeps, {lacks} of the digest" in ended.stderr
 
 
 def test_a_guests_c_bit_is_its_processors(image, tmp_path):

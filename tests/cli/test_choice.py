@@ -61,9 +61,14 @@ def test_another_target_does_not_lift_the_minimum(without_asking):
 
 
 def test_a_backend_that_was_asked_for_and_is_not_available_is_not_replaced(without_asking):
-    ended = without_asking("attest", "--backend", "shelf", env={"SHELF_MISSING": "no wood"})
+    ended = without_asking("up", "--backend", "shelf", env={"SHELF_MISSING": "no wood"})
     assert ended.returncode == 1
     assert "backend 'shelf' cannot be used on this machine: wood: no wood\n  hint: plant a tree" in ended.stderr
+
+
+def test_what_a_keep_must_measure_to_is_said_on_a_machine_that_cannot_start_it(without_asking):
+    ended = without_asking("attest", "--json", "--backend", "shelf", env={"SHELF_MISSING": "no wood"})
+    assert json.loads(ended.stdout)["backend"] == "shelf", ended.stderr
 
 
 @pytest.mark.parametrize("name", ["ENARX_DEPLOY_BACKEND", "ENARX_BACKEND"])

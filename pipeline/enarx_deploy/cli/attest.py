@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 def command(context: Context, statement: Path | None) -> None:
     """Compile and package, and say what the package must measure to on a backend.
 
+    A backend that is named need not be there: this works on any machine.
+
     With --json also the appraisal policy, for a Steward that is run elsewhere.
 
     \b
