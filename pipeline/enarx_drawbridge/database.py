@@ -20,6 +20,8 @@ from .errors import ConfigurationError, Full
 
 FILE: Final = "drawbridge.db"
 VERSION: Final = 1
+MOST_BEGUN: Final = 16
+"""Most trees that are put for one tag at once."""
 
 _SCHEMA: Final = f"""
 PRAGMA user_version = {VERSION};
@@ -165,10 +167,11 @@ class Database:
         return [(repository, tag, decode(root)) for repository, tag, root in rows]
 
     def uploads(self, repository: int, tag: str) -> list[Entry]:
-        """The roots that were put for a tag which is not there yet."""
+        """The roots that were put for a tag which is not there yet: the latest `MOST_BEGUN`, for each costs a walk."""
         with self._lock:
             rows = self._connection.execute(
-                "SELECT root FROM uploads WHERE repository = ? AND tag = ?", (repository, tag)
+                "SELECT root FROM uploads WHERE repository = ? AND tag = ? ORDER BY since DESC LIMIT ?",
+                (repository, tag, MOST_BEGUN),
             ).fetchall()
         return [decode(root) for (root,) in rows]
 

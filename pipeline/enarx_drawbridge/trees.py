@@ -20,6 +20,8 @@ DIRECTORY_LIMIT: Final = 1_000_000
 FILE_LIMITS: Final = {DIRECTORY_TYPE: DIRECTORY_LIMIT, "application/wasm": 100_000_000, "application/toml": 1_000_000}
 """Most bytes of a node, by type; the limits are those with which Enarx fetches."""
 
+_TOO_MANY: Final = f"The tree has more than {NAMES_LIMIT:,} files and directories"
+
 Held = Callable[[str], int | None]
 """Bytes of the content of a digest (hexadecimal), or None if it was not put into the repository."""
 
@@ -30,12 +32,15 @@ def limit_of(media_type: str) -> int:
 
 
 def find(blobs: Blobs, held: Held, root: Entry, path: tuple[str, ...]) -> Entry:
-    """The entry at a path. Raises `NotFound`, also if a directory on the way was not put."""
-    entry = root
+    """The entry at a path. Raises `NotFound`, also if a directory on the way was not put; `Malformed`."""
+    entry, names = root, 0
     for name in path:
         if entry.type != DIRECTORY_TYPE or held(entry.hex) is None:
             raise NotFound("Not found")
         entries = _directory(blobs, entry)
+        names += len(entries)
+        if names > NAMES_LIMIT:
+            raise Malformed(_TOO_MANY)
         if name not in entries:
             raise NotFound("Not found")
         entry = entries[name]
@@ -67,7 +72,7 @@ def missing(blobs: Blobs, held: Held, root: Entry) -> set[str]:
         entries = _directory(blobs, entry)
         names += len(entries)
         if names > NAMES_LIMIT:
-            raise Malformed(f"The tree has more than {NAMES_LIMIT:,} files and directories")
+            raise Malformed(_TOO_MANY)
         due += [(f"{path}/{name}", depth + 1, below) for name, below in entries.items()]
     return found
 

@@ -134,10 +134,21 @@ def test_a_tree_that_lists_itself_over_and_over_is_refused_in_bounded_time(owner
     nodes["/".join([*path[:1] * 10, "main.wasm"])] = (WASM, "application/wasm")
     began = time.monotonic()
     answers = owner.publish(Package(entry, nodes), "0.2.0")
-    assert [answer.status_code for answer in answers[:-1]] == [201] * 12
+    assert [answer.status_code for answer in answers[:-1]] == [201] * 11 + [404]
     assert (answers[-1].status_code, "10,000 files" in answers[-1].text) == (400, True)
     assert time.monotonic() - began < 60
     assert owner.get("testuser/hello/_tag/0.2.0").status_code == 404
+
+
+def test_of_many_trees_that_are_put_for_one_tag_only_the_latest_are_looked_through(start, provider):
+    """Each node that comes is looked for in all of them."""
+    client = start().client(provider.token())
+    client.register()
+    packages = [make_package({"main.wasm": WASM + bytes([number])}) for number in range(40)]
+    for package in packages:
+        assert client.put(TREE, *package.nodes[""]).status_code in (200, 201)
+    answers = [client.put(f"{TREE}/main.wasm", *package.nodes["main.wasm"]) for package in packages]
+    assert sorted(answer.status_code for answer in answers) == [201] * 16 + [400] * 24
 
 
 def test_a_path_has_an_end_to_its_depth(owner):
