@@ -26,6 +26,7 @@ from contextlib import ExitStack
 from datetime import timedelta
 from functools import partial
 from typing import Final, NamedTuple, ParamSpec, TypeVar
+from urllib.parse import quote
 
 import msgspec
 from starlette.applications import Starlette
@@ -70,6 +71,8 @@ MAX_WORDS: Final = 8
 MAX_WORD: Final = 128
 MAX_REASON: Final = 500
 """Most characters of the reason for a yank."""
+MAX_LOGGED: Final = 500
+"""Most characters of a path in the log."""
 THREADS: Final = 16
 CHUNK: Final = 1 << 18
 PATIENCE: Final = timedelta(seconds=30)
@@ -508,9 +511,14 @@ _REFUSED: Final = {
 
 async def _fault(request: Request, exc: Exception) -> Response:
     assert isinstance(exc, DrawbridgeFault)  # noqa: S101 — starlette's shape
-    _log.info("%s %s: %s", request.method, request.url.path, exc)
+    _log.info("%s %s: %s", request.method, quote(request.url.path)[:MAX_LOGGED], _one_line(str(exc)))
     headers = {"WWW-Authenticate": "Bearer"} if isinstance(exc, Unauthorized) else {}
     return PlainTextResponse(str(exc), status_code=exc.status, headers=headers)
+
+
+def _one_line(text: str) -> str:
+    """What a stranger named goes to an operator's terminal."""
+    return text if text.isprintable() else ascii(text)
 
 
 async def _http_error(request: Request, exc: Exception) -> Response:  # noqa: ARG001 — starlette's shape

@@ -167,6 +167,17 @@ def test_no_token_is_in_the_log_or_the_store(start, provider):
     assert not [data for data in stored if signature.encode() in data]
 
 
+def test_what_a_stranger_asks_for_forges_no_line_and_moves_no_cursor_of_the_log(start):
+    server = start()
+    for path in ("%1b%5b31mred", "user/%1b%5d0;title%07", "%e2%80%ae/x", "a/b/_tag/%0aINFO:%20forged", "%1b/a/b/c/d"):
+        assert server.http.get(f"{server.url}/api/v0.1.0/{path}").status_code in (400, 401, 404)
+    assert server.http.get(f"{server.url}/%1b%5b2J").status_code == 404
+    assert server.end() == 0
+    assert "%1B%5B31mred" in server.said
+    assert [line for line in server.said.splitlines() if not line.isprintable()] == []
+    assert "\nINFO: forged" not in server.said
+
+
 @pytest.fixture(scope="module")
 def with_keeps(tmp_path_factory, policy, steward, provider):
     """A server that believes a Steward's certificates, and a client for each certificate."""
