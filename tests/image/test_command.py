@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import resource
 import shutil
 import stat
 from collections.abc import Callable, Iterator
@@ -71,6 +72,20 @@ def test_a_folder_with_other_files_is_not_replaced(enarx_deploy, debs, copy):
     assert ended.returncode == 1
     assert "holds what is no image: thesis.odt" in ended.stderr
     assert (copy / "thesis.odt").read_text() == "for years"
+
+
+def test_a_disk_that_is_full_is_told_and_leaves_nothing(enarx_deploy, debs, tmp_path):
+    """By a limit of the size of files, which is below that of the kernel."""
+    words = ("image", "build", "--output", str(tmp_path / "image"), "--debs", str(CACHE / "debs"))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4 << 20, before[1]))
+    try:
+        ended = enarx_deploy(*words)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert ended.returncode == 1
+    assert "File too large\n  hint: is there room on that disk" in ended.stderr, ended.stderr
+    assert list(tmp_path.glob("*image*")) == []
 
 
 def test_old_images_of_the_cache_are_forgotten(tmp_path):

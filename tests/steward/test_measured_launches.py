@@ -27,7 +27,7 @@ from enarx_deploy.models import Package, ReferenceValues
 from enarx_image import measurement
 from enarx_image.image import Image
 from enarx_measurement import Image as Launched
-from enarx_measurement import MeasurementFault, Shape, launch_digests, mrtds, registers
+from enarx_measurement import MeasurementFault, Shape, guest_policy, launch_digests, mrtds, registers
 from enarx_measurement.gramine_enclave import Enclave, measure
 from enarx_steward import policy as policies
 from enarx_steward.acceptance import accept
@@ -254,6 +254,39 @@ def test_a_keep_that_names_the_accepted_package_and_was_launched_with_another_is
         ask(replace(Launch(), workload=b"another"), named=Launch().package)
     # An enclave's package is an argument of its program, and so a part of what it measures to.
     assert ("sgx.policy.workload" if machine.kind == "sgx" else "binding.launch-package") in caught.value.failed
+
+
+LAUNCHED_OTHERWISE = {
+    "two-cpus": ("snp.policy.workload", {"shape": Shape(2, "EPYC-v4", 1)}),
+    "another-model": ("snp.policy.workload", {"shape": Shape(1, "EPYC-Genoa", 1)}),
+    "another-feature": ("snp.policy.workload", {"shape": Shape(1, "EPYC-v4", 0x5)}),
+    "another-firmware": ("snp.policy.workload", {"firmware": True}),
+    "words-appended": ("snp.policy.workload", {"launch": Launch(cmdline="quiet init=/bin/sh")}),
+    "archive-appended": ("snp.policy.workload", {"launch": Launch(initrd=b"initramfs" + b"070701")}),
+    "debugging": ("snp.policy.guest", {"policy": guest_policy("debug")}),
+    "migration": ("snp.policy.guest", {"policy": guest_policy("migrate_ma")}),
+}
+
+
+@pytest.mark.parametrize("machine", ["snp"], indirect=True)
+@pytest.mark.parametrize("how", LAUNCHED_OTHERWISE)
+def test_a_guest_that_its_host_launched_otherwise_is_refused(ask, machine, monkeypatch, tmp_path, how):
+    refused, changes = LAUNCHED_OTHERWISE[how]
+    bios = tmp_path / "another.fd"
+    bios.write_bytes(bytes(4096) + machine.bios.read_bytes())
+
+    def evidence(launch, folder, data):
+        image = changes.get("launch", launch).image(folder)
+        shape = changes.get("shape", Shape(1, "EPYC-v4", 1))
+        launched = Launched(bios if "firmware" in changes else machine.bios, image.kernel, image.initrd, image.cmdline)
+        fields = {0x50: data, 0x90: bytes.fromhex(launch_digests(launched, [shape])[shape])}
+        fields[0xC0] = bytes.fromhex(launch.package.removeprefix("sha256:"))
+        return machine.vendor.report(fields | {0x08: changes.get("policy", guest_policy()).to_bytes(8, "little")})
+
+    monkeypatch.setattr(machine, "evidence", evidence)
+    with pytest.raises(Refused) as caught:
+        ask(Launch())
+    assert refused in caught.value.failed
 
 
 def test_reference_values_show_each_part_by_its_digest(machine, tmp_path):

@@ -337,3 +337,8 @@ def _faults() -> Iterator[None]:
         raise UsageError(str(error), hint=error.hint) from error
     except ImageError as error:
         raise EnarxDeployError(str(error), hint=error.hint) from error
+    except OSError as error:
+        raise EnarxDeployError(
+            f"{error.filename or 'the image'}: {error.strerror}",
+            hint="is there room on that disk, and may you write there?",
+        ) from error
