@@ -32,9 +32,9 @@ _HINT = "`enarx-deploy package pack` makes one"
 
 
 def write(package: Package, attachments: list[Attachment], place: Path) -> None:
-    """Write an archive, whole or not at all. Raises PackageError where a path is too long for it, and OSError."""
-    with staging.directory(place.absolute().parent) as new:
-        with _refusals(place), (new / place.name).open("wb") as file:
+    """Write an archive, whole or not at all. Raises PackageError."""
+    with _refusals(place), staging.directory(place.absolute().parent) as new:
+        with (new / place.name).open("wb") as file:
             write_to(file, package, attachments)
         (new / place.name).replace(place)
 
@@ -164,4 +164,8 @@ def _refusals(place: Path) -> Iterator[None]:
     except ValueError as error:
         raise PackageError(
             f"{place}: the package has a path that is too long for an archive: {error}", hint="give it a shorter one"
+        ) from error
+    except OSError as error:
+        raise PackageError(
+            f"{place} cannot be written: {error.strerror}", hint="is there space, and may you write there?"
         ) from error

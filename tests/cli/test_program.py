@@ -306,3 +306,11 @@ def on_a_terminal(enarx_deploy, *words: str) -> str:
     os.close(ours)
     assert process.wait(120) == 0, shown
     return shown.decode()
+
+
+def test_a_full_disk_is_no_fault_of_the_program(enarx_deploy, tmp_path):
+    words = ["prlimit", "--fsize=10", sys.executable, "-m", "enarx_deploy", "-C", str(tmp_path), "new", "echo", "mine"]
+    ended = subprocess.run(words, capture_output=True, text=True, env=enarx_deploy.environment, check=False)
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("enarx-deploy: a file cannot be written: File too large\n  hint: make room")
+    assert not (tmp_path / "mine").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import resource
 import tarfile
 import tracemalloc
 from pathlib import Path
@@ -160,6 +161,19 @@ def test_a_path_too_long_for_the_form_is_told(tmp_path):
     with pytest.raises(PackageError, match="too long for an archive"):
         package_archive.write(package, [], tmp_path / "package.tar")
     assert not (tmp_path / "package.tar").exists()
+
+
+def test_a_disk_that_is_full_is_told_and_nothing_is_left(package, tmp_path):
+    place = tmp_path / "small"
+    place.mkdir()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(PackageError, match=r"package\.tar cannot be written: File too large"):
+            package_archive.write(package, [], place / "package.tar")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(place.iterdir()) == []
 
 
 def test_a_large_file_is_never_in_memory_as_a_whole(tmp_path):

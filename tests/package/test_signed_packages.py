@@ -153,6 +153,10 @@ def test_show_says_what_is_in_a_package_and_what_is_said_of_it(run, project, key
     by_kind = {one["kind"]: one for one in shown["attachments"]}
     assert by_kind["signature"]["keys"] == [key]
     assert by_kind["provenance"]["says"] == "made from no commit that is known"
+    assert (shown["signers"], bool(shown["refused"])) == ([], True)
+    run("key", "trust", "release.key.pub", "--name", "release team")
+    shown = run("package", "show")
+    assert (shown["signers"], shown["refused"]) == ([{"name": "release team", "key": key}], "")
 
 
 def test_diff_names_each_file_that_is_not_the_same(run, project):

@@ -11,7 +11,7 @@ import click
 
 from enarx_deploy.cli.context import Context, common_options
 from enarx_deploy.cli.run_stages import run_stages
-from enarx_deploy.errors import EnarxDeployError, UsageError
+from enarx_deploy.errors import EnarxDeployError, UsageError, VerificationRefused
 
 if TYPE_CHECKING:
     from enarx_deploy.models import Package
@@ -38,13 +38,15 @@ def command(context: Context, aot: bool) -> None:
 @click.argument("package", default="")
 @common_options("registry")
 def show(context: Context, package: str) -> None:
-    """Show what is in a package, and what is said of it by whom, verified or not.
+    """Show what is in a package, what is said of it by whom, and whether that is one whom you trust.
 
     PACKAGE is a directory or a reference. Without it: what was made last in the project.
     """
     found, attached = _named(context, package)
     said = [_attachment_record(one) for one in attached]
-    context.emit(lambda: _shown(found, said), {"package": found, "attachments": said})
+    signers, why = _trusted(found, attached, context.signers)
+    record = {"package": found, "attachments": said, "signers": signers, "refused": why}
+    context.emit(lambda: "\n".join([_shown(found, said), _verdict(signers, why)]), record)
 
 
 @command.command()
@@ -89,14 +91,14 @@ def verify(context: Context, package: str, digest: str) -> None:
     """
     found, attached = _named(context, package, digest)
     checked = None if context.allow_unsigned else _checked(found, attached, context.signers)
-    signers = [] if checked is None else [{"name": one.name, "key": one.key.id} for one in checked.signers]
+    signers = [] if checked is None else _signers(checked)
     record = {
         "digest": found.digest,
         "signers": signers,
         "described": [] if checked is None else sorted(checked.statements),
     }
-    by = ", ".join(f"{one['name']} ({one['key']})" for one in signers)
-    context.emit(f"{found.digest} is whole{f', and signed by {by}' if by else '; who made it was not asked'}", record)
+    by = f", and signed by {_names(signers)}" if signers else "; who made it was not asked"
+    context.emit(f"{found.digest} is whole{by}", record)
 
 
 @command.command()
@@ -213,6 +215,26 @@ def _checked(package: Package, attached: list[Attachment], signers: Signers | No
     return package_signing.check(package.digest, attached, known, datetime.now(UTC))
 
 
+def _trusted(package: Package, attached: list[Attachment], signers: Signers | None) -> tuple[list[dict[str, str]], str]:
+    """Who signed it of those whom the user trusts; or nobody, and why."""
+    try:
+        return _signers(_checked(package, attached, signers)), ""
+    except VerificationRefused as error:
+        return [], str(error)
+
+
+def _signers(checked: Checked) -> list[dict[str, str]]:
+    return [{"name": one.name, "key": one.key.id} for one in checked.signers]
+
+
+def _names(signers: list[dict[str, str]]) -> str:
+    return ", ".join(f"{one['name']} ({one['key']})" for one in signers)
+
+
+def _verdict(signers: list[dict[str, str]], why: str) -> str:
+    return f"verified: signed by {_names(signers)}" if signers else f"not verified: {why}"
+
+
 def _attachment_record(one: Attachment) -> dict[str, Any]:
     """What an attachment says, in short. Nothing of it is verified."""
     from enarx_deploy.package_signing import summary
@@ -228,5 +250,5 @@ def _shown(package: Package, said: list[dict[str, Any]]) -> str:
     lines = [f"{package.digest} {package.root}", "", table(("FILE", "SIZE", "TYPE", "DIGEST"), rows)]
     for one in said:
         keys = ", ".join(one["keys"])
-        lines.append(f"{one['kind']}: {one['says']}{f', signed by {keys} (not verified)' if keys else ''}")
+        lines.append(f"{one['kind']}: {one['says']}{f', under the name of {keys}' if keys else ''}")
     return "\n".join(lines)

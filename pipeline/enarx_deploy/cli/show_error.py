@@ -5,6 +5,7 @@ Each function answers the exit status. A traceback is shown with -vv only.
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from enarx_deploy.cli.context import Context
 
 _TRACEBACK_FROM = 2  # -vv
+_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})  # a write tells no file's name
 
 
 def of_ours(context: Context, error: EnarxDeployError) -> int:
@@ -50,6 +52,8 @@ def of_others(context: Context, error: Exception) -> int:
 
 
 def _of_system(error: Exception) -> EnarxDeployError | None:
+    if isinstance(error, OSError) and error.errno in _DISK and error.filename is None:
+        return EnarxDeployError(f"a file cannot be written: {error.strerror}", hint="make room, and do it again")
     if not isinstance(error, OSError) or error.filename is None:
         return None
     return EnarxDeployError(f"{error.filename}: {error.strerror}", hint="-vv shows what was being done")
