@@ -35,6 +35,7 @@ _ECDSA_P384_SHA384: Final = 1
 _VERSION: Final = 1
 _COORDINATE: Final = 72
 _BLOCK_AT: Final = 64
+_POLICY_AT: Final = 88  # of an ID block
 AUTHOR_AT: Final = 1664
 """Where in the ID auth the author's part begins; zeros where there is no author."""
 
@@ -49,6 +50,11 @@ def id_block(
     if not 0 <= guest_svn < 1 << 32 or not 0 <= policy < 1 << 64:
         raise MeasurementFault("the guest SVN or the policy of an ID block is out of range")
     return measurement + family + image + struct.pack("<IIQ", _VERSION, guest_svn, policy)
+
+
+def policy_of(block: bytes) -> int:
+    """The guest policy that an ID block asks for."""
+    return int.from_bytes(block[_POLICY_AT:ID_BLOCK_SIZE], "little")
 
 
 def public_key(key: ec.EllipticCurvePublicKey) -> bytes:

@@ -48,7 +48,6 @@ class Snp(Protected):
     def guest(self, package_digest: bytes, image: Image, bios: str, memory: int) -> confidential.Guest:
         """See `confidential.snp`."""
         from enarx_backends import measured
-        from enarx_measurement import guest_policy
 
         registers = Cpu(self.machine).leaf(SEV)
         if registers is None:
@@ -59,7 +58,7 @@ class Snp(Protected):
         signed = signature(image.folder / SIGNATURE)
         launch = confidential.SnpLaunch(
             cbit=registers.ebx & 0x3F,
-            policy=guest_policy(),
+            policy=_policy(signed, image.folder / SIGNATURE),
             cpu=measured.SNP_CPU,
             host_data=package_digest,
             id_block=signed.id_block,
@@ -83,6 +82,23 @@ def signature(path: Path) -> Signed:
     if len(block) != ID_BLOCK_SIZE or len(proof) != ID_AUTH_SIZE:
         raise KeepError(f"{path} has fields of another size", hint="`enarx-deploy image sign` writes one")
     return Signed(block, proof, author=any(proof[AUTHOR_AT:]))
+
+
+def _policy(signed: Signed, path: Path) -> int:
+    """The strict guest policy, or the owner's if the image is signed: the firmware starts a guest by no other.
+
+    Raises KeepError where an owner allows more than simultaneous multithreading.
+    """
+    from enarx_measurement import guest_policy
+    from enarx_measurement.snp_structures import policy_of
+
+    asked = policy_of(signed.id_block) if signed.id_block else guest_policy()
+    if asked not in (guest_policy(), guest_policy("smt")):
+        raise KeepError(
+            f"{path} asks for the guest policy {asked:#x}, and guests are started with {guest_policy():#x}",
+            hint="`enarx-deploy image sign` writes one, with --allow-smt for a machine that has that switched on",
+        )
+    return asked
 
 
 @hookimpl

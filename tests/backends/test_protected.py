@@ -19,6 +19,7 @@ from enarx_deploy.machine import Machine
 from enarx_deploy.models import Package
 from enarx_deploy.testing import BackendConformance
 from enarx_image.image import Image
+from enarx_measurement import guest_policy, id_block
 
 DIGEST = "sha256:" + "ab" * 32
 PACKAGE = Package(digest=DIGEST, root="", size=0, files=[])
@@ -89,11 +90,33 @@ def test_without_cpuid_no_guess_is_made(image, tmp_path):
 
 
 def test_the_owners_word_goes_to_the_firmware(image, tmp_path):
-    found = {"version": "1", "sev": {"id_block": [1] * 96, "id_auth": [0] * 1664 + [2] * 2432}, "sgx": []}
-    (image.folder / "image.sig").write_text(json.dumps(found))
+    block = signed(image, guest_policy())
     said = object_of(Snp(amd(tmp_path)).guest(bytes(32), image, "/bios", 1 << 29).options, "sev-snp-guest")
-    assert base64.b64decode(said["id-block"]) == b"\x01" * 96
+    assert base64.b64decode(said["id-block"]) == block
     assert said["author-key-enabled"] is True
+    assert said["policy"] == guest_policy()
+
+
+def signed(image: Image, policy: int) -> bytes:
+    """An image whose owner signed it, with an author; answers the ID block."""
+    block = id_block(b"\x01" * 48, policy=policy)
+    sev = {"id_block": list(block), "id_auth": [0] * 1664 + [2] * 2432}
+    (image.folder / "image.sig").write_text(json.dumps({"version": "1", "sev": sev, "sgx": []}))
+    return block
+
+
+def test_a_guest_has_the_policy_of_its_owners_word_or_the_firmware_would_not_start_it(image, tmp_path):
+    signed(image, guest_policy("smt"))
+    said = object_of(Snp(amd(tmp_path)).guest(bytes(32), image, "/bios", 1 << 29).options, "sev-snp-guest")
+    assert said["policy"] == guest_policy("smt")
+
+
+@pytest.mark.parametrize("more", ["debug", "migrate_ma", "cxl"])
+def test_an_owners_word_that_gives_the_host_more_starts_nothing(image, tmp_path, more):
+    signed(image, guest_policy(more))
+    with pytest.raises(KeepError, match="asks for the guest policy") as caught:
+        Snp(amd(tmp_path)).guest(bytes(32), image, "/bios", 1 << 29)
+    assert "--allow-smt" in caught.value.hint
 
 
 def test_an_image_that_nobody_signed_has_no_id_block(tmp_path):
