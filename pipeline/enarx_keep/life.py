@@ -401,7 +401,7 @@ class _Keep:
             raise LimitMet(f"[resources] memory: {own.memory_bytes:,} bytes are less than the module needs") from fault
         except (wasmtime.Trap, wasmtime.ExitTrap) as trap:
             self._check_time(own)
-            raise KeepFault(f"the module's start function failed: {trap}") from trap
+            raise KeepFault(f"the module's start function failed: {_cause_first(trap)}") from trap
         return store, instance.exports(store)
 
     def _call(self, store: wasmtime.Store, entry: wasmtime.Func, exports: _Exports, own: manifest.Manifest) -> Message:
@@ -414,7 +414,7 @@ class _Keep:
             if code != 0:
                 self._tell_of_memory(store, exports, own)
             if code is None:
-                return {"type": "exit", "kind": "trap", "message": str(trap).strip()}
+                return {"type": "exit", "kind": "trap", "message": f"the workload trapped: {_cause_first(trap)}"}
             return {"type": "exit", "kind": "exit", "code": code}
         return {"type": "exit", "kind": "exit", "code": 0}
 
@@ -438,6 +438,15 @@ def _entry(exports: _Exports) -> wasmtime.Func:
         if isinstance(entry, wasmtime.Func):
             return entry
     raise BadPackage("the module exports neither a function `_start` nor one with an empty name")
+
+
+def _cause_first(trap: Exception) -> str:
+    """What the engine says of a trap: the cause, then the calls that led to it, without its own advice."""
+    calls, _, cause = str(trap).strip().partition("\n\nCaused by:\n")
+    if not cause:
+        return calls
+    places = [line for line in calls.splitlines()[1:] if not line.startswith("note: ")]
+    return "\n".join([cause.strip().removeprefix("wasm trap: "), *places])
 
 
 def _kind_and_line(fault: Exception) -> str:
