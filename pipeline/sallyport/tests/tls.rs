@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use common::authority::{Authority, PublicKey, answer_as};
 use common::{PATIENCE, Workload, guest_of, pattern, workload};
-use rcgen::KeyPair;
+use rcgen::{BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyPair, date_time_ymd};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use sallyport::errno::Errno;
@@ -384,6 +384,42 @@ fn a_certificate_that_is_requested_may_be_left_out_but_not_be_bad() {
     for (package, served) in [(None, true), (Some(ALLOWED), true), (Some(OTHER), false)] {
         let config = server.authority.client(package);
         assert_eq!(is_served(&mut server, config), served, "{package:?}");
+    }
+}
+
+#[test]
+fn a_clients_certificate_must_be_of_its_time_and_for_clients() {
+    type Change = fn(&mut CertificateParams);
+    let changes: [(&str, Change, bool); 6] = [
+        ("nothing", |_| (), true),
+        ("it has ended", |leaf| leaf.not_after = date_time_ymd(2020, 1, 1), false),
+        (
+            "it has not begun",
+            |leaf| leaf.not_before = date_time_ymd(2090, 1, 1),
+            false,
+        ),
+        (
+            "it is for servers",
+            |leaf| leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth],
+            false,
+        ),
+        (
+            "it is for code",
+            |leaf| leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::CodeSigning],
+            false,
+        ),
+        (
+            "it says that it may certify",
+            |leaf| leaf.is_ca = IsCa::Ca(BasicConstraints::Unconstrained),
+            false,
+        ),
+    ];
+    for (what, change, served) in changes {
+        let mut server = server_that(2, 4096, 0, asks_for(ClientAuth::Require, &[ALLOWED]));
+        let key = KeyPair::generate().unwrap();
+        let certificate = server.authority.certify_client(&key, ALLOWED, change);
+        let config = server.authority.client_with(Some((certificate, key)));
+        assert_eq!(is_served(&mut server, config), served, "{what}");
     }
 }
 

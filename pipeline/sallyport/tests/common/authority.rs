@@ -64,8 +64,24 @@ impl Authority {
         leaf.signed_by(key, &self.issuer).unwrap().der().to_vec()
     }
 
+    /// A certificate to ask with that was changed before it was signed.
+    pub fn certify_client(&self, key: &KeyPair, uri: &str, change: impl FnOnce(&mut CertificateParams)) -> Vec<u8> {
+        let mut leaf = CertificateParams::new(vec!["client.test".to_owned()]).unwrap();
+        leaf.subject_alt_names.push(SanType::URI(uri.try_into().unwrap()));
+        leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        change(&mut leaf);
+        leaf.signed_by(key, &self.issuer).unwrap().der().to_vec()
+    }
+
     /// How a client trusts this root, showing a certificate for a package if it has one.
     pub fn client(&self, package: Option<&str>) -> ClientConfig {
+        let key = KeyPair::generate().unwrap();
+        let certificate = package.map(|package| self.certify(&key, "client.test", package));
+        self.client_with(certificate.map(|certificate| (certificate, key)))
+    }
+
+    /// The same, showing this certificate.
+    pub fn client_with(&self, shown: Option<(Vec<u8>, KeyPair)>) -> ClientConfig {
         let mut roots = RootCertStore::empty();
         roots.add(self.root.der().clone()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -73,13 +89,11 @@ impl Authority {
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_root_certificates(roots);
-        let Some(package) = package else {
+        let Some((certificate, key)) = shown else {
             return builder.with_no_client_auth();
         };
-        let key = KeyPair::generate().unwrap();
-        let chain = vec![self.certify(&key, "client.test", package).into()];
         let key = PrivatePkcs8KeyDer::from(key.serialize_der()).into();
-        builder.with_client_auth_cert(chain, key).unwrap()
+        builder.with_client_auth_cert(vec![certificate.into()], key).unwrap()
     }
 }
 
