@@ -101,7 +101,11 @@ _NOT_WASM: tuple[tuple[bytes, str, str], ...] = (
     (b"\x1f\x8b", "a gzip file", "unpack it first"),
     (b"PK\x03\x04", "a zip file", "unpack it first"),
     (b"#!", "a script", "give the .wasm that it starts"),
-    (b"(module", "WebAssembly text", "name it .wat, and the `wat` toolchain will translate it"),
+    (
+        b"(module",
+        "WebAssembly text",
+        "name it .wat and run the directory that it is in: the `wat` toolchain translates it",
+    ),
     (
         b"(component",
         "a WebAssembly component as text",
