@@ -516,6 +516,19 @@ proptest! {
     }
 }
 
+#[test]
+fn an_order_to_finish_that_comes_with_news_is_not_missed() {
+    let mut hello = Vec::new();
+    frame::put(&mut hello, 0, &Frame::Hello { slots: 4, ring: RING });
+    for _ in 0..2000 {
+        let (mut ours, theirs) = UnixStream::pair().unwrap();
+        ours.write_all(&hello).unwrap();
+        ours.shutdown(Shutdown::Write).unwrap();
+        let carrier = Carrier::beside_guest(theirs.into()).unwrap();
+        assert!(carrier.finish(PATIENCE));
+    }
+}
+
 /// A Keep whose carrier is in its own process, with a stream each way that is no socket.
 fn carried_within(host: Host, kind: FileKind) -> (Ends, Workload) {
     host.start().unwrap();

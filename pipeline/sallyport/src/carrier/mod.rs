@@ -326,7 +326,10 @@ impl Carried {
                 let _ = outgoing.send_end(&mut &*self.channel.outgoing);
                 return Ok(());
             }
-            self.waker.sleep();
+            // The mark that came with the order to finish may have been taken with the news.
+            if !self.common.finishing.load(SeqCst) {
+                self.waker.sleep();
+            }
         }
     }
 

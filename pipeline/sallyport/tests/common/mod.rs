@@ -18,7 +18,7 @@ use sallyport::shared::duplicate;
 use sallyport::wasi::{Args, FUNCTIONS, Function, Memory, Stop, perform, unstable_functions};
 
 /// Longest that anything in these tests may take.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Where the driver keeps its iovec, its results and its data in the workload's memory.
 const IOVEC: u32 = 0;
