@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from enarx_deploy import choice, package_attachments, package_signing, package_tree, paths, trusted_signers
+from enarx_deploy import choice, package_attachments, package_signing, package_tree, paths, pruning, trusted_signers
 from enarx_deploy.errors import NotPublished, PackageError
 from enarx_deploy.project import Project
 from enarx_deploy.protocols import ArtifactRegistry
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from enarx_signing import Signers
 
 
+KEPT = 32
+"""Most packages in the cache: those that were asked for last."""
+
+
 def fetch(
     reference: Reference,
     plugins: PluginManager,
@@ -29,13 +34,24 @@ def fetch(
     into: Path | None = None,
     signers: Signers | None = None,
 ) -> Package:
-    """The package that a reference names, checked, laid out under `into`: else in the cache, kept for the next time.
+    """The package that a reference names, checked, laid out under `into`: else in the cache, which keeps the latest.
 
     One of `signers`, else of the keys that this user trusts, must have signed it, which is looked at before anything of
     it is fetched, where the registry can say it by itself; where there are no keys, nobody must. What is attached to it
     is kept beside it. Raises UsageError, NotPublished, PackageError, RegistryError, VerificationRefused.
     """
-    into = into or paths.cache_dir("packages")
+    if into is not None:
+        return _fetch(reference, plugins, progress, into, signers)
+    cache = paths.cache_dir("packages")
+    package = _fetch(reference, plugins, progress, cache, signers)
+    os.utime(package.root)  # it may have been there, and has the times of its making
+    pruning.arrived(cache, KEPT)
+    return package
+
+
+def _fetch(
+    reference: Reference, plugins: PluginManager, progress: Progress, into: Path, signers: Signers | None
+) -> Package:
     with plugins.boundary():
         registry = choice.registry(str(reference), plugins)
         if isinstance(registry, ArtifactRegistry):

@@ -54,11 +54,13 @@ def test_another_module_is_refused_by_every_command_before_anything_starts(proje
     [
         (("package =", 'package = "sha256:00" #'), "package", "package is sha256:"),
         (("name =", 'name = "c" #'), "compile", "toolchain.name is shelf, and Enarx.lock has c"),
+        (('version = "', 'version = "0 '), "compile", "toolchain.version is"),
+        (("module =", 'module = "sha256:00" #'), "compile", "module is sha256:"),
         (("policy =", 'policy = "sha256:00" #'), "attest", "reference_values.shelf.policy is sha256:"),
         (("hardware =", 'more = "x"\nhardware ='), "up", "reference_values.shelf.more is none, and Enarx.lock has x"),
         (("[reference_values.shelf]", "[reference_values.other]"), "deploy", "and Enarx.lock has none"),
     ],
-    ids=["package", "toolchain", "policy", "lost-value", "backend"],
+    ids=["package", "toolchain", "toolchain-version", "module", "policy", "lost-value", "backend"],
 )
 def test_each_value_that_differs_is_named(project, enarx_deploy, change, command, message):
     lock = project / "Enarx.lock"
