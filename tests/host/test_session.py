@@ -20,7 +20,7 @@ from enarx_deploy.manifest import parse
 from enarx_deploy.models import Module
 from enarx_deploy.package_tree import build
 from enarx_deploy.project import Project
-from enarx_deploy.protocols import Backend
+from enarx_deploy.protocols import Backend, Challenge
 from enarx_deploy.records import digest_of
 
 MANIFEST = b"".join(b'[[files]]\nkind = "%s"\n' % kind for kind in (b"stdin", b"stdout", b"stderr"))
@@ -94,6 +94,7 @@ class Hostile(Nil):
 
 SEND = "keep._guest.control_write(encode({}))"
 RUNNING = SEND.format("{'type': 'running', 'phases': {}, 'lacking': []}")
+READY = "{'type': 'ready'}"
 UNASKED = SEND.format("{'type': 'request', 'csr': 'x' * 100_000}")
 
 
@@ -115,6 +116,18 @@ def test_what_is_not_of_the_protocol_ends_the_keep(lines: str, words: str, make_
     assert outcome.kind == "died", outcome
     assert "broke the control protocol" in outcome.message
     assert words in outcome.message
+
+
+@pytest.mark.parametrize("step", ["before it is ready", "when it is challenged"])
+def test_a_keep_that_says_nothing_before_its_workload_runs_is_ended(step: str, make_session, monkeypatch) -> None:
+    ready = "" if step == "before it is ready" else f"{SEND.format(READY)}\n"
+    session = make_session(Hostile(f"{ready}while True: os.sched_yield()"))
+    if ready:
+        session.start()
+    monkeypatch.setattr("enarx_deploy.host.session.COMING_UP_LIMIT", 0.2)
+    with pytest.raises(KeepError, match="said nothing for 0 seconds"):
+        session.certify(Challenge(nonce=bytes(32), audience="a")) if ready else session.start()
+    assert session.wait().kind == "killed"
 
 
 def test_a_keep_that_complains_without_an_end_fills_no_disk(make_session, tmp_path: Path, monkeypatch) -> None:

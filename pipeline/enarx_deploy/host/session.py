@@ -58,6 +58,9 @@ DELIVERY_LIMIT = 30.0
 
 ANSWER_LIMIT = 30.0
 """Seconds that a Keep whose workload runs has to answer."""
+COMING_UP_LIMIT = 1500.0
+"""Seconds that a Keep may be silent before its workload runs: it may boot in an emulator, and compile a large module.
+Less than `background.START_LIMIT`, so that who started it is told why it did not come up."""
 KILLED_DELIVERY_LIMIT = 1.0
 """The same where the Keep was ended by us: who does not read must not hold up its end."""
 
@@ -564,8 +567,15 @@ class Session:
         self.on_limit(line)
 
     def _await(self, *kinds: str) -> Message:
-        """The next message, which must be of one of these kinds. The end of a Keep that ran is for `wait`."""
-        message = self._answers.get()
+        """The next message, which must be of one of these kinds. The end of a Keep that ran is for `wait`.
+
+        Raises KeepError, also where none comes in COMING_UP_LIMIT seconds; the Keep is ended then.
+        """
+        try:
+            message = self._answers.get(timeout=COMING_UP_LIMIT)
+        except queue.Empty:
+            self.kill()
+            raise KeepError(f"the Keep did not start: it said nothing for {COMING_UP_LIMIT:.0f} seconds") from None
         if message["type"] in kinds:
             return message
         ran = message["type"] == "end" and self._outcome.kind in ("exit", "trap", "limit")
