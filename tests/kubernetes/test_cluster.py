@@ -1,7 +1,4 @@
-"""A project in a real cluster: an API server, its controllers, and a node that runs the pods.
-
-The tests are steps of one deployment's life, in this order.
-"""
+"""A project in a real cluster: an API server, its controllers, and a node that runs the pods."""
 
 from __future__ import annotations
 
@@ -9,6 +6,7 @@ import base64
 import re
 import ssl
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -22,6 +20,14 @@ from enarx_kubernetes.cluster import open_cluster
 from enarx_registries.oci import Oci
 
 pytestmark = pytest.mark.timeout(1200)  # where Kubernetes is still being built
+
+
+@pytest.fixture
+def pod(shop: Shop, cluster: Cluster) -> Any:
+    """The pod of the deployment, as the project has it: it serves, and is alone."""
+    shop.up()
+    eventually(lambda: len(cluster.pods("shop")) == 1, "one pod is there")
+    return cluster.pods("shop")[0]
 
 
 def test_which_cluster_has_to_be_said(shop: Shop):
@@ -50,8 +56,7 @@ def test_up_ends_with_a_pod_that_serves_under_the_stewards_root(shop: Shop, clus
     assert seen["usage"]["cpu_seconds"] > 0
 
 
-def test_the_pod_is_as_bare_as_its_manifest_says(cluster: Cluster):
-    (pod,) = cluster.pods("shop")
+def test_the_pod_is_as_bare_as_its_manifest_says(pod: Any, cluster: Cluster):
     assert pod["spec"]["securityContext"]["runAsUser"] == 65532
     assert [volume["name"] for volume in pod["spec"]["volumes"]] == ["work", "tmp", "configuration"]
     status = cluster.engine.ask("/api/v1/namespaces/default/secrets").json()
@@ -59,14 +64,15 @@ def test_the_pod_is_as_bare_as_its_manifest_says(cluster: Cluster):
     assert not mounted & {volume.get("secret", {}).get("secretName") for volume in pod["spec"]["volumes"]}
 
 
-def test_up_again_changes_nothing_in_the_cluster(shop: Shop, cluster: Cluster):
+def test_up_again_changes_nothing_in_the_cluster(pod: Any, shop: Shop, cluster: Cluster):
     before = cluster.deployment("shop")["metadata"]
     again = shop.up("--force")
     after = cluster.deployment("shop")["metadata"]
     assert after["generation"] == before["generation"]
-    assert again["deployment"]["id"] == cluster.pods("shop")[0]["metadata"]["name"]
+    assert again["deployment"]["id"] == pod["metadata"]["name"]
 
 
+@pytest.mark.usefixtures("pod")
 def test_logs_have_the_host_process_among_them(shop: Shop):
     whole = shop("logs", "shop")
     assert "enarx-deploy: certificate {" in whole.stdout
@@ -75,6 +81,7 @@ def test_logs_have_the_host_process_among_them(shop: Shop):
     assert "does not tell standard output from standard error" in told.stderr
 
 
+@pytest.mark.usefixtures("pod")
 def test_scale_ends_when_so_many_serve(shop: Shop, cluster: Cluster):
     keeps = shop.json("scale", "shop", "2")
     assert len(keeps) == 2
@@ -82,20 +89,20 @@ def test_scale_ends_when_so_many_serve(shop: Shop, cluster: Cluster):
     assert len(shop.json("scale", "shop", "1")) == 1
 
 
-def test_a_version_that_does_not_start_is_taken_back_and_explained(shop: Shop, cluster: Cluster):
+def test_a_version_that_does_not_start_is_taken_back_and_explained(pod: Any, shop: Shop, cluster: Cluster):
     runtime_class = {"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "handler": MISSING_HANDLER}
     runtime_class["metadata"] = {"name": MISSING_HANDLER}  # type: ignore[assignment]
     cluster.engine.ask("/apis/node.k8s.io/v1/runtimeclasses", "POST", runtime_class)
-    (serving,) = cluster.pods("shop")
     ended = shop("up", "--context", CONTEXT, "--set", f"deploy.default.kubernetes.runtime_class={MISSING_HANDLER}")
     assert ended.returncode == 1
     assert f"the node's containerd knows no runtime '{MISSING_HANDLER}'" in ended.stderr
     assert "the version before serves on" in ended.stderr
     assert "install it on every node" in ended.stderr
-    assert shop.greeting(serving) == b"hello\n"
+    assert shop.greeting(pod) == b"hello\n"
     eventually(lambda: len(cluster.pods("shop")) == 1, "the pod that could not start goes")
 
 
+@pytest.mark.usefixtures("pod")
 def test_a_wasm_artifact_in_the_place_of_an_image_is_explained(shop: Shop, cluster: Cluster, tmp_path: Path):
     """The containerd of Debian 12 is too old for one, which it says in other words."""
     Oci().publish(make_package(tmp_path / "package", {}), f"oci+http://{cluster.registry.host}/shop/artifact:1.0.0")
@@ -107,6 +114,7 @@ def test_a_wasm_artifact_in_the_place_of_an_image_is_explained(shop: Shop, clust
     assert "the version before serves on" in ended.stderr
 
 
+@pytest.mark.usefixtures("pod")
 def test_a_runtime_class_that_the_cluster_does_not_have_is_told_before_anything_is_applied(
     shop: Shop, cluster: Cluster
 ):
@@ -117,7 +125,7 @@ def test_a_runtime_class_that_the_cluster_does_not_have_is_told_before_anything_
     assert cluster.deployment("shop")["metadata"]["generation"] == before
 
 
-def test_a_quota_that_is_used_up_is_explained(shop: Shop, cluster: Cluster):
+def test_a_quota_that_is_used_up_is_explained(pod: Any, shop: Shop, cluster: Cluster):
     quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "small"}}
     quota["spec"] = {"hard": {"pods": "1"}}  # type: ignore[assignment]
     quotas = "/api/v1/namespaces/default/resourcequotas"
@@ -129,9 +137,10 @@ def test_a_quota_that_is_used_up_is_explained(shop: Shop, cluster: Cluster):
         assert "the namespace's quota small is used up" in ended.stderr
     finally:
         cluster.engine.ask(f"{quotas}/small", "DELETE")
-    assert shop.greeting(cluster.pods("shop")[0]) == b"hello\n"
+    assert shop.greeting(pod) == b"hello\n"
 
 
+@pytest.mark.usefixtures("pod")
 def test_a_new_package_is_a_version_that_can_be_taken_back(shop: Shop, cluster: Cluster):
     first = shop.json("history", "shop")[-1]
     changed = shop.up("--set", "env.GREETING=again")
@@ -146,14 +155,18 @@ def test_a_new_package_is_a_version_that_can_be_taken_back(shop: Shop, cluster: 
     assert shop.greeting(pod) == b"hello\n"
 
 
+@pytest.mark.usefixtures("pod")
 def test_what_somebody_else_manages_is_not_taken_from_them(shop: Shop, cluster: Cluster):
     path = "/apis/apps/v1/namespaces/default/deployments/shop?fieldManager=somebody-else"
     patch = {"spec": {"revisionHistoryLimit": 3}}
     cluster.engine.ask(path, "PATCH", patch)
-    ended = shop("up", "--context", CONTEXT, "--set", "deploy.default.kubernetes.revisions=7")
-    assert ended.returncode == 1
-    assert "somebody-else" in ended.stderr
-    assert "--force-conflicts" in ended.stderr
+    try:
+        ended = shop("up", "--context", CONTEXT, "--set", "deploy.default.kubernetes.revisions=7")
+        assert ended.returncode == 1
+        assert "somebody-else" in ended.stderr
+        assert "--force-conflicts" in ended.stderr
+    finally:
+        shop("stop", "shop", "--grace", "0")
 
 
 def test_an_object_of_somebody_elses_is_neither_changed_nor_removed(shop: Shop, cluster: Cluster):
@@ -169,6 +182,7 @@ def test_an_object_of_somebody_elses_is_neither_changed_nor_removed(shop: Shop, 
     )
 
 
+@pytest.mark.usefixtures("pod")
 def test_stop_ends_the_deployment_and_all_that_belongs_to_it(shop: Shop, cluster: Cluster):
     ended = shop("stop", "shop", "--grace", "0")
     assert ended.returncode == 0, ended.stderr
