@@ -225,7 +225,8 @@ class Version(Record, frozen=True):
 
     `number` counts from 1 and is never given again. `state` is `pending` until its Keeps are healthy, then `serving`
     until another version takes its place (`replaced`); `failed` is one that did not get healthy, or did not stay so,
-    and `reason` says why.
+    and `reason` says why. `asked` is how many Keeps its manifest wants; of the version that serves, `scaled` is
+    how many somebody wants instead. 0 is none, or not known.
     """
 
     number: int
@@ -234,6 +235,8 @@ class Version(Record, frozen=True):
     created: str
     state: VersionState
     reason: str = ""
+    asked: int = 0
+    scaled: int = 0
 
 
 class ProbeCheck(Record, frozen=True):

@@ -145,7 +145,7 @@ def _serves_this(work: Work, keeps: list[KeepStatus]) -> bool:
     """Whether it is there already, though not deployed from here: a job in CI has no records of the last one."""
     wanted = (work.made["package"].digest, work.backend.name, "running")
     same = all((keep.package, keep.backend, keep.state) == wanted for keep in keeps)
-    return same and len(keeps) == work.project.settings.replicas
+    return same and len(keeps) == replicas(work)
 
 
 def _changes(work: Work, known: Deployed | None, keeps: list[KeepStatus]) -> Iterator[Change]:

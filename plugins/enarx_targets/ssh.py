@@ -199,6 +199,13 @@ class Ssh:
         place = self._named(name)
         return [_ours(one, place) for one in Client(place).ask(["scale", name, str(replicas)], list[KeepStatus])]
 
+    def replicas_for(self, name: str, asked: int) -> int:
+        """See `KeepsScale`. The machine decides; this is what it will, by what it tells of its versions."""
+        if not any(one.name == name for one in self.keeps()):
+            return asked
+        serving = next((one for one in self.history(name) if one.state == "serving"), None)
+        return serving.scaled if serving and serving.scaled and serving.asked == asked else asked
+
     def history(self, name: str) -> list[Version]:
         return Client(self._named(name)).ask(["history", name], list[Version])
 

@@ -500,8 +500,11 @@ def test_what_a_deployment_is_made_of_is_changed_from_here(cli, project, up, mac
     assert scaled.returncode == 0, scaled.stderr
     assert [keep["host"] for keep in json.loads(scaled.stdout)] == ["there"]
     assert len(running(machine, "many")) == 1
+    planned = json.loads(cli("-C", str(folder), "plan", "--target", "prod", "--set", 'args=["x"]', "--json").stdout)
+    assert (planned["action"], planned["replicas"], planned["asked"]) == ("replace", 1, 2)
 
     up(folder, "--set", 'args=["x"]')
+    assert len(running(machine, "many")) == 1
     versions = json.loads(cli("history", "many", "--json").stdout)
     assert [version["state"] for version in versions] == ["replaced", "serving"]
     back = cli("rollback", "many", "--json")
