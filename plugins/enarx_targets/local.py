@@ -14,7 +14,7 @@ from msgspec import Meta
 
 from enarx_deploy.errors import KeepError, UsageError
 from enarx_deploy.hookspecs import hookimpl
-from enarx_deploy.host import ending, log_files, requests, services, sockets, state
+from enarx_deploy.host import ending, log_files, requests, restarts, services, sockets, state
 from enarx_deploy.host.listeners import place_of
 from enarx_deploy.host.restarts import Policy
 from enarx_deploy.manifest.types import Size, Table, size_in_bytes
@@ -50,6 +50,14 @@ class LocalTable(Table, frozen=True, kw_only=True):
     healthy_within: Annotated[
         int, Meta(ge=1, le=600, description="Seconds that each socket of a new Keep has to be served.")
     ] = 20
+    certified_within: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=86400,
+            description="Seconds that a new Keep has to get its certificate; its version is given up after that.",
+        ),
+    ] = 600
     health: HealthTable = HealthTable()
     memory: Annotated[
         Size | None, Meta(description="Memory of each Keep and its host process, as the kernel holds them to it.")
@@ -102,7 +110,7 @@ class Local:
             keep = services.ask(project.name, asked)["keep"]
         pruning.state()
         status = _status(keep)
-        if status.state in ("running", "exited"):  # the latter where its workload serves nobody, and was quick
+        if status.state != "starting":  # it serves nobody by TLS, and may have been quick to end
             _serve(keep)
         return Deployment(
             id=keep,
@@ -115,9 +123,15 @@ class Local:
         )
 
     def request_certificate(self, deployment: Deployment, challenge: Challenge) -> CertificateRequest | None:
-        """Ask the Keep, unless it runs already and so serves no TLS."""
-        if _status(deployment.id).state != "starting":
+        """Ask the Keep, unless it runs already, or was quick, and so serves no TLS."""
+        status = _status(deployment.id)
+        if status.state == "running" or status.cause == "exit":
             return None
+        if status.state != "starting":
+            raise KeepError(
+                f"Keep {deployment.id} has ended before it had a certificate: {restarts.reason(status)}",
+                hint=f"`enarx-deploy logs {deployment.id} --stream host` shows what it said",
+            )
         nonce = base64.b64encode(challenge.nonce).decode()
         answer = requests.ask(
             state.keep_dir(deployment.id), {"do": "certify", "nonce": nonce, "audience": challenge.audience}
@@ -205,7 +219,7 @@ class Local:
     def history(self, name: str) -> list[Version]:
         """See `Versions`."""
         _, service = services.known(name)
-        return [served.version for served in service.versions]
+        return service.history
 
     def rollback(self, name: str, to: int = 0) -> Version:
         """See `Versions`."""
@@ -235,6 +249,7 @@ def _lay_out(project: Project, package: Package, backend: Backend) -> state.Keep
         source=source,
         manifest=project.manifest_text.decode() if source else "",
         healthy_within=table.healthy_within,
+        certified_within=table.certified_within,
         image=project.settings.image,
         looks=state.Looks(
             interval=table.health.interval, timeout=table.health.timeout, threshold=table.health.threshold

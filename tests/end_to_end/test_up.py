@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import ssl
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
@@ -212,6 +213,21 @@ def test_a_service_in_clear_needs_no_certificate(cli, up, echo_project, read_exa
             sent.result()
         client.shutdown(socket.SHUT_WR)
         assert client.recv(1) == b""
+
+
+def test_a_workload_that_traps_before_it_serves_anybody_is_no_deployment(cli, program, tmp_path) -> None:
+    (project := tmp_path / "traps").mkdir()
+    shutil.copy(program("trap"), project / "main.wasm")
+    (project / "Enarx.toml").write_text("")
+    for number in (1, 2):
+        ended = cli("up", "-C", str(project), "--json")
+        assert ended.returncode == 1, ended.stdout
+        assert f"version {number} did not get healthy" in ended.stderr
+        assert "wasm trap" in ended.stderr
+    for words in (("history", "traps"), ("keeps",)):
+        _, *rows = cli(*words).stdout.splitlines()
+        assert len(rows) == 2
+        assert all("wasm trap: wasm `unreachable` instruction executed)" in row for row in rows)
 
 
 def test_up_names_what_the_workload_may_connect_to_in_clear(cli, echo_project) -> None:

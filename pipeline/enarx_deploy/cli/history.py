@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from enarx_deploy.cli.context import Context, common_options
+from enarx_deploy.cli.printable import in_a_line
 
 if TYPE_CHECKING:
     from enarx_deploy.models import Version
@@ -32,5 +33,5 @@ def command(context: Context, name: str) -> None:
 
 
 def _row(version: Version) -> tuple[str, ...]:
-    reason = f" ({version.reason})" if version.reason else ""
+    reason = f" ({in_a_line(version.reason)})" if version.reason else ""
     return (str(version.number), f"{version.state}{reason}", version.backend, version.created, version.package)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from enarx_deploy.cli.context import Context, common_options
+from enarx_deploy.cli.printable import in_a_line
 
 if TYPE_CHECKING:
     from enarx_deploy.models import KeepStatus
@@ -42,6 +43,9 @@ def _row(status: KeepStatus) -> tuple[str, ...]:
 def _state(status: KeepStatus) -> str:
     exit_status = "" if status.exit_status is None else f" {status.exit_status}"
     remarks = "; ".join(
-        filter(None, [status.reason, status.health_failure, status.renewal_failure, status.unheld, *status.limits])
+        filter(
+            None,
+            [in_a_line(status.reason), status.health_failure, status.renewal_failure, status.unheld, *status.limits],
+        )
     )
     return f"{status.state}{exit_status}{f' ({remarks})' if remarks else ''}"

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 
+def in_a_line(reason: str) -> str:
+    """Of a reason of several lines the one for a table: its last, where a trap says what it is, after its backtrace."""
+    return reason.strip().rpartition("\n")[2].strip()
+
+
 def printable(text: str) -> str:
     """The text with whatever a terminal would obey written out instead."""
     if text.replace("\n", "").isprintable():

@@ -88,6 +88,11 @@ class Known:
             )
         return served
 
+    def is_pending(self, number: int) -> bool:
+        """Whether a version is begun, and neither serves nor has failed."""
+        served = self.service.numbered(number)
+        return served is not None and served.version.state == "pending"
+
     def earlier(self, to: int) -> Served:
         """The version of that number, or for 0 what served before the present one. Raises UsageError."""
         if to:

@@ -21,8 +21,6 @@ from enarx_deploy.host.known import Known
 from enarx_deploy.host.services import Served
 from enarx_deploy.models import KeepStatus
 
-_PROVISION_LIMIT = 600.0  # seconds that a Keep has to get its certificate, and perhaps its package
-
 
 @dataclass
 class Replica:
@@ -223,7 +221,7 @@ class Replicas:
 
     def provision(self, replica: Replica) -> None:
         """Have a Keep certified and running. Raises KeepError, VerificationRefused."""
-        requests.ask(replica.directory, {"do": "provision"}, _PROVISION_LIMIT)
+        requests.ask(replica.directory, {"do": "provision"}, state.read_spec(replica.directory).certified_within)
 
     def check(self, replica: Replica, where: str) -> None:
         """Look at the sockets of a Keep, `inside` it or at the `endpoint`. Raises KeepError."""

@@ -138,10 +138,26 @@ class Rollout:
         served = Served(version=version, keep=keep, restart=restart, replicas=replicas, asked=asked)
         self._known.change(versions=(*self._known.service.versions, served)[-services.MOST_VERSIONS :])
         try:
-            return self._keeps.start(served)
+            first = self._keeps.start(served)
         except EnarxDeployError as error:
             self._known.set_state(number, "failed", str(error))
             raise
+        self.await_service(first)
+        return first
+
+    def await_service(self, first: Replica) -> None:
+        """Give up a version that nobody had serve in time: who began it, with this Keep, has gone or waits in vain."""
+        task = threading.Thread(target=self._give_up_unserved, args=(first,), name=f"pending-{first.id}", daemon=True)
+        task.start()
+
+    def _give_up_unserved(self, first: Replica) -> None:
+        served = self._known.version(first.version)
+        within = served.keep.certified_within
+        if first.ended.wait(within):
+            return
+        with self._one_change():
+            if self._known.is_pending(first.version) and not first.leaving.is_set():
+                self._give_up(served, f"nobody had its Keep certified within {within} s")
 
     def _abandon_pending(self) -> None:
         """End what waits for a certificate that nobody brought: another version is begun."""

@@ -24,10 +24,11 @@ from enarx_deploy.host.cgroup import Groups
 from enarx_deploy.host.known import Known
 from enarx_deploy.host.listeners import Listeners
 from enarx_deploy.host.replicas import Replica, Replicas
-from enarx_deploy.host.rollout import Rollout
+from enarx_deploy.host.rollout import LEAVING_GRACE, Rollout
 from enarx_deploy.host.session import DEFAULT_GRACE
 from enarx_deploy.manifest import Listen
 
+_ENDED_BEFORE = "the machine or its service process ended before it served"
 _IDLE = 30.0  # seconds after which a service process without Keeps ends
 
 
@@ -59,6 +60,7 @@ class ServiceProcess:
     """See the module."""
 
     def __init__(self, place: Path) -> None:
+        self._place = place
         self._woken = threading.Event()
         self._leaves = False
         self._known = Known(place, _say)
@@ -150,8 +152,10 @@ class ServiceProcess:
         try:
             for keep in self._known.service.keeps:
                 self._take_over(keep)
-            for replica in [one for one in self._keeps.alive() if not state.is_held(one.directory)]:
-                self._ended_meanwhile(replica)
+            self._end_what_is_left_over()
+            for replica in self._keeps.alive():
+                if not replica.leaving.is_set() and not state.is_held(replica.directory):
+                    self._ended_meanwhile(replica)
             serving = self._known.service.serving
             missing = self._known.service.replicas - len(self._keeps.serving()) if serving else 0
             if serving and missing > 0 and self._known.service.keeps:
@@ -170,19 +174,46 @@ class ServiceProcess:
         serving = self._known.service.serving
         replica = Replica(keep, spec.version, serves=serving is not None and serving.version.number == spec.version)
         self._keeps.adopt(replica)
+        status = state.read_status(replica.directory)
+        if replica.serves and status is not None and status.state == "starting":
+            ending.fail(replica.directory, _ENDED_BEFORE)  # who would have had it certified has gone
         if not state.is_held(replica.directory):
             return
+        if replica.serves:
+            with _told(f"Keep {keep} cannot be let in"):
+                requests.ask(replica.directory, {"do": "accept"})
+        else:
+            self._rollout.await_service(replica)
         with _told(f"the sockets of Keep {keep} cannot be taken over"):
             answer = requests.ask_for_sockets(replica.directory, {"do": "listeners"})
             for place, listener in zip(answer.message["places"], answer.sockets, strict=True):
                 self._listeners.adopt(place, listener)
         self._keeps.watch(replica)
 
+    def _end_what_is_left_over(self) -> None:
+        """A service process that was killed had replaced Keeps and not told them to leave yet, or started one and not
+        noted it yet, or more than were to be, or noted a version and not started it yet."""
+        service = self._known.service
+        for keep in state.held_keeps(self._place.name):
+            replica = self._keeps.get(keep.id)
+            if replica is None or not (replica.serves or self._known.is_pending(replica.version)):
+                self._end_left_over(replica or Replica(keep.id, keep.version))
+        for one in sorted(self._keeps.serving(), key=lambda one: not state.is_held(one.directory))[service.replicas :]:
+            self._end_left_over(one)
+        for served in service.versions:
+            number = served.version.number
+            if self._known.is_pending(number) and all(one.leaving.is_set() for one in self._keeps.of(number)):
+                self._known.set_state(number, "failed", _ENDED_BEFORE)
+
+    def _end_left_over(self, replica: Replica) -> None:
+        _say(f"Keep {replica.id} is left over from before, and is ended")
+        self._keeps.adopt(replica)
+        self._keeps.leave(replica, LEAVING_GRACE)
+
     def _ended_meanwhile(self, replica: Replica) -> None:
         """One that ended with its service process, or with the machine, was not ended by anyone's wish."""
         if not replica.serves:
-            why = "the machine or its service process ended before it served"
-            self._known.set_state(replica.version, "failed", why)
+            self._known.set_state(replica.version, "failed", _ENDED_BEFORE)
             self._keeps.forget(replica)
             return
         status = state.read_status(replica.directory)

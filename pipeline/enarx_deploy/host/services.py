@@ -78,6 +78,16 @@ class Service(Record, frozen=True):
         as long as the manifest wants what it wanted before."""
         return self.scaled if self.scaled and self.serving and self.serving.asked == asked else asked
 
+    @property
+    def history(self) -> list[Version]:
+        """What is told of its versions, oldest first."""
+        return [
+            msgspec.structs.replace(
+                one.version, asked=one.asked, scaled=self.scaled if one.version.state == "serving" else 0
+            )
+            for one in self.versions
+        ]
+
     def numbered(self, number: int) -> Served | None:
         """A version by its number."""
         return next((one for one in self.versions if one.version.number == number), None)

@@ -13,6 +13,7 @@ that is to be started again has `restarting`, which its service process writes, 
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -61,6 +62,8 @@ class KeepSpec(Record, frozen=True):
     """Bytes after which a log is put aside."""
     healthy_within: int = 20
     """Seconds that each of its sockets has to be served, before clients are let in."""
+    certified_within: int = 600
+    """Seconds that it has to get its certificate, and perhaps its package."""
     looks: Looks = Looks()
     image: str = ""
     """The directory of the image that the Keep boots, where one was named."""
@@ -142,6 +145,14 @@ def all_status() -> Iterator[KeepStatus]:
     """What is known of every Keep, oldest first."""
     found = (read_status(directory) for directory in keeps_dir().iterdir() if directory.is_dir())
     yield from sorted((status for status in found if status), key=lambda status: (status.created, status.id))
+
+
+def held_keeps(service: str) -> Iterator[KeepSpec]:
+    """The Keeps of a deployment, by the name of its directory, whose host processes live."""
+    for directory in keeps_dir().iterdir():
+        with contextlib.suppress(OSError, msgspec.DecodeError):  # not whole, or removed just now
+            if (spec := read_spec(directory)).service == service and is_held(directory):
+                yield spec
 
 
 def hold(directory: Path) -> int:
