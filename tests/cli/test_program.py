@@ -308,6 +308,16 @@ def on_a_terminal(enarx_deploy, *words: str) -> str:
     return shown.decode()
 
 
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "<&- >&- 2>&-"])
+def test_a_closed_stream_is_no_fault(enarx_deploy, tmp_path, closed):
+    words = f"{sys.executable} -m enarx_deploy -C {tmp_path} new echo mine {closed}"
+    ended = subprocess.run(
+        ["sh", "-c", words], capture_output=True, text=True, env=enarx_deploy.environment, check=False
+    )
+    assert (ended.returncode, "internal error" in ended.stderr) == (0, False), ended.stderr
+    assert (tmp_path / "mine/Enarx.toml").read_text().startswith("#")
+
+
 def test_a_full_disk_is_no_fault_of_the_program(enarx_deploy, tmp_path):
     words = ["prlimit", "--fsize=10", sys.executable, "-m", "enarx_deploy", "-C", str(tmp_path), "new", "echo", "mine"]
     ended = subprocess.run(words, capture_output=True, text=True, env=enarx_deploy.environment, check=False)

@@ -23,6 +23,7 @@ atexit.register(gc.freeze)  # else the interpreter goes through all that was imp
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; returns its exit status."""
+    _have_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words == ["--version"]:
         from enarx_deploy import __version__
@@ -56,6 +57,15 @@ def _run(words: list[str], asked: unchanged.Asked | None) -> int:
         return show_error.of_usage(context, error)
     except Exception as error:  # noqa: BLE001  # the edge: what is not ours is a plugin's, the system's, or a bug
         return show_error.of_others(context, error)
+
+
+def _have_streams() -> None:
+    """Give a program that was started with a closed stream one that goes nowhere: else a file would get its number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            import os
+
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115  # pathlib is an import
 
 
 def _before_double_dash(words: list[str]) -> list[str]:
