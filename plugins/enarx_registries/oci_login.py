@@ -29,6 +29,9 @@ from enarx_deploy.errors import RegistryError
 
 _FILE_LIMIT = 1 << 20
 _HELPER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_CHALLENGE_PART = re.compile(
+    r'(?P<name>[A-Za-z]+)\s*=\s*(?:"(?P<quoted>(?:[^"\\]|\\.)*)"|(?P<plain>[^",\s]+))|(?P<scheme>[A-Za-z][A-Za-z0-9-]*)'
+)  # a parameter, else a scheme
 _HELPER_PATIENCE = 60.0  # seconds; it may have to ask the user
 _TOKEN_USER = "<token>"  # noqa: S105  # what a helper calls the user of an identity token
 _DOCKER_HUB = ("docker.io", "index.docker.io", "registry-1.docker.io")
@@ -96,13 +99,17 @@ def find(host: str, repository: str) -> Login | None:
 
 
 def challenges(headers: list[str]) -> list[Challenge]:
-    """The challenges of WWW-Authenticate headers, the strange parts of them left out."""
-    found = []
+    """The challenges of WWW-Authenticate headers, of which one may hold several, the strange parts of them left out."""
+    found: list[Challenge] = []
     for header in headers:
-        scheme, _, rest = header[:4096].strip().partition(" ")
-        pairs = re.findall(r'([A-Za-z]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^",\s]+))', rest)
-        parameters = {name.lower(): re.sub(r"\\(.)", r"\1", quoted) or plain for name, quoted, plain in pairs}
-        found.append(Challenge(scheme.lower(), parameters))
+        of_this: list[Challenge] = []
+        for part in _CHALLENGE_PART.finditer(header[:4096]):
+            if part["scheme"]:
+                of_this.append(Challenge(part["scheme"].lower(), {}))
+            elif of_this:
+                value = re.sub(r"\\(.)", r"\1", part["quoted"] or "") or part["plain"] or ""
+                of_this[-1].parameters[part["name"].lower()] = value
+        found += of_this
     return found
 
 

@@ -144,6 +144,19 @@ def test_a_challenge_is_read() -> None:
     ]
 
 
-@given(st.lists(st.text(max_size=200), max_size=3))
+def test_several_challenges_in_one_header_are_each_read() -> None:
+    header = (
+        r'Basic realm="a, Bearer \"b\"", charset=UTF-8, Negotiate, Bearer realm="https://a.example/token" , scope="x"'
+    )
+    assert challenges([header]) == [
+        Challenge("basic", {"realm": 'a, Bearer "b"', "charset": "UTF-8"}),
+        Challenge("negotiate", {}),
+        Challenge("bearer", {"realm": "https://a.example/token", "scope": "x"}),
+    ]
+
+
+@given(st.lists(st.text(max_size=200) | st.text('Bb="\\, a', max_size=200), max_size=3))
 def test_any_challenge_is_read(headers: list[str]) -> None:
-    assert len(challenges(headers)) == len(headers)
+    for challenge in challenges(headers):
+        assert challenge.scheme in ",".join(headers).lower()
+        assert all(name in ",".join(headers).lower() for name in challenge.parameters)
