@@ -89,7 +89,7 @@ def _require_replaceable(folder: Path) -> None:
     if strangers:
         raise ImageError(
             f"{folder} holds what is no image: {', '.join(strangers[:3])}",
-            hint="name a directory that is not there yet",
+            hint="move that away, or name a directory that is not there yet",
         )
 
 

@@ -33,6 +33,8 @@ class Protected(ABC):
 
     name: str
     firmware_kind: ClassVar[Literal["snp", "tdx"]]
+    oldest_qemu: ClassVar[tuple[int, int]]
+    """The first version of QEMU's that has its object."""
     aliases: tuple[str, ...] = ()
     hardware = True
     evidence: str
@@ -65,7 +67,7 @@ class Protected(ABC):
     def probe(self) -> Probe:
         """What the processor and its kernel need, then QEMU, the firmware and the image."""
         own = {
-            "QEMU": lambda: f"version {qemu.find().version}",
+            "QEMU": lambda: f"version {qemu.find(self.oldest_qemu).version}",
             "firmware": lambda: str(firmware.find(self.firmware_kind)),
             "image": self.image_digest,
         }
@@ -80,7 +82,7 @@ class Protected(ABC):
         for check in self.probe().checks:
             if not check.ok:
                 raise KeepError(f"{self.name}: {check.name}: {check.detail}", hint=check.hint)
-        program, image = qemu.find(), self._image()
+        program, image = qemu.find(self.oldest_qemu), self._image()
         memory = keep_image.memory(launch)
         package = bytes.fromhex(launch.package_digest.removeprefix("sha256:"))
         with ExitStack() as opened:

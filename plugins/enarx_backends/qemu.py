@@ -28,7 +28,8 @@ LOG = "org.enarx.log.0"
 
 _SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
 _VERSION = re.compile(r"version (\d+)\.(\d+)(?:\.(\d+))?")
-_INSTALL = "install QEMU 8.2 or later (Debian: qemu-system-x86, on bookworm from bookworm-backports)"
+_DEBIANS = (10, 0)
+_OF_DEBIAN = " (Debian: qemu-system-x86, on bookworm from bookworm-backports)"
 _PATIENCE = 10.0
 _TRANSLATED = 128  # MiB of translated code that an emulated guest may have; by itself QEMU takes a gigabyte
 
@@ -80,21 +81,24 @@ class Boot(NamedTuple):
     cmdline: str
 
 
-def find() -> Qemu:
-    """QEMU on this machine. Raises KeepError."""
+def find(oldest: tuple[int, int] = OLDEST) -> Qemu:
+    """QEMU on this machine, of this version or a later one. Raises KeepError."""
+    wanted = ".".join(map(str, oldest))
+    install = f"install QEMU {wanted} or later{_OF_DEBIAN if oldest <= _DEBIANS else ''}"
     program = shutil.which(PROGRAM)
     if program is None:
-        raise KeepError(f"{PROGRAM} is not on PATH", hint=_INSTALL)
+        raise KeepError(f"{PROGRAM} is not on PATH", hint=install)
     try:
         said = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=_PATIENCE, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise KeepError(f"{program} cannot be started: {error}", hint=_INSTALL) from error
+        raise KeepError(f"{program} cannot be started: {error}", hint=install) from error
     found = _VERSION.search(said.stdout)
     if found is None:
-        raise KeepError(f"{program} does not say its version: {said.stderr.strip()[-300:]}", hint=_INSTALL)
+        raise KeepError(f"{program} does not say its version: {said.stderr.strip()[-300:]}", hint=install)
     version = tuple(int(part) for part in found.groups() if part)
-    if version < OLDEST:
-        raise KeepError(f"{program} is version {found[0].removeprefix('version ')}, which is too old", hint=_INSTALL)
+    if version < oldest:
+        told = found[0].removeprefix("version ")
+        raise KeepError(f"{program} is version {told}, which is too old: {wanted} is needed", hint=install)
     return Qemu(program, ".".join(map(str, version)))
 
 

@@ -36,6 +36,7 @@ class Snp(Protected):
 
     name: str = "snp"
     firmware_kind = "snp"
+    oldest_qemu = (9, 1)
     aliases: tuple[str, ...] = ("sev",)
     evidence = "snp"
 

@@ -27,6 +27,7 @@ class Tdx(Protected):
 
     name: str = "tdx"
     firmware_kind = "tdx"
+    oldest_qemu = (10, 1)
     evidence = "tdx"
 
     def reference_values(self, package: Package, image: Image, bios: Path) -> ReferenceValues:

@@ -16,7 +16,8 @@ import pytest
 import wasmtime
 from tests import qemu as own_qemu
 
-from enarx_backends import acceleration, kvm, own_user, qemu, snp, tdx
+from enarx_backends import acceleration, kvm, looks, own_user, qemu, snp, tdx
+from enarx_backends.protected import Protected
 from enarx_backends.virtual_machine import Plan, VirtualMachine
 from enarx_deploy.errors import KeepError
 from enarx_deploy.manifest import parse
@@ -217,6 +218,23 @@ def test_a_qemu_that_loses_guests_is_refused_by_its_version(tmp_path: Path, monk
     with pytest.raises(KeepError, match=r"7\.2\.22, which is too old") as refused:
         qemu.find()
     assert "backports" in refused.value.hint
+
+
+@pytest.mark.parametrize(
+    ("backend", "version", "wanted"), [(snp.Snp, "9.0.4", "9.1"), (tdx.Tdx, "10.0.2", "10.1")], ids=["snp", "tdx"]
+)
+def test_a_qemu_without_the_backends_object_is_refused_by_its_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, backend: type[Protected], version: str, wanted: str
+) -> None:
+    program = tmp_path / qemu.PROGRAM
+    program.write_text(f"#!/bin/sh\necho QEMU emulator version {version}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(looks, "for_backend", lambda *_: [])
+    (check,) = [check for check in backend().probe().checks if check.name == "QEMU"]
+    assert not check.ok
+    assert f"is version {version}, which is too old: {wanted} is needed" in check.detail
+    assert f"install QEMU {wanted} or later" in check.hint
 
 
 def test_reference_values_are_of_the_image_and_the_package(own_image: Path, image: Image) -> None:
