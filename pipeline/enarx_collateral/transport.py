@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import secrets
 import ssl
 import time
@@ -98,7 +99,7 @@ class Transport:
                 raise SourceError(
                     f"{url}: {exc}", hint="is something between here and there? For a mirror, give --mirror-ca"
                 ) from exc
-            raise _Passing(str(exc) or type(exc).__name__, unreached=isinstance(exc, httpx.ConnectError)) from exc
+            raise _Passing(_said(exc), unreached=isinstance(exc, httpx.ConnectError)) from exc
 
 
 @contextlib.asynccontextmanager
@@ -152,6 +153,11 @@ async def _body(response: httpx.Response, url: str, most: int) -> bytes:
         if len(body) > most:
             raise SourceError(f"{url}: the answer has more than {most:,} bytes", hint="is it the right service?")
     return bytes(body)
+
+
+def _said(error: httpx.TransportError) -> str:
+    """What it says, without the system's number for it."""
+    return re.sub(r"^\[Errno -?[0-9]+\] ", "", str(error)) or type(error).__name__
 
 
 def _is_of_certificate(error: BaseException | None) -> bool:

@@ -573,7 +573,10 @@ def _read_lifetime(value: object, key: str, default: timedelta = DEFAULT_LIFETIM
 
 def _table(value: object, key: str) -> Mapping[str, Any]:
     if not isinstance(value, dict):
-        raise ConfigurationError(f"a section [{key}] is needed" if value is None else f"`{key}` must be a section")
+        raise ConfigurationError(
+            f"a section [{key}] is needed" if value is None else f"`{key}` must be a section",
+            hint="docs/steward.md shows a policy; `enarx-deploy steward --init --state DIR` writes one",
+        )
     return value
 
 

@@ -98,9 +98,10 @@ def _load_root(directory: Path, now: datetime) -> Root:
     signer = _key_in_token(directory) if in_token else _key_in_file(directory)
     if not root.exists():
         write(root, self_signed(signer, now).public_bytes(Encoding.PEM), 0o644)
-    found = Root.from_pem(signer, root.read_bytes(), chain.read_bytes() if chain.exists() else b"", now)
-    if not in_token:
-        found.require_own_key()
+    with _named(root):
+        found = Root.from_pem(signer, root.read_bytes(), chain.read_bytes() if chain.exists() else b"", now)
+        if not in_token:
+            found.require_own_key()
     return found
 
 
@@ -113,7 +114,21 @@ def _key_in_file(directory: Path) -> ec.EllipticCurvePrivateKey:
                 hint="bring the key back; or move the root away too, and have every client pin the new one",
             )
         write(key, new_key_pem(), 0o600)
-    return read_key(read_secret(key))
+    secret = read_secret(key)
+    with _named(key):
+        return read_key(secret)
+
+
+@contextlib.contextmanager
+def _named(file: Path) -> Iterator[None]:
+    """Say of which file an error speaks, and what to do where it says nothing of that."""
+    try:
+        yield
+    except ConfigurationError as exc:
+        hint = (
+            exc.hint or "bring back what stood there; or move key and root away, and have every client pin the new one"
+        )
+        raise ConfigurationError(f"{file}: {exc}", hint=hint) from exc
 
 
 def _key_in_token(directory: Path) -> RootKey:

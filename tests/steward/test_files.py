@@ -150,16 +150,19 @@ def test_a_root_that_is_gone_is_made_anew_for_the_same_key(state):
 def test_another_key_is_refused(state, key, message):
     files.load_root(state, NOW)
     (state / "ca.key").write_bytes(key)
-    with pytest.raises(ConfigurationError, match=message):
+    with pytest.raises(ConfigurationError, match=message) as refused:
         files.load_root(state, NOW)
+    assert str(state) in str(refused.value)
+    assert refused.value.hint
 
 
 def test_a_root_that_is_none_is_refused(state):
     root = files.load_root(state, NOW)
     for bad in (b"", b"\xff", b"-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n"):
         (state / "root.pem").write_bytes(bad)
-        with pytest.raises(ConfigurationError, match="root certificate"):
+        with pytest.raises(ConfigurationError, match=r"root\.pem: the root certificate") as refused:
             files.load_root(state, NOW)
+        assert refused.value.hint
     assert isinstance(root.certificate, x509.Certificate)
 
 
