@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -52,14 +52,25 @@ def inputs(project: Project, suffixes: Sequence[str], found: Sequence[Path]) -> 
 
 
 def build(
-    project: Project, tool: Tool, found: Sequence[Path], output: Path, progress: Progress, *, flags: Sequence[str] = ()
+    project: Project,
+    tool: Tool,
+    found: Sequence[Path],
+    output: Path,
+    progress: Progress,
+    *,
+    flags: Sequence[str] = (),
+    linked: Callable[[Mapping[str, str]], Sequence[str]] = lambda _environment: (),
 ) -> None:
-    """Compile each source, then link. Raises BuildError."""
+    """Compile each source with `flags`, then link with what `linked` answers. Raises BuildError.
+
+    `linked` is asked before anything is compiled, with what the tool's environment has beside this process's own.
+    """
     if not found:
         raise BuildError("there is no source here", hint="name a file or a folder: [build] source = 'FILE'")
     settings = project.manifest.build
     environment = _environment(tool, progress)
-    arguments = (*_profile(project), *flags, _QUIET, f"-ffile-prefix-map={project.root}=.", *settings.args)
+    libraries = linked(environment)
+    arguments = (*_profile(project), _QUIET, f"-ffile-prefix-map={project.root}=.", *settings.args)
 
     def run(*words: str) -> None:
         command.run(
@@ -75,10 +86,10 @@ def build(
     for name, made in zip(names, objects, strict=True):
         progress(f"compiling {name}")
         language = ("-x", "c") if name.endswith(".c") else ()
-        run(*arguments, "-c", *language, name, "-o", str(made), "-MMD", "-MF", str(made.with_suffix(".d")))
+        run(*flags, *arguments, "-c", *language, name, "-o", str(made), "-MMD", "-MF", str(made.with_suffix(".d")))
     progress("linking")
     stripped = () if settings.profile == "debug" else ("-s",)
-    run(*map(str, objects), *arguments, *stripped, "-o", str(output))
+    run(*map(str, objects), *arguments, *libraries, *stripped, "-o", str(output))
     _note(project, [made.with_suffix(".d") for made in objects])
 
 

@@ -20,6 +20,8 @@ _SUFFIXES = (".go",)
 _NAMES = ("go.mod", "go.sum", "go.work", "go.work.sum")
 _PLACE = re.compile(r"^(?:\./)?(?P<file>[^\s:]+):(?P<line>\d+):(?:(?P<column>\d+):)? (?P<words>.+)$", re.MULTILINE)
 _EMBED = re.compile(r"^//go:embed (.+)$", re.MULTILINE)
+_LISTENER = "net.FileListener("
+_BLOCKS = "this listener blocks the whole program, and no client is answered: syscall.SetNonblock(fd, true) before it"
 _WASI = {
     "GOOS": "wasip1",
     "GOARCH": "wasm",
@@ -66,6 +68,8 @@ class Go:
             words.append("-ldflags=-s -w")
         if build.features:
             words.append(f"-tags={','.join(build.features)}")
+        for warning in _blocking_listeners(self.inputs(project), project):
+            progress(warning)
         progress("compiling with Go, which takes some seconds the first time")
         command.run(
             (*tool.command, *words, *build.args, package(project)),
@@ -105,6 +109,20 @@ def inputs(project: Project) -> Sequence[Path]:
 def first_error(lines: command.Lines) -> str:
     """`./main.go:5:2: undefined: x`; Go does not call an error one."""
     return command.matched(_PLACE, lines)
+
+
+def _blocking_listeners(listed: Sequence[Path], project: Project) -> Iterator[str]:
+    """Where a listener is made of a descriptor that blocks: the one thread of a program would wait in it for ever.
+
+    Descriptors block until told otherwise, as on Linux; elsewhere some hosts hand listeners over that do not.
+    """
+    texts = {path: path.read_text(errors="replace") for path in listed if path.suffix in _SUFFIXES}
+    if any("SetNonblock" in text for text in texts.values()):
+        return
+    for path, text in texts.items():
+        for number, line in enumerate(text.splitlines(), 1):
+            if _LISTENER in line.partition("//")[0]:
+                yield f"{sources.relative(project, [path])[0]}:{number}: warning: {_BLOCKS}"
 
 
 def _embedded(listed: Sequence[Path]) -> Iterator[Path]:

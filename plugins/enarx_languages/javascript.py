@@ -31,6 +31,7 @@ _BUNDLE = (
     "--main-fields=module,main",
     "--target=es2023",
     "--external:qjs:*",
+    *("--alias:std=qjs:std", "--alias:os=qjs:os"),  # by which programs for QuickJS have always imported them
     "--legal-comments=none",
     "--color=false",
     "--log-level=warning",

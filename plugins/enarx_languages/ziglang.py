@@ -8,6 +8,8 @@ from pathlib import Path
 from enarx_deploy import paths, tools
 from enarx_deploy.protocols import MissingTool, Progress, Tool
 
+CACHE = "ZIG_GLOBAL_CACHE_DIR"
+"""The variable that names what all projects share: the libraries of C and C++, built once."""
 _REQUIREMENT = "ziglang==0.17.1"
 
 
@@ -23,10 +25,10 @@ def missing(name: str) -> MissingTool:
 
 def environment(progress: Progress, *, first_build: str = "") -> dict[str, str]:
     """One cache for all projects. `first_build` is said where nothing is in it yet."""
-    cache = os.environ.get("ZIG_GLOBAL_CACHE_DIR") or str(paths.cache_dir("zig"))
+    cache = os.environ.get(CACHE) or str(paths.cache_dir("zig"))
     if first_build and not Path(cache, "o").exists():
         progress(first_build)
-    return {"ZIG_GLOBAL_CACHE_DIR": cache, "ZIG_LOCAL_CACHE_DIR": cache}
+    return {CACHE: cache, "ZIG_LOCAL_CACHE_DIR": cache}
 
 
 def _package(words: tuple[str, ...]) -> Tool | None:

@@ -60,6 +60,21 @@ def test_an_error_has_its_place(compiler, project):
     assert str(error) == "main.go:4:2: error: undefined: x"
 
 
+LISTENS = 'package main\n\nimport "net"\n\nfunc main() {\n\tnet.FileListener(nil)\n}\n'
+
+
+def test_a_listener_that_blocks_the_whole_program_is_warned_of(compiler, project):
+    _, lines = compiler.built(project({"go.mod": MODULE, "main.go": LISTENS}))
+    assert lines[0].startswith("main.go:6: warning: this listener blocks the whole program")
+    assert "syscall.SetNonblock(fd, true)" in lines[0]
+
+
+def test_a_listener_that_does_not_block_is_not_warned_of(compiler, project):
+    other = 'package main\n\nimport "syscall"\n\nfunc init() { syscall.SetNonblock(3, true) }\n'
+    _, lines = compiler.built(project({"go.mod": MODULE, "main.go": LISTENS, "other.go": other}))
+    assert not any("warning" in line for line in lines)
+
+
 def test_a_lone_file_needs_no_module(compiler, project):
     made = project({"main.go": 'package main\n\nfunc main() { println("alone") }\n'})
     assert compiler.toolchain.detect(made) == "main.go is here"

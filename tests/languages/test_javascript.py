@@ -32,6 +32,12 @@ def test_a_program_of_two_files_with_promises_and_timers_runs_in_a_keep(in_keep,
     assert "built twice, the same bytes" in ended.stdout, ended.stderr
 
 
+def test_the_modules_of_quickjs_have_their_old_names_too(in_keep, engine):
+    program = 'import * as std from "std";\nimport { now } from "os";\nstd.out.puts(`${typeof now}\\n`);\n'
+    ended = in_keep({"main.js": program})
+    assert (ended.returncode, ended.stdout) == (0, "function\n"), ended.stderr
+
+
 def test_what_is_thrown_is_shown_and_the_status_1(in_keep, engine):
     ended = in_keep({"main.js": 'function f() { throw new Error("thrown") }\nf();\n'})
     assert ended.returncode == 1
