@@ -52,6 +52,13 @@ def test_the_verdict_is_that_of_the_bytes(appraise, tmp_path, form):
     assert (found.status, found.record) == (0, plain.record)
 
 
+def test_the_beginning_of_what_is_too_large_is_not_taken_for_the_evidence(appraise, tmp_path):
+    report = tmp_path / "report"
+    report.write_text(REPORT.hex() + "\n" * evidence_files.MAX_EVIDENCE + "and what nobody has read")
+    found = appraise(report, *WORDS)
+    assert (found.status, found.record["ok"]) == (3, False)
+
+
 @given(st.binary())
 def test_any_evidence_is_read_back_and_no_bytes_upset_the_reader(data):
     evidence_text.plain(data)

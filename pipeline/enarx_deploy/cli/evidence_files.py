@@ -87,7 +87,9 @@ def read_evidence(path: Path) -> bytes:
     """Evidence, which may be written out as hexadecimal, base64 or PEM. Raises UsageError."""
     from enarx_attestation import evidence_text
 
-    return evidence_text.plain(read(path, MAX_EVIDENCE))
+    data = read(path, MAX_EVIDENCE)
+    # What is too large is left as it is, and refused for it: the part that was read may be evidence by itself.
+    return data if len(data) > MAX_EVIDENCE else evidence_text.plain(data)
 
 
 def read_tables(path: Path) -> dict[str, Any]:
