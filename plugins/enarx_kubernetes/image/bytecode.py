@@ -6,6 +6,7 @@ strings, and names its source by a hash that nobody checks again, for the image'
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import marshal
@@ -49,8 +50,11 @@ def _is_kept(compiled: Path) -> bool:
 
 def _prune(kept: Path) -> None:
     """Remove all but those that were read last."""
-    used = sorted((entry.stat().st_atime_ns, entry.path) for entry in os.scandir(kept))
-    for _, path in used[:-_KEPT]:
+    used = []
+    for entry in os.scandir(kept):
+        with contextlib.suppress(FileNotFoundError):  # another build removes them, too
+            used.append((entry.stat().st_atime_ns, entry.path))
+    for _, path in sorted(used)[:-_KEPT]:
         Path(path).unlink(missing_ok=True)
 
 
