@@ -63,7 +63,7 @@ def connected(host: str, *, in_clear: bool = False, not_there: str = "") -> Iter
     except Damaged as fault:
         raise PackageError(str(fault), hint=fault.hint) from fault
     except Malformed as fault:
-        raise RegistryError(f"{host} does not answer as a Drawbridge: {fault}") from fault
+        raise RegistryError(f"{host} does not answer as a Drawbridge: {fault}", hint="is it the right host?") from fault
     except ClientFault as fault:
         raise RegistryError(str(fault), hint=fault.hint) from fault
 

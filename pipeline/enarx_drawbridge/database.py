@@ -104,7 +104,10 @@ class Database:
     def _create(self, path: Path) -> None:
         (version,) = self._connection.execute("PRAGMA user_version").fetchone()
         if version not in (0, VERSION):
-            raise ConfigurationError(f"{path} is of form {version}, and this program reads {VERSION}")
+            raise ConfigurationError(
+                f"{path} is of form {version}, and this program reads {VERSION}",
+                hint="serve it with the version of enarx-deploy that made it",
+            )
         if not version:
             self._connection.executescript(f"BEGIN EXCLUSIVE; {_SCHEMA} COMMIT;")
 

@@ -148,7 +148,7 @@ def write_template(path: Path) -> bool:
     except FileExistsError:
         return False
     except OSError as error:
-        raise ConfigurationError(f"{path}: {error.strerror}") from error
+        raise ConfigurationError(f"{path}: {error.strerror}", hint="may you read and write there?") from error
     with os.fdopen(descriptor, "w") as file:
         file.write(TEMPLATE)
     return True
@@ -161,7 +161,7 @@ def load(path: Path) -> Policy:
     except FileNotFoundError:
         return Policy()
     except OSError as error:
-        raise ConfigurationError(f"{path}: {error.strerror}") from error
+        raise ConfigurationError(f"{path}: {error.strerror}", hint="may you read and write there?") from error
     try:
         tables = tomllib.loads(data.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
@@ -181,7 +181,7 @@ def _read(path: Path) -> bytes:
             raise ConfigurationError(f"{path}: others can write to the policy", hint=f"chmod go-w {path}")
         data = file.read(MAX_SIZE + 1)
     if len(data) > MAX_SIZE:
-        raise ConfigurationError(f"{path}: a policy has at most {MAX_SIZE} bytes")
+        raise ConfigurationError(f"{path}: a policy has at most {MAX_SIZE} bytes", hint="is this the right file?")
     return data
 
 

@@ -54,10 +54,12 @@ class ListenerOptions(msgspec.Struct, frozen=True, kw_only=True):
         `unsaid` is what no option decides. Raises `ConfigurationError` if they exclude each other.
         """
         if (self.tls_certificate is None) != (self.tls_key is None):
-            raise ConfigurationError("--tls-cert and --tls-key go together")
+            raise ConfigurationError("--tls-cert and --tls-key go together", hint="give both, or neither")
         if self.tls_certificate is not None:
             if self.insecure_http:
-                raise ConfigurationError("--insecure-http and --tls-cert exclude each other")
+                raise ConfigurationError(
+                    "--insecure-http and --tls-cert exclude each other", hint="give one of the two"
+                )
             return "tls"
         if is_loopback(self.host):
             return "loopback-http"

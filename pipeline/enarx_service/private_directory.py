@@ -18,7 +18,7 @@ def prepare(directory: Path, option: str) -> None:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = directory.lstat()
     except OSError as error:
-        raise ConfigurationError(f"{directory}: {error.strerror}") from error
+        raise ConfigurationError(f"{directory}: {error.strerror}", hint=f"name another with {option} DIR") from error
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
         raise ConfigurationError(f"{directory}: not a directory of yours", hint=f"name another with {option} DIR")
     if status.st_mode & 0o077:

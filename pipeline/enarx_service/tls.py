@@ -79,7 +79,10 @@ def _ask_clients(context: ssl.SSLContext, roots: str) -> None:
     try:
         context.load_verify_locations(cadata=roots)
     except ssl.SSLError as exc:
-        raise ConfigurationError("the roots for clients' certificates cannot be read: they are PEM") from exc
+        raise ConfigurationError(
+            "the roots for clients' certificates cannot be read: they are PEM",
+            hint="-----BEGIN CERTIFICATE-----, one after the other",
+        ) from exc
     context.verify_mode = ssl.CERT_OPTIONAL
     context.verify_flags |= ssl.VERIFY_X509_STRICT
 
@@ -106,7 +109,7 @@ def _read(path: Path, *, secret: bool) -> bytes:
                 raise ConfigurationError(f"{path}: everybody could use the key", hint=f"chmod o= {path}")
             data = file.read(MAX_FILE + 1)
     except OSError as exc:
-        raise ConfigurationError(f"{path}: {exc.strerror}") from exc
+        raise ConfigurationError(f"{path}: {exc.strerror}", hint="is the path right, and may you read it?") from exc
     if len(data) > MAX_FILE:
-        raise ConfigurationError(f"{path}: more than {MAX_FILE} bytes")
+        raise ConfigurationError(f"{path}: more than {MAX_FILE} bytes", hint="is this the right file?")
     return data

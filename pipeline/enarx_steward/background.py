@@ -65,7 +65,10 @@ def stop(directory: Path) -> Running | None:
                 if select.select([process], [], [], STOP_SECONDS)[0]:
                     break
     if _still(directory, running):
-        raise ConfigurationError(f"the Steward, process {running.pid}, does not end")
+        raise ConfigurationError(
+            f"the Steward, process {running.pid}, does not end",
+            hint=f"kill -KILL {running.pid}: its log and its keys are on disk",
+        )
     return running
 
 
@@ -139,7 +142,9 @@ def _still(directory: Path, running: Running) -> bool:
 def _only_one(directory: Path) -> Iterator[None]:
     with (directory / _START_LOCK).open("ab") as file:
         if not take(file.fileno(), 2 * START_SECONDS):
-            raise ConfigurationError("another process is starting the Steward and does not get on")
+            raise ConfigurationError(
+                "another process is starting the Steward and does not get on", hint="end it, and try again"
+            )
         yield
 
 

@@ -93,7 +93,10 @@ def finish(directory: Path, now: datetime) -> Root:
     """Take away what is above the root: from now on its own clients are served, and no others."""
     root = state.load_root(directory, now)
     if not root.above:
-        raise ConfigurationError("there is no root above this one")
+        raise ConfigurationError(
+            "there is no root above this one",
+            hint="there is one only after the Steward was put below another root, and until that is finished",
+        )
     (directory / state.CHAIN).unlink()
     return state.load_root(directory, now)
 

@@ -298,7 +298,7 @@ def _own_file(path: Path) -> None:
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as exc:
-        raise ConfigurationError(f"{path}: {exc.strerror}") from exc
+        raise ConfigurationError(f"{path}: {exc.strerror}", hint="may you read and write there?") from exc
     try:
         status = os.fstat(descriptor)
     finally:

@@ -66,7 +66,7 @@ def read_configuration(path: Path) -> RootKey:
     try:
         found = msgspec.toml.decode(path.read_bytes(), type=Configuration)
     except OSError as exc:
-        raise ConfigurationError(f"{path}: {exc.strerror}") from exc
+        raise ConfigurationError(f"{path}: {exc.strerror}", hint="is it there, and may you read it?") from exc
     except (msgspec.MsgspecError, UnicodeDecodeError, ValueError) as exc:
         raise ConfigurationError(
             f"{path}: {exc}", hint="a section [pkcs11] with module, token, key, and pin_file or pin_env"

@@ -174,9 +174,15 @@ def read_key(pem: bytes) -> ec.EllipticCurvePrivateKey:
     try:
         key = load_pem_private_key(pem, password=None)
     except (ValueError, TypeError) as exc:
-        raise ConfigurationError("the key is not an unencrypted PKCS#8 key in PEM") from exc
+        raise ConfigurationError(
+            "the key is not an unencrypted PKCS#8 key in PEM",
+            hint="PKCS#8 on P-256 is what `openssl genpkey` writes, and a Steward takes",
+        ) from exc
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
-        raise ConfigurationError("the key is not on P-256")
+        raise ConfigurationError(
+            "the key is not on P-256",
+            hint="other curves are not for a Steward",
+        )
     return key
 
 
@@ -206,7 +212,9 @@ def read_path(pem: bytes, root: x509.Certificate, now: datetime) -> tuple[x509.C
     try:
         path = x509.load_pem_x509_certificates(pem)
     except ValueError as exc:
-        raise ConfigurationError("the chain is not a list of certificates in PEM") from exc
+        raise ConfigurationError(
+            "the chain is not a list of certificates in PEM", hint="-----BEGIN CERTIFICATE-----, this Steward's first"
+        ) from exc
     if len(path) > MAX_PATH:
         raise ConfigurationError(f"the chain has {len(path)} certificates; at most {MAX_PATH} will do")
     if path[0].public_key() != root.public_key():

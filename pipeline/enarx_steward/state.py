@@ -203,7 +203,9 @@ def read_secret(path: Path, most: int = _MAX_FILE) -> bytes:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as exc:
-        raise ConfigurationError(f"{path}: {exc.strerror}") from exc
+        raise ConfigurationError(
+            f"{path}: {exc.strerror}", hint="is it there, a plain file, and may you read it?"
+        ) from exc
     with os.fdopen(descriptor, "rb") as file:
         status = os.fstat(descriptor)
         if status.st_uid != os.geteuid():

@@ -113,7 +113,10 @@ class EnclaveProcess:
             except OSError as error:
                 self._complaints.abandon()
                 self._folder.remove()
-                raise KeepError(f"cannot start {started.program}: {error.strerror}") from error
+                raise KeepError(
+                    f"cannot start {started.program}: {error.strerror}",
+                    hint="`enarx-deploy platform sgx` shows what a machine needs for it",
+                ) from error
             self.pid = self._process.pid
             self._complaints.begin()
             theirs.close()

@@ -140,7 +140,10 @@ class Nil:
                     process_group=0,
                 )
             except OSError as error:
-                raise KeepError(f"cannot start the Keep's process: {error.strerror}") from error
+                raise KeepError(
+                    f"cannot start the Keep's process: {error.strerror}",
+                    hint="is the machine short of memory or processes?",
+                ) from error
         with contextlib.suppress(ProcessLookupError):  # it may have ended already, which is told by its status
             resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (OUTPUT_LIMIT, OUTPUT_LIMIT))
         return NilProcess(process, ours, stderr_fd)

@@ -172,4 +172,7 @@ def spawn(
             process_group=0,
         )
     except OSError as error:
-        raise KeepError(f"cannot start {qemu.program}: {error.strerror}") from error
+        raise KeepError(
+            f"cannot start {qemu.program}: {error.strerror}",
+            hint="`enarx-deploy platform kvm` shows what a machine needs for it",
+        ) from error

@@ -221,7 +221,10 @@ def _roots() -> list[str]:
     try:
         found = x509.load_pem_x509_certificates(path.read_bytes())
     except (OSError, ValueError) as error:
-        raise UsageError(f"{path} is not a PEM file of certificates: {error}") from error
+        raise UsageError(
+            f"{path} is not a PEM file of certificates: {error}",
+            hint="name a file of -----BEGIN CERTIFICATE----- blocks",
+        ) from error
     return [base64.b64encode(one.public_bytes(Encoding.DER)).decode() for one in found]
 
 

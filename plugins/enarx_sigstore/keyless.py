@@ -123,9 +123,11 @@ def _verify(bundle: bytes, digest: str, instance: str, identity: str, issuer: st
         raise VerificationRefused(f"a bundle is refused: {' '.join(str(error).split())[:300]}") from error
     said = statement.read(payload)
     if kind != statement.PAYLOAD_TYPE or said.predicate_type != package_signature.PREDICATE_TYPE:
-        raise VerificationRefused("a bundle is not the signature of a package")
+        raise VerificationRefused(
+            "a bundle is not the signature of a package", hint="`enarx-deploy keyless sign` makes one that is"
+        )
     if not said.is_about(digest):
-        raise VerificationRefused("a bundle is the signature of another package")
+        raise VerificationRefused("a bundle is the signature of another package", hint="is it the right reference?")
 
 
 def _configuration(instance: str, *, offline: bool = False) -> ClientTrustConfig:

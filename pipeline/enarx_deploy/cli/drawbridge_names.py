@@ -40,7 +40,7 @@ def record(body: bytes, host: str) -> dict[str, Any]:
     try:
         return msgspec.json.decode(body, type=dict[str, Any])
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise RegistryError(f"{host} does not answer as a Drawbridge: {error}") from error
+        raise RegistryError(f"{host} does not answer as a Drawbridge: {error}", hint="is it the right host?") from error
 
 
 def _below(context: Context, host: str, slug: str, path: str) -> Reference:

@@ -264,7 +264,9 @@ def _chain(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}") from error
+        raise UsageError(
+            f"{path}: {error.strerror}", hint="name the file with the certificates that the authority above has issued"
+        ) from error
 
 
 def _show(context: Context, root: Root) -> None:

@@ -207,7 +207,10 @@ def _log(state: Path | None, database: str | None) -> Iterator[IssuanceLog]:
         with closing(databases.open_for(directory, url)) as opened:
             yield issuance_log.IssuanceLog(opened)
     except issuance_log.Broken as broken:
-        raise VerificationRefused(f"the issuance log is broken: {broken}") from broken
+        raise VerificationRefused(
+            f"the issuance log is broken: {broken}",
+            hint="keep it as it is, and compare it with a copy that its auditors have",
+        ) from broken
     except StewardFault as fault:
         raise StewardError(str(fault), hint=fault.hint) from fault
 

@@ -197,7 +197,10 @@ def _tell(device: Device) -> None:
     """Where to confirm, on stderr, also with `--json`: nobody could go on without it."""
     where = device.verification_uri_complete or device.verification_uri
     if not f"{where}{device.user_code}".isprintable():
-        raise RegistryError("the provider's answer is not one that can be shown")
+        raise RegistryError(
+            "the provider's answer is not one that can be shown",
+            hint="ask whoever runs the registry which provider it trusts",
+        )
     click.echo(f"open {where}\nand confirm the code {device.user_code}", err=True)
 
 

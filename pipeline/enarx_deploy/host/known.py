@@ -100,7 +100,10 @@ class Known:
         serving = self.service.serving
         earlier = self.before(serving.version.number if serving else self.service.next_number)
         if earlier is None:
-            raise UsageError(f"nothing served before the present version of {self.service.name}")
+            raise UsageError(
+                f"nothing served before the present version of {self.service.name}",
+                hint=f"`enarx-deploy history {self.service.name}` lists the versions that served",
+            )
         return earlier
 
     def before(self, number: int) -> Served | None:

@@ -148,7 +148,10 @@ class _Keep:
         try:
             listener = socket.create_server(("", self._metrics_port), family=socket.AF_INET)
         except OSError as error:
-            raise KeepError(f"metrics: cannot listen on port {self._metrics_port}: {error.strerror}") from error
+            raise KeepError(
+                f"metrics: cannot listen on port {self._metrics_port}: {error.strerror}",
+                hint="does another process of the pod listen there?",
+            ) from error
         session = self._session
         pages = metrics.pages_of(lambda: self._status, lambda: usage.measure(session.counters(), session.keep_pid))
         metrics.Endpoint(f"127.0.0.1:{self._metrics_port}", pages, listener, any_host=True)

@@ -48,7 +48,9 @@ def serve(place: Path, is_up: Callable[[], None] = lambda: None) -> None:
     try:
         lock = state.hold(place)
     except BlockingIOError as error:
-        raise KeepError(f"another process looks after {place.name}") from error
+        raise KeepError(
+            f"another process looks after {place.name}", hint="that one serves it: nothing is to be done"
+        ) from error
     Groups().make_room()
     process = ServiceProcess(place)
     is_up()
