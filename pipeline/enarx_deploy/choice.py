@@ -47,9 +47,10 @@ def backend(
 ) -> tuple[Backend, str]:
     """The backend asked for, else the strongest that the machine has where it will run; never one below `minimum`.
 
-    That is this machine where it runs `here`, else whichever the target starts Keeps on. Where it `starts` nothing, one
-    that is asked for need not be there: what its Keeps measure to is worked out anywhere. Where an image is named, its
-    Keeps boot that. Raises KeepError where that machine cannot do it, UsageError where a name is unknown or too weak.
+    That is this machine where it runs `here`, else whichever the target starts Keeps on. Where it `starts` nothing,
+    this machine need not have one that is asked for: what its Keeps measure to is worked out anywhere. Where an image
+    is named, its Keeps boot that. Raises KeepError where that machine cannot do it, UsageError where a name is unknown
+    or too weak.
     """
     asked = project.settings.backend
     if project.settings.image and not here:
@@ -57,8 +58,9 @@ def backend(
     if asked:
         chosen, reason = booting(plugins.get("backend", asked), project.settings.image), "as asked for"
         _require_strength(chosen, reason, project, plugins)
-        if starts:
-            _require_available(_probed(project, plugins, here=here)(chosen))
+        probed = _probed(project, plugins, here=here)
+        if starts or probed is not _here:
+            _require_available(probed(chosen))
     else:
         chosen, reason = _strongest(plugins, _probed(project, plugins, here=here), project.settings.image)
         _require_strength(chosen, reason, project, plugins)

@@ -204,5 +204,5 @@ def test_platform_as_json_lists_every_backend(enarx_deploy, shelf):
         "backend": "shelf",
         "available": True,
         "hardware": False,
-        "checks": [{"name": "wood", "ok": True, "detail": "oak", "hint": "", "under": ""}],
+        "checks": [{"name": "wood", "ok": True, "detail": "oak", "hint": "", "under": "", "required": True}],
     }

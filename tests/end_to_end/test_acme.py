@@ -335,7 +335,9 @@ def test_a_server_that_answers_for_ever_is_given_up(part, serve, authority, monk
         registering.terms_of(f"https://localhost:{server.port}/dir", registering.new_key(), own.root.read_text())
 
 
-def test_a_command_for_dns_that_does_not_end_is_ended_with_all_that_it_started(tmp_path, monkeypatch) -> None:
+def test_a_command_for_dns_that_does_not_end_is_ended_with_all_that_it_started(
+    tmp_path, monkeypatch, eventually
+) -> None:
     from enarx_acme import control
     from enarx_deploy.errors import StewardError
 
@@ -346,7 +348,8 @@ def test_a_command_for_dns_that_does_not_end_is_ended_with_all_that_it_started(t
     monkeypatch.setattr(control, "_CLEANUP", 0.0)
     with pytest.raises(StewardError, match="it took too long"), control.by_dns([str(hook)], [("a.test", "text")]):
         pytest.fail("it did not wait")
-    assert not child.exists() or not is_alive(int(child.read_text()))
+    if child.exists():  # the end of one that was killed can be seen a moment later
+        eventually(lambda: not is_alive(int(child.read_text())), "the end of what the command started")
 
 
 def is_alive(pid: int) -> bool:

@@ -20,6 +20,14 @@ CD = Path(__file__).parents[2] / "templates" / "cd"
 SCHEMAS = {"github-actions.yml": "vendor.github-workflows", "gitlab-ci.yml": "vendor.gitlab-ci"}
 
 
+def shell(name: str) -> list[str]:
+    """The shell that a system starts for a script: GitHub's fails in the middle of a pipe only where it is named."""
+    fails_amid = (
+        name == "gitlab-ci.yml" or yaml.safe_load((CD / name).read_text())["defaults"]["run"]["shell"] == "bash"
+    )
+    return ["bash", "-e", *(["-o", "pipefail"] if fails_amid else []), "-c"]
+
+
 def steps(name: str) -> list[tuple[str, dict[str, str]]]:
     """What a workflow runs: a script for each shell that its system starts, and the variables for it alone."""
     document = yaml.safe_load((CD / name).read_text())
@@ -74,9 +82,7 @@ def test_every_step_of_a_workflow_is_done_in_order(name, job, cli):
     for _ in range(2 if name == "gitlab-ci.yml" else 1):
         for script, own in steps(name):
             given = environment | ({"SIGNING_KEY": key.read_text()} if "SIGNING_KEY" in own else {})
-            ended = subprocess.run(
-                ["bash", "-e", "-o", "pipefail", "-c", script], cwd=project, env=given, capture_output=True, text=True
-            )
+            ended = subprocess.run([*shell(name), script], cwd=project, env=given, capture_output=True, text=True)
             assert ended.returncode == 0, f"{script}\n{ended.stdout}{ended.stderr}"
             assert "\x1b" not in ended.stdout + ended.stderr
             assert "PRIVATE KEY" not in ended.stdout + ended.stderr
@@ -97,7 +103,7 @@ def test_every_step_of_a_workflow_is_done_in_order(name, job, cli):
     if name == "github-actions.yml":  # whose last step verifies, and can be done again alone
         root = project / "other.pem"
         root.write_text(Root.create(datetime.now(UTC)).pem)
-        words = ["bash", "-c", steps(name)[-1][0]]
+        words = [*shell(name), steps(name)[-1][0]]
         other = subprocess.run(
             words, cwd=project, env=environment | {"ROOT": str(root)}, capture_output=True, text=True
         )

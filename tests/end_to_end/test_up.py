@@ -223,11 +223,11 @@ def test_a_workload_that_traps_before_it_serves_anybody_is_no_deployment(cli, pr
         ended = cli("up", "-C", str(project), "--json")
         assert ended.returncode == 1, ended.stdout
         assert f"version {number} did not get healthy" in ended.stderr
-        assert "wasm trap" in ended.stderr
+        assert "the workload trapped: wasm `unreachable` instruction executed" in ended.stderr
     for words in (("history", "traps"), ("keeps",)):
         _, *rows = cli(*words).stdout.splitlines()
         assert len(rows) == 2
-        assert all("wasm trap: wasm `unreachable` instruction executed)" in row for row in rows)
+        assert all("the workload trapped: wasm `unreachable` instruction executed" in row for row in rows)
 
 
 def test_up_names_what_the_workload_may_connect_to_in_clear(cli, echo_project) -> None:

@@ -83,7 +83,7 @@ def test_its_backend_appears_and_says_what_it_lacks(clean, tmp_path):
     paper = next(probe for probe in probes if probe["backend"] == "paper")
     assert paper["available"] is False
     (tmp_path / "main.say").write_text("x")
-    ended = clean("attest", "--backend", "cardboard", cwd=tmp_path)
+    ended = clean("up", "--backend", "cardboard", cwd=tmp_path)
     assert ended.returncode == 1
     assert "backend 'paper' cannot be used on this machine: printer: no printer is connected" in ended.stderr
     assert "hint: connect a printer" in ended.stderr

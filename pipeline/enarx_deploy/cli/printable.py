@@ -4,8 +4,8 @@ from __future__ import annotations
 
 
 def in_a_line(reason: str) -> str:
-    """Of a reason of several lines the one for a table: its last, where a trap says what it is, after its backtrace."""
-    return reason.strip().rpartition("\n")[2].strip()
+    """Of a reason of several lines the one for a table: its first, which a trap's backtrace follows."""
+    return reason.strip().partition("\n")[0].rstrip(": ")
 
 
 def printable(text: str) -> str:

@@ -18,7 +18,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import MappingProxyType
@@ -351,12 +351,18 @@ class Session:
         return self.counters()["open"] >= most
 
     def check_answers(self, limit: float) -> None:
-        """Have the running Keep answer in `limit` seconds, as it does where its workload waits or makes calls. Raises
-        KeepError."""
-        with _held_within(self._asking, limit):
+        """Have the running Keep answer in `limit` seconds, as it does where its workload waits or makes calls.
+
+        While it has another answer to give, such as to a renewal, that one has its own time. Raises KeepError.
+        """
+        if not self._asking.acquire(timeout=limit):
+            return
+        try:
             if self._looked <= self._answered:  # one that is not answered yet will do: they are answered in turn
                 self._looked = self._send_asking({"type": "look"})
             self._answer_to(self._looked, limit)
+        finally:
+            self._asking.release()
 
     @property
     def may_have_clients(self) -> bool:
@@ -590,17 +596,6 @@ class Session:
         raise KeepError(f"the Keep did not start: {what}", hint=hint)
 
 
-@contextlib.contextmanager
-def _held_within(lock: threading.Lock, limit: float) -> Iterator[None]:
-    """Hold the lock under which a Keep is asked. Raises KeepError where it still has to answer another after that."""
-    if not lock.acquire(timeout=limit):
-        raise _unanswered(limit)
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 def _unanswered(limit: float) -> KeepError:
     return KeepError(
         f"the Keep has not answered in {limit:.0f} seconds",
@@ -631,4 +626,4 @@ def _ignore(_: str) -> None:
 
 def _reachable(address: Any) -> str:
     """A name by which clients on this machine reach what listens on `address`."""
-    return "localhost" if address in ("::", "0.0.0.0", "::1", "127.0.0.1") else str(address)  # noqa: S104  # compared with, not bound
+    return "localhost" if address in ("::", "0.0.0.0", "127.0.0.1") else str(address)  # noqa: S104  # compared with, not bound
