@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,4 +49,12 @@ def changes(watched: frozenset[Path], *, poll: bool) -> Iterator[None]:
 
 def _matters(_change: Change, path: str) -> bool:
     name = Path(path).name
-    return not name.startswith(".") and not name.endswith(_PASSING)
+    return not name.startswith(".") and not name.endswith(_PASSING) and not _is_own_output(path)
+
+
+def _is_own_output(path: str) -> bool:
+    """Whether it is the file that this process itself writes to: what it says of a change would be the next."""
+    with contextlib.suppress(OSError):
+        there = os.stat(path)  # noqa: PTH116  # as the two below
+        return any(os.path.samestat(there, os.fstat(descriptor)) for descriptor in (1, 2))
+    return False

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -191,3 +193,13 @@ def test_a_program_that_ends_is_run_again_when_it_changes(cli) -> None:
     assert {event.get("code") for event in (*events, *again)} == {None, 3, 4}
     developing.process.send_signal(signal.SIGTERM)
     assert developing.process.wait(PATIENCE) == 130
+
+
+def test_what_it_says_into_a_file_of_the_project_is_no_change(tmp_path) -> None:
+    """Each line of a build that fails would otherwise begin the next one."""
+    script = "import sys; from enarx_deploy.watch import _matters; print([_matters(None, one) for one in sys.argv[1:]])"
+    log, source = tmp_path / "dev.log", tmp_path / "main.c"
+    source.touch()
+    with log.open("w") as output:
+        subprocess.run([sys.executable, "-c", script, str(log), str(source)], stdout=output, check=True)
+    assert log.read_text() == "[False, True]\n"

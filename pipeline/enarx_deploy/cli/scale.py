@@ -17,7 +17,8 @@ def command(context: Context, name: str, replicas: int) -> None:
     New ones take connections when each has its certificate and is healthy. Those that are too many take no more, and
     end when their connections have, or had their time. Nobody is refused meanwhile. NAME may also be a Keep's id.
 
-    It holds until it is said anew, also for the next versions, unless `replicas` in [deploy.NAME] changes.
+    It holds until it is said anew, also for the next versions, unless `replicas` in [deploy.NAME] changes. To have
+    none, `enarx-deploy stop NAME`.
     """
     from enarx_deploy.cli.find_deployment import find_deployment
 
