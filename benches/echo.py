@@ -48,7 +48,7 @@ def measure_tls(seconds: float) -> Section:
 def _compare(
     title: str, ports: dict[str, int], mode: str, loads: tuple[tuple[int, int], ...], seconds: float
 ) -> Section:
-    load = peers.buildload_on()
+    load = peers.build_load()
     rows, ratios = [], []
     for connections, size in loads:
         rates: dict[str, list[float]] = {name: [] for name in ports}
