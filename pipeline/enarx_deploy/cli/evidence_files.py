@@ -63,7 +63,7 @@ def read(path: Path, most: int) -> bytes:
     """At most one byte more than `most`; of a pipe, until it is closed. Raises UsageError."""
     try:
         # So that a pipe which nobody writes to is opened, and waited for no longer than `PATIENCE`.
-        with FileIO(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)) as file:
+        with FileIO(path, opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
             return b"".join(_pieces(file, most + 1))
     except TimeoutError as error:
         hint = "write it to a file first, or close the pipe at its end"

@@ -211,21 +211,23 @@ class Rollout:
     def _started(self, served: Served, count: int) -> list[Replica]:
         """So many more Keeps of a version, certified and running. Raises EnarxDeployError, and none of them is left."""
         new: list[Replica] = []
-        try:
+        with self._all_or_none(new):
             for _ in range(count):
                 new.append(self._keeps.start(served, alone=False))
                 self._keeps.provision(new[-1])
-        except EnarxDeployError:
-            for one in new:
-                self._keeps.leave(one, 0)
-            raise
         return new
 
     def add(self, serving: Served, count: int) -> None:
         """Have so many more Keeps of the version serve that serves now. Raises EnarxDeployError, and none is left."""
         new = self._started(serving, count)
-        try:
+        with self._all_or_none(new):
             self._let_in(new)
+
+    @contextlib.contextmanager
+    def _all_or_none(self, new: Sequence[Replica]) -> Iterator[None]:
+        """Have none of these Keeps left where a step fails."""
+        try:
+            yield
         except EnarxDeployError:
             for one in new:
                 self._keeps.leave(one, 0)
