@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import functools
 import http.server
 import ipaddress
 import os
@@ -122,21 +121,11 @@ def _clean_up(hook: Sequence[str], name: str, value: str) -> None:
 def _run(words: Sequence[str], seconds: float) -> None:
     """Run the command for so long. All that it started ends with it, and it ends with this process."""
     with tempfile.TemporaryFile() as output:  # a pipe is open as long as what the command started
-        try:
-            hook = subprocess.Popen(
-                words, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
-            )
-        except OSError as error:
-            raise StewardError(f"{words[0]}: {error.strerror}", hint=_ANOTHER) from error
-        end = functools.partial(_end, hook)
-        atexit.register(end)
-        try:
-            status = hook.wait(max(0.0, seconds))
-        except subprocess.TimeoutExpired as error:
-            raise StewardError(f"{words[0]}: it took too long, and was ended", hint=_ANOTHER) from error
-        finally:
-            atexit.unregister(end)
-            end()
+        with _commands.begun(words, output) as command:
+            try:
+                status = command.wait(max(0.0, seconds))
+            except subprocess.TimeoutExpired as error:
+                raise StewardError(f"{words[0]}: it took too long, and was ended", hint=_ANOTHER) from error
         if status:
             raise StewardError(
                 f"{words[0]} {words[-3]} ended with status {status}: {_last_line(output) or 'it said nothing'}",
@@ -144,10 +133,54 @@ def _run(words: Sequence[str], seconds: float) -> None:
             )
 
 
-def _end(hook: subprocess.Popen[bytes]) -> None:
+class _Commands:
+    """Those that run now. None outlives this process: its threads run on while it ends, and begin no other then."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._ended = False
+        atexit.register(self.end)
+
+    @contextlib.contextmanager
+    def begun(self, words: Sequence[str], output: IO[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+        """The command, until the context ends. Raises StewardError."""
+        command = self._begin(words, output)
+        try:
+            yield command
+        finally:
+            _end(command)
+            with self._lock:
+                self._running.discard(command)
+
+    def _begin(self, words: Sequence[str], output: IO[bytes]) -> subprocess.Popen[bytes]:
+        with self._lock:
+            if self._ended:
+                raise StewardError(f"{words[0]}: it is not begun, since this process ends", hint="")
+            try:
+                command = subprocess.Popen(
+                    words, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+                )
+            except OSError as error:
+                raise StewardError(f"{words[0]}: {error.strerror}", hint=_ANOTHER) from error
+            self._running.add(command)
+            return command
+
+    def end(self) -> None:
+        """End those that run. None begins from now on."""
+        with self._lock:
+            self._ended = True
+            for command in self._running:
+                _end(command)
+
+
+_commands: Final = _Commands()
+
+
+def _end(command: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError):
-        os.killpg(hook.pid, signal.SIGKILL)
-    hook.wait()
+        os.killpg(command.pid, signal.SIGKILL)
+    command.wait()
 
 
 def _last_line(output: IO[bytes]) -> str:

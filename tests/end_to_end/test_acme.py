@@ -352,6 +352,31 @@ def test_a_command_for_dns_that_does_not_end_is_ended_with_all_that_it_started(
         eventually(lambda: not is_alive(int(child.read_text())), "the end of what the command started")
 
 
+_ENDS_WHILE_A_COMMAND_RUNS = """
+import atexit, pathlib, sys, threading, time
+atexit.register(time.sleep, 1)  # the thread has time to go on after all that is done at the end
+from enarx_acme import control
+
+def order():
+    with control.by_dns([sys.argv[1]], [("a.test", "text")]):
+        pass
+
+threading.Thread(target=order, daemon=True).start()
+while not pathlib.Path(sys.argv[2]).exists():
+    time.sleep(0.01)
+"""
+
+
+def test_a_process_that_ends_leaves_no_command_for_dns_and_begins_no_other(tmp_path, eventually) -> None:
+    hook, begun = tmp_path / "hook", tmp_path / "begun"
+    hook.write_text(f'#!/bin/sh\necho "$1 $$" >> "{begun}.new"\ncp "{begun}.new" "{begun}"\nexec sleep 1000\n')
+    hook.chmod(0o700)
+    subprocess.run([sys.executable, "-c", _ENDS_WHILE_A_COMMAND_RUNS, str(hook), str(begun)], check=True, timeout=120)
+    ((verb, pid),) = [line.split() for line in begun.read_text().splitlines()]
+    assert verb == "present"
+    eventually(lambda: not is_alive(int(pid)), "the end of the command")
+
+
 def is_alive(pid: int) -> bool:
     """Whether a process runs; one that has ended may still wait to be seen by its parent."""
     try:
