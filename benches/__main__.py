@@ -52,12 +52,16 @@ def main() -> None:
     """Measure what is asked for, and print it as it comes."""
     parser = argparse.ArgumentParser(prog="python -m benches", description="Measure on this machine, side by side.")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"what to measure: {', '.join(BENCHMARKS)} (all)")
+    parser.add_argument("--list", action="store_true", help="say what can be measured, and measure nothing")
     parser.add_argument("--seconds", type=float, default=2.0, help="length of one load (default: 2)")
     parser.add_argument("--record", action="store_true", help="add the ratios to benches/RESULTS.md")
     options = parser.parse_args()
     unknown = set(options.names) - set(BENCHMARKS)
     if unknown:
         parser.error(f"there is no benchmark {', '.join(sorted(unknown))}")
+    if options.list:
+        print("\n".join(f"{name:<12} {purpose(BENCHMARKS[name])}" for name in options.names or BENCHMARKS))
+        return
     print(machine(), flush=True)
     sections = []
     for name in options.names or BENCHMARKS:
@@ -65,6 +69,11 @@ def main() -> None:
         print(f"\n{shown(sections[-1])}", flush=True)
     if options.record:
         record(sections)
+
+
+def purpose(benchmark: Callable[[float], Section]) -> str:
+    """What it answers: the first line of what it says of itself."""
+    return (benchmark.__doc__ or "").partition("\n")[0]
 
 
 def machine() -> str:

@@ -27,7 +27,7 @@ Rates = dict[str, list[float]]
 
 
 def measure(seconds: float) -> Section:
-    """Milliseconds of one, and how many more two at once get done: median of rounds in turn."""
+    """Milliseconds of a verdict, and how many more two at once get done: median of rounds in turn."""
     rounds = [_round(seconds / ROUNDS) for _ in range(ROUNDS)]
     here, free = [found for found, _ in rounds], [found for _, found in rounds]
     milliseconds = _milliseconds(here)

@@ -93,7 +93,7 @@ class _Keep:
 
 
 def measure_start(seconds: float) -> Section:  # noqa: ARG001 - every benchmark takes it
-    """Milliseconds to the first byte, by phase, and memory of the Keep alone."""
+    """Milliseconds to the first byte of a virtual machine's Keep, by phase, and memory of the Keep alone."""
     columns: dict[str, list[_Keep]] = {}
     for backend in (Nil(), kvm.Kvm()):
         for _ in range(ROUNDS):

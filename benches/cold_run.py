@@ -43,7 +43,7 @@ files = [{ kind = "stdin" }, { kind = "stdout" }, { kind = "listen", name = "x",
 
 
 def measure(seconds: float) -> Section:  # noqa: ARG001 - every benchmark takes it
-    """Milliseconds by phase: compiled, from the cache, and from the cache with a certificate."""
+    """Milliseconds of `run` by phase: compiled, from the cache, and from the cache with a certificate."""
     with tempfile.TemporaryDirectory(prefix="enarx-bench.") as name:
         folder = Path(name)
         (folder / "hello.wasm").write_bytes(wasmtime.wat2wasm(_HELLO))
@@ -111,7 +111,7 @@ def _run(folder: Path, *words: str, fresh: int | None = None, module: str = "hel
     """Milliseconds of each phase of one run. The clocks of all processes are one."""
     environment = _environment(folder) | {"ENARX_DEPLOY_CACHE_DIR": str(folder / f"cache-{fresh}")}
     began = time.monotonic()
-    command = [PROGRAM, "run", "--json", "--backend", "nil", *words, module]
+    command: list[str | Path] = [PROGRAM, "run", "--json", "--backend", "nil", *words, module]
     process = subprocess.Popen(
         command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL
     )

@@ -27,7 +27,7 @@ _LOOPS = ("fibonacci", "matrix", "sha256")
 
 
 def measure(seconds: float) -> Section:  # noqa: ARG001 - every benchmark takes it
-    """Milliseconds of each loop, and the ratios of the pairs."""
+    """Milliseconds of loops that only compute, and the ratios of the pairs."""
     with _one_processor(), tempfile.TemporaryDirectory(prefix="enarx-bench.") as name:
         folder = Path(name)
         module = folder / "compute.wasm"
@@ -70,8 +70,9 @@ def _compile(module: Path) -> None:
     """With zig, in the cache that `enarx-deploy compile` has too, where the C library may lie already."""
     cache = str(paths.cache_dir("zig"))
     environment = os.environ | {"ZIG_GLOBAL_CACHE_DIR": cache, "ZIG_LOCAL_CACHE_DIR": cache}
-    command = [sys.executable, "-m", "ziglang", "cc", "--target=wasm32-wasi", "-O2", HERE / "compute" / "main.c"]
-    subprocess.run([*command, "-o", module], env=environment, check=True)
+    source = HERE / "compute" / "main.c"
+    zig: list[str | Path] = [sys.executable, "-m", "ziglang", "cc", "--target=wasm32-wasi", "-O2", source]
+    subprocess.run([*zig, "-o", module], env=environment, check=True)
 
 
 def _keep(folder: Path) -> dict[str, float]:
@@ -79,7 +80,7 @@ def _keep(folder: Path) -> dict[str, float]:
         "ENARX_DEPLOY_STATE_DIR": str(folder / "state"),
         "ENARX_DEPLOY_CACHE_DIR": str(folder / "cache"),
     }
-    command = [PROGRAM, "run", "--backend", "nil", "compute.wasm"]
+    command: list[str | Path] = [PROGRAM, "run", "--backend", "nil", "compute.wasm"]
     done = subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True, text=True)
     return _times(done.stdout)
 

@@ -42,7 +42,7 @@ def measure(seconds: float) -> Section:  # noqa: ARG001 - every benchmark takes 
 @contextmanager
 def _developing(project: Path) -> Iterator[Iterator[str]]:
     """A running `dev`, and its events as they come."""
-    command = [PROGRAM, "-C", project, "dev", "--json", "--set", "files.echo.port=0"]
+    command: list[str | Path] = [PROGRAM, "-C", project, "dev", "--json", "--set", "files.echo.port=0"]
     process: subprocess.Popen[str] = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     )

@@ -18,7 +18,7 @@ _SPARE = 200
 
 
 def measure(seconds: float) -> Section:  # noqa: ARG001 - every benchmark takes it
-    """KiB for each connection, of the Keep, its host process and the block between them together."""
+    """KiB for each idle connection, of the Keep, its host process and the block between them together."""
     connections = _let_open(WANTED + _SPARE) - _SPARE
     load = peers.build_load()
     settings = (f"resources.connections={connections}", f"resources.descriptors={connections + _SPARE}")

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from benches.figures import Bound, Ratio, Section
@@ -36,7 +37,7 @@ def measure(seconds: float) -> Section:  # noqa: ARG001 - every benchmark takes 
         made, read, theirs = [], [], []
         for number in range(ROUNDS):
             theirs.append(_timed(lambda: subprocess.run(["sha256sum", *files], stdout=subprocess.DEVNULL, check=True)))
-            made.append(_timed(lambda number=number: package_tree.copy(tree, Path(name) / f"made-{number}")))
+            made.append(_timed(partial(package_tree.copy, tree, Path(name) / f"made-{number}")))
             read.append(_timed(lambda: package_tree.read(tree)))
         growth = _peak(tree) / _peak(small)
     ours, theirs_median = statistics.median(made), statistics.median(theirs)

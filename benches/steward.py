@@ -82,11 +82,11 @@ def _steward(folder: Path, chain: Path, key: Path) -> Iterator[tuple[int, str]]:
     state = folder / "state"
     state.mkdir(mode=0o700)
     (state / "steward.toml").write_text(POLICY)
-    command = [sys.executable, "-m", "enarx_steward", "--state", state, "--listen", "127.0.0.1:0"]
+    command = [sys.executable, "-m", "enarx_steward", "--state", str(state), "--listen", "127.0.0.1:0"]
     with (
         (folder / "steward.log").open("wb") as log,
         subprocess.Popen(
-            [*command, "--tls-cert", chain, "--tls-key", key], stdout=subprocess.PIPE, stderr=log, text=True
+            [*command, "--tls-cert", str(chain), "--tls-key", str(key)], stdout=subprocess.PIPE, stderr=log, text=True
         ) as process,
     ):
         assert process.stdout is not None

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from msgspec import structs
 
-from enarx_attestation import VENDOR_ANCHORS, Policy, appraise, endorse, load_policy, parse, verify
+from enarx_attestation import VENDOR_ANCHORS, Collateral, Policy, appraise, endorse, load_policy, parse, verify
 from enarx_attestation.files import load_endorsements
 from enarx_attestation.intel_collateral import VerifiedChains, read_collateral
 
@@ -53,7 +53,7 @@ Once = Callable[[], object]
 
 def rates(python: Path, seconds: float, threads: Sequence[int], *, processes: int = 1) -> dict[str, list[float]]:
     """The rates of an interpreter, by subject: one for each number of threads, of all processes together."""
-    command = [python, "-W", "error", "-m", "benches.verdicts", str(seconds), *map(str, threads)]
+    command: list[str | Path] = [python, "-W", "error", "-m", "benches.verdicts", str(seconds), *map(str, threads)]
     path = os.pathsep.join(str(ROOT / folder) for folder in ("", "pipeline"))
     started = [
         subprocess.Popen(command, env=os.environ | {"PYTHONPATH": path}, stdout=subprocess.PIPE)
@@ -102,7 +102,7 @@ def intel(kind: str, name: str) -> dict[str, Once]:
     endorsed = endorse(read_collateral(document), VENDOR_ANCHORS)
     forgetful = structs.replace(endorsed, chains=VerifiedChains(most=0))
 
-    def judge(collateral: Callable[[], object]) -> Once:
+    def judge(collateral: Callable[[], Collateral]) -> Once:
         def once() -> None:
             claims = verify(parse(quote, kind), collateral(), VENDOR_ANCHORS, INTEL_AT)
             assert appraise(claims, POLICY, expected=None).ok
@@ -152,7 +152,7 @@ def rate(once: Once, threads: int, seconds: float) -> float:
 
 def main() -> None:
     """Print the rates of this interpreter."""
-    if sysconfig.get_config_var("Py_GIL_DISABLED") and sys._is_gil_enabled():
+    if sysconfig.get_config_var("Py_GIL_DISABLED") and sys._is_gil_enabled():  # type: ignore[attr-defined]  # 3.13
         sys.exit("the interpreter's lock has been turned on: threads of this Python cannot be measured")
     seconds, threads = float(sys.argv[1]), [int(number) for number in sys.argv[2:]]
     print(json.dumps({name: _measured(name, once, threads, seconds) for name, once in subjects().items()}))

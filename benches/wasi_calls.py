@@ -36,7 +36,7 @@ Maker = Callable[[wasmtime.Engine, wasmtime.Store], wasmtime.Linker]
 
 
 def measure(seconds: float) -> Section:  # noqa: ARG001 - every benchmark takes it
-    """Nanoseconds per call: median of rounds in turn, so that a slow moment hits all alike."""
+    """Nanoseconds per WASI call: median of rounds in turn, so that a slow moment hits all alike."""
     sallyport = _Sallyport()
     subjects: dict[str, Maker] = {
         "sallyport": sallyport.linker,

@@ -58,7 +58,7 @@ def client(host: str, port: int, root: str) -> None:
     with socket.create_connection((host, port)) as plain, context.wrap_socket(plain, server_hostname=host) as secured:
         secured.sendall(MESSAGE)
         echoed = receive(secured, len(MESSAGE))
-        subject = dict(pair for (pair,) in secured.getpeercert()["subject"])  # type: ignore[index, misc]
+        subject = dict(pair for (pair,) in secured.getpeercert()["subject"])  # type: ignore[index, misc, str-unpack]
         print(f"\n# a client, trusting {Path(root).name} alone, by {secured.version()} with {secured.cipher()[0]}")  # type: ignore[index]
         print(f"# the certificate is for {subject}")
         print(f"# sent and got back: {echoed!r}", flush=True)

@@ -95,7 +95,8 @@ def cli_page() -> str:
     group = application.app
     context = click.Context(group, info_name="enarx-deploy")
     commands = dict(_commands())
-    everywhere = set.intersection(*({option.name for option in command.params} for command in commands.values()))
+    named: list[set[str | None]] = [{option.name for option in command.params} for command in commands.values()]
+    everywhere = set.intersection(*named)
     parts = [
         _CLI_HEAD + _text(group.help),
         _epilog(group),

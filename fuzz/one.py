@@ -9,6 +9,8 @@ from pathlib import Path
 
 import atheris
 
+__all__ = ["TARGETS", "fuzz"]
+
 INSTRUMENTED = [
     "enarx_attestation",
     "enarx_collateral",

@@ -66,9 +66,8 @@ from enarx_registries import oci_login, oci_tar
 from enarx_signing import Signers, SigningError, dsse, package_signature, statement, trust
 from enarx_steward import csr, release, renewal
 from enarx_steward import policy as steward_policy
-from enarx_steward.app import RenewalBody
 from enarx_steward.errors import ConfigurationError, MalformedRequest
-from enarx_steward.messages import SecretsBody
+from enarx_steward.messages import RenewalBody, SecretsBody
 
 CORPUS = Path(__file__).parent / "corpus"
 VECTORS = Path(__file__).parents[1] / "tests/attestation/vectors"

@@ -10,10 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -48,9 +47,9 @@ def compiled(project: Path) -> dict[str, str]:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[Any]:
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Keep what a test with the fixture came to."""
-    report: pytest.TestReport = yield
+    report = yield
     if FIXTURE in getattr(item, "fixturenames", ()) and (report.when == "call" or report.skipped or report.failed):
         keep(item, report)
     return report
