@@ -222,9 +222,7 @@ class Intel:
         self.root = issue(name("Intel SGX Root CA", INTEL), self.curve(), None, authority=True)
         self.ca = issue(name("Intel SGX PCK Platform CA", INTEL), self.curve(), self.root, authority=True)
         self.processor = issue(name("Intel SGX PCK Processor CA", INTEL), self.curve(), self.root, authority=True)
-        self.signer = issue(
-            name("Intel SGX TCB Signing", INTEL), self.curve(), self.root, authority=False, plain=[PLAIN]
-        )
+        self.signer = self.signer_until(days=3650)
         self.pck = self.platform()
         self.key = self.curve()
         self.anchors = Anchors(intel=(root_anchor(self.root.der, "ecdsa-sha256"),))
@@ -232,6 +230,11 @@ class Intel:
     @staticmethod
     def curve() -> ec.EllipticCurvePrivateKey:
         return ec.generate_private_key(ec.SECP256R1())
+
+    def signer_until(self, days: int) -> Party:
+        """A certificate for TCB signing, which ends `days` after NOW."""
+        subject = name("Intel SGX TCB Signing", INTEL)
+        return issue(subject, self.curve(), self.root, authority=False, plain=[PLAIN], days=(-30, days))
 
     def platform(
         self, components: Sequence[int] = COMPONENTS, pce_svn: int = 13, issuer: Party | None = None, **options: Any
@@ -413,12 +416,14 @@ def domain(
     xfam: int = 0x3,
     size: int = 648,
     signer: bytes = bytes(48),
+    seam_attributes: bytes = b"",
     service: bytes = bytes(48),
     rtmr: Sequence[bytes] = (bytes(48),) * 4,
 ) -> bytes:
     report = bytearray(885)
     report[:16] = svn.ljust(16, b"\0")
     report[64:112] = signer
+    report[112:120] = seam_attributes.ljust(8, b"\0")
     report[120:128] = attributes.to_bytes(8, "little")
     report[128:136] = xfam.to_bytes(8, "little")
     report[328:520] = b"".join(rtmr)
@@ -430,6 +435,11 @@ def domain(
 @pytest.fixture(scope="session")
 def amd() -> Amd:
     return Amd()
+
+
+@pytest.fixture(scope="session")
+def genoa() -> Amd:
+    return Amd("genoa")
 
 
 @pytest.fixture(scope="session")
