@@ -20,9 +20,10 @@ from typing import Any
 import click
 import msgspec
 
-from enarx_deploy import errors, hookspecs, models, protocols
+from enarx_deploy import errors, hookspecs, models
 from enarx_deploy.cli import app as application
 from enarx_deploy.cli.context import common_environment
+from enarx_deploy.protocols import backend, issuer, registry, target, toolchain
 from enarx_steward import openapi
 
 PLACE = Path(__file__).parent / "reference"
@@ -82,7 +83,7 @@ def hooks_page() -> str:
         "## Registrations\n\nEach returns objects of one protocol; a generator will do.\n",
         *map(_hook, registrations),
         "## Protocols\n\nWhat a provider implements, and what it is handed.\n",
-        *map(_protocol, _classes(protocols)),
+        *(_protocol(node) for kind in (toolchain, backend, issuer, target, registry) for node in _classes(kind)),
         "## Records\n\nWhat stages hand to one another; frozen, and saved as JSON under `.enarx/records`.\n",
         *map(_record, _classes(models)),
         f"## Errors\n\n```text\n{_error_tree()}\n```\n",
