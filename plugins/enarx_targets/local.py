@@ -17,7 +17,8 @@ from enarx_deploy.hookspecs import hookimpl
 from enarx_deploy.host import ending, log_files, requests, restarts, services, sockets, state
 from enarx_deploy.host.listeners import place_of
 from enarx_deploy.host.restarts import Policy
-from enarx_deploy.manifest.types import Size, Table, size_in_bytes
+from enarx_deploy.manifest.scalars import Size, size_in_bytes
+from enarx_deploy.manifest.types import Table
 from enarx_deploy.models import ALIVE, Deployment, KeepStatus, Package, ReferenceValues, Usage, Version
 from enarx_deploy.project import Project
 from enarx_deploy.protocols import Backend, CertificateRequest, Challenge, Issued, IssuerLocation, Target
