@@ -44,7 +44,7 @@ _AGAIN: Final = (429, 500, 502, 503, 504)
 _REDIRECTED: Final = (301, 302, 303, 307, 308)
 _HOSTS: Final = {"docker.io": "registry-1.docker.io"}  # whose registry has another name than its references
 _CLIENT_ID: Final = "enarx-deploy"
-_ASK: Final = "ask whoever runs the registry"
+ASK: Final = "ask whoever runs the registry"
 _AS_IT_IS: Final = {"Accept-Encoding": "identity", "User-Agent": _CLIENT_ID}
 
 
@@ -198,11 +198,11 @@ class Connection:
             parts = urlsplit(url)
             _origin(url)
         except ValueError as error:
-            raise RegistryError(f"{self._named.host} leads to what is no address", hint=_ASK) from error
+            raise RegistryError(f"{self._named.host} leads to what is no address", hint=ASK) from error
         if parts.scheme not in ("http", "https") or (parts.scheme == "http" and self._base.startswith("https:")):
             raise RegistryError(
                 f"{self._named.host} leads from https to {parts.scheme or 'nowhere'}",
-                hint=f"nothing was sent there; {_ASK}",
+                hint=f"nothing was sent there; {ASK}",
             )
         return url
 
@@ -308,7 +308,7 @@ class Connection:
             return NotPublished(
                 f"{host} has no such thing in {self.repository}{said}", hint="is the name right? `search` lists tags"
             )
-        return RegistryError(f"{host} answered {method} with status {answer.status}{said}", hint=_ASK)
+        return RegistryError(f"{host} answered {method} with status {answer.status}{said}", hint=ASK)
 
 
 class _Attempt(contextlib.AbstractContextManager["_Attempt"]):

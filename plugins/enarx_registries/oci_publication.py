@@ -16,7 +16,7 @@ from enarx_deploy.models import Package, PackageFile
 from enarx_deploy.protocols import Attachment, Progress
 from enarx_deploy.reference import Reference
 from enarx_registries import oci_forms, oci_tar
-from enarx_registries.oci_forms import Blob, Descriptor
+from enarx_registries.oci_forms import Blob, Descriptor, Manifest
 from enarx_registries.transfer import chunks_of, from_offset, told
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Publication:
         self._others = [file for file in package.files if file is not self._module]
 
     def run(self, attachments: Sequence[Attachment]) -> None:
-        """Blobs, then what refers to them, then the tag. Raises RegistryError, PackageError."""
+        """Blobs, then what refers to them, then the tags. Raises RegistryError, PackageError."""
         self._require_free()
         self._created = self._date_there()
         module = self._send_module()
@@ -65,9 +65,9 @@ class Publication:
         self._refer(artifact.descriptor, [tree, listing.descriptor], attachments)
         self._repository.put_manifest(artifact, package_tag(self._package.digest))
         if self._named.tag:
-            self._put_image(tree)
+            image = self._send_image(tree)
             self._require_free()
-            self._repository.put_manifest(artifact, tag_of(self._named))
+            self._set_tags(artifact, image)
 
     def _date_there(self) -> int:
         """The date of this package as it is published here already: the same package has one manifest."""
@@ -83,12 +83,35 @@ class Publication:
             return
         with contextlib.suppress(NotPublished):
             manifest, _ = self._repository.manifest(tag_of(self._named))
-            there = manifest.annotations.get(oci_forms.PACKAGE_DIGEST, "something else")
-            if there != self._package.digest:
-                raise RegistryError(
-                    f"{self._named.place} is {there!r} already, and a version names one package for ever",
-                    hint="publish it as another version",
-                )
+            self._require_same(manifest, "a version names one package for ever")
+
+    def _require_same(self, manifest: Manifest, why: str) -> None:
+        there = manifest.annotations.get(oci_forms.PACKAGE_DIGEST, "something else")
+        if there != self._package.digest:
+            raise RegistryError(
+                f"{self._named.place} is {there!r}, and not {self._package.digest}: {why}",
+                hint="publish it as another version",
+            )
+
+    def _set_tags(self, artifact: Blob, image: Blob) -> None:
+        """Set the tags, and look whose they are: a registry does not compare before it sets, and others publish, too.
+
+        Of two who found a version free, the one that was replaced learns it here, and the other sets both tags.
+        """
+        tag = tag_of(self._named)
+        self._repository.put_manifest(image, tag + IMAGE_SUFFIX)
+        self._repository.put_manifest(artifact, tag)
+        with contextlib.suppress(NotPublished):  # some registries take a while to show a new tag
+            manifest, there = self._repository.manifest(tag)
+            if there.digest == artifact.descriptor.digest:
+                self._keep_image(tag + IMAGE_SUFFIX, image)
+            elif reference.is_version(self._named.tag):
+                self._require_same(manifest, "another publisher was there at the same time, and has the version")
+
+    def _keep_image(self, tag: str, image: Blob) -> None:
+        _, there = self._repository.manifest(tag)
+        if there.digest != image.descriptor.digest:
+            self._repository.put_manifest(image, tag)
 
     def _send_module(self) -> Descriptor:
         file = self._module
@@ -143,13 +166,13 @@ class Publication:
         self._repository.put_bytes(blob)
         return blob.descriptor
 
-    def _put_image(self, tree: Descriptor) -> None:
-        """The same files as an image. Its second layer is the archive that the artifact refers to."""
+    def _send_image(self, tree: Descriptor) -> Blob:
+        """The same files as an image, all but its manifest. Its second layer is the archive that the artifact has."""
         module = self._send_tar(oci_forms.IMAGE_LAYER, "the module for the image", [self._module], executable=True)
         layers = [Descriptor(oci_forms.IMAGE_LAYER, layer.digest, layer.size) for layer in (module, tree)]
         config, image = oci_forms.image(layers, [layer.digest for layer in layers], self._created)
         self._repository.put_bytes(config)
-        self._repository.put_manifest(image, tag_of(self._named) + IMAGE_SUFFIX)
+        return image
 
     def _path(self, file: PackageFile) -> Path:
         return Path(self._package.root) / file.path

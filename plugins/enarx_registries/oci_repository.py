@@ -28,6 +28,8 @@ _PORTION = 64 << 20  # bytes that are sent at a time of a larger one
 _REWRITES = 4
 _PAGES = 50
 _ENTRIES = 5_000
+_LIST_PAGES = 500
+_LIST_LIMIT = 16 << 20  # bytes of a list, whose pages come to no more
 _MANIFESTS = f"{oci_forms.MANIFEST}, {oci_forms.INDEX}"
 _NEXT = re.compile(r"<([^>]+)>\s*;\s*rel=\"?next\"?")
 _RANGE = re.compile(r"(?:bytes=)?0-([0-9]{1,12})")
@@ -157,16 +159,25 @@ class Repository:
 
     def _listed(self, url: str, key: str) -> list[str]:
         found: list[str] = []
-        for _ in range(_PAGES):
+        left = _LIST_LIMIT
+        for _ in range(_LIST_PAGES):
             answer = self._connection.ask("GET", url)
+            left -= len(answer.body)
             try:
                 found += msgspec.json.decode(answer.body, type=_List).named(key)
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-                raise RegistryError(f"{self._shown}: the registry's list of {key} is none") from error
+                raise RegistryError(
+                    f"{self._shown}: the registry's list of {key} is none", hint=oci_http.ASK
+                ) from error
             url = _next(answer)
             if not url:
+                return [name for name in found if name.isprintable()]
+            if left < 0:
                 break
-        return [name for name in found if name.isprintable()]
+        raise RegistryError(
+            f"{self._shown}: the registry's list of {key} has no end after {_LIST_LIMIT - left:,} bytes",
+            hint="name what you look for: `enarx-deploy info oci://HOST/REPOSITORY:TAG`",
+        )
 
 
 class _Upload:

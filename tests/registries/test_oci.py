@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -16,6 +18,7 @@ from enarx_deploy.protocols import ATTACHMENT_LIMIT, ArtifactRegistry, Attachmen
 from enarx_deploy.reference import parse
 from enarx_registries import oci_forms, oci_http, oci_repository
 from enarx_registries.oci import Oci
+from enarx_registries.oci_forms import Blob
 from enarx_registries.oci_repository import Repository
 
 REGISTRY = Oci()
@@ -129,6 +132,47 @@ def test_a_version_names_one_package_for_ever_and_other_tags_move(
     REGISTRY.publish(other, plain_registry.reference(repository, "latest"))
     assert REGISTRY.resolve(plain_registry.reference(repository)).digest == package.digest
     assert REGISTRY.resolve(plain_registry.reference(repository, "latest")).digest == other.digest
+
+
+def test_of_two_who_publish_a_version_at_once_one_has_it_whole_and_the_other_is_told(
+    plain_registry: Server, repository: str, package: Package, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both find it free; then they set its tags in this order."""
+    packages = {"first": package, "second": make_package(tmp_path / "other", {"assets/model": b"others"})}
+    due = [("second", "1.0.0-oci"), ("first", "1.0.0-oci"), ("first", "1.0.0"), ("second", "1.0.0")]
+    both_found_it_free = threading.Barrier(2)
+    moved = threading.Condition()
+    put_manifest = Repository.put_manifest
+
+    def in_turn(self: Repository, blob: Blob, name: str = "") -> bool:
+        here = (threading.current_thread().name, name)
+        if here not in due:
+            return put_manifest(self, blob, name)
+        if name.endswith("-oci"):
+            both_found_it_free.wait(60)
+        with moved:
+            assert moved.wait_for(lambda: due[0] == here, 60)
+            answer = put_manifest(self, blob, name)
+            due.pop(0)
+            moved.notify_all()
+            assert moved.wait_for(lambda: here[1].endswith("-oci") or not due, 60)
+        return answer
+
+    def publish(name: str) -> str:
+        threading.current_thread().name = name
+        return REGISTRY.publish(packages[name], plain_registry.reference(repository))
+
+    monkeypatch.setattr(Repository, "put_manifest", in_turn)
+    with ThreadPoolExecutor() as pool:
+        first, second = pool.submit(publish, "first"), pool.submit(publish, "second")
+        with pytest.raises(RegistryError, match=rf"is '{packages['second'].digest}', and not {package.digest}: another"):
+            first.result()
+        assert second.result().endswith(packages["second"].digest)
+    there = REGISTRY.resolve(plain_registry.reference(repository))
+    assert there.digest == packages["second"].digest
+    artifact = plain_registry.get(f"{repository}/manifests/1.0.0", oci_forms.MANIFEST).json()
+    image = plain_registry.get(f"{repository}/manifests/1.0.0-oci", oci_forms.MANIFEST).json()
+    assert image["layers"][1]["digest"] == artifact["annotations"][oci_forms.PACKAGE_TREE]
 
 
 def test_a_version_with_build_metadata_has_a_tag_that_registries_allow(

@@ -325,9 +325,20 @@ def test_what_is_no_list_is_refused(server: Server, client: httpx.Client, body: 
         repository(server, client).tags()
 
 
+def test_a_list_of_large_pages_is_not_read_to_its_end(server: Server, client: httpx.Client) -> None:
+    page = json.dumps({"repositories": ["a" * 1000] * 4000}).encode()
+    server.answer = lambda _: Answer(headers={"Link": f'</v2/{len(server.asked)}>; rel="next"'}, body=page)
+    with pytest.raises(RegistryError, match="list of repositories has no end after") as caught:
+        repository(server, client).repositories()
+    assert "enarx-deploy info" in caught.value.hint
+    assert len(server.asked) == 5
+
+
 def test_pages_are_followed_on_the_same_registry_alone_and_not_for_ever(server: Server, client: httpx.Client) -> None:
     server.answer = lambda _: Answer(headers={"Link": '</v2/more>; rel="next"'}, body=b'{"tags": ["1.0.0"]}')
-    assert len(repository(server, client).tags()) == len(server.asked) <= 100
+    with pytest.raises(RegistryError, match="list of tags has no end after"):
+        repository(server, client).tags()
+    assert len(server.asked) <= 500
     server.answer = lambda _: Answer(headers={"Link": '<http://127.0.0.1:1/>; rel="next"'}, body=b'{"tags": ["2"]}')
     assert repository(server, client).tags() == ["2"]
     server.answer = lambda _: Answer(headers={"Link": '<//[bad>; rel="next"'}, body=b'{"tags": ["3"]}')
