@@ -43,8 +43,9 @@ def fetch(
     if into is not None:
         return _fetch(reference, plugins, progress, into, signers)
     cache = paths.cache_dir("packages")
-    package = _fetch(reference, plugins, progress, cache, signers)
-    os.utime(package.root)  # it may have been there, and has the times of its making
+    with pruning.arriving(cache):
+        package = _fetch(reference, plugins, progress, cache, signers)
+        os.utime(package.root)  # it may have been there, and has the times of its making
     pruning.arrived(cache, KEPT)
     return package
 

@@ -23,6 +23,7 @@ _STORED = re.compile(r"[0-9a-f]{64}")
 _LARGEST = 64 << 20  # bytes of a file that is looked through; beside a larger one nothing is removed
 _NAMES_THEM = (".json", ".jsonl", ".toml")
 _PACKAGES = "packages"
+_LOCK = ".lock"
 
 
 class _TooLarge(Exception):
@@ -45,27 +46,39 @@ def _prune_project(work_dir: Path) -> None:
 def state() -> None:
     """Prune the packages that Keeps of this machine were started with."""
     root = paths.state_dir()
-    with _locked(fcntl.LOCK_EX), contextlib.suppress(_TooLarge):
+    with _locked(root / f"{_PACKAGES}.lock", fcntl.LOCK_EX), contextlib.suppress(_TooLarge):
         files = (
             path for path in root.rglob("*") if path.suffix in _NAMES_THEM and root / _PACKAGES not in path.parents
         )
         _prune_packages(root / _PACKAGES, _named_in(files))
 
 
+@contextlib.contextmanager
+def arriving(store: Path) -> Iterator[None]:
+    """Held from before a package is carried into a directory, or found there, until it is among the latest."""
+    store.mkdir(parents=True, exist_ok=True)
+    with _locked(store / _LOCK, fcntl.LOCK_SH):
+        yield
+
+
 def arrived(store: Path, kept: int) -> None:
-    """Prune a directory of packages that were carried here: all but the latest, which nothing runs from."""
-    stored = [path for path in store.glob("*") if _STORED.fullmatch(path.name)]
-    _remove(stored, kept, _remove_package)
+    """Prune a directory of packages that were carried here: all but the latest, which nothing runs from.
+
+    While others arrive that is left to them.
+    """
+    with contextlib.suppress(BlockingIOError), _locked(store / _LOCK, fcntl.LOCK_EX | fcntl.LOCK_NB):
+        stored = [path for path in store.glob("*") if _STORED.fullmatch(path.name)]
+        _remove(stored, kept, _remove_package)
 
 
 def in_use() -> contextlib.AbstractContextManager[None]:
     """Held from before a package is laid into the state directory until a record there names it."""
-    return _locked(fcntl.LOCK_SH)
+    return _locked(paths.state_dir() / f"{_PACKAGES}.lock", fcntl.LOCK_SH)
 
 
 @contextlib.contextmanager
-def _locked(how: int) -> Iterator[None]:
-    with (paths.state_dir() / f"{_PACKAGES}.lock").open("ab") as file:
+def _locked(lock: Path, how: int) -> Iterator[None]:
+    with lock.open("a+b") as file:  # on NFS only who reads can share a lock, and only who writes have it alone
         fcntl.flock(file, how)
         yield
 

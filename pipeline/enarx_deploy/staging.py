@@ -14,6 +14,8 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from enarx_files.turns import NO_LOCKS
+
 PREFIX = ".new-"
 
 
@@ -49,10 +51,20 @@ def _made(parent: Path) -> tuple[Path, int]:
         path = parent / f"{PREFIX}{secrets.token_hex(8)}"
         path.mkdir()
         with contextlib.suppress(FileNotFoundError, BlockingIOError):  # else another's sweep was faster than the lock
-            lock = _locked(path)
+            lock = _own_lock(path)
             if path.exists():
                 return path, lock
             os.close(lock)
+
+
+def _own_lock(path: Path) -> int:
+    """The lock of a directory that was made just now, which is not left where it cannot be locked."""
+    try:
+        return _locked(path)
+    except OSError as error:
+        if error.errno in NO_LOCKS:
+            path.rmdir()
+        raise
 
 
 def _locked(path: Path) -> int:

@@ -13,7 +13,9 @@ from typing import Final
 
 WAIT: Final = 60.0
 """Seconds that a change of a file waits for another one, which takes a moment unless its process is stopped."""
-_LOOK_EVERY: Final = 0.02  # seconds
+NO_LOCKS: Final = frozenset({errno.ENOLCK, errno.EOPNOTSUPP})
+"""What a file system says that has no locks, such as NFS whose server lends none."""
+_LOOK_EVERY = 0.02  # seconds
 
 
 @contextlib.contextmanager

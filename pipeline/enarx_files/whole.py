@@ -10,6 +10,8 @@ import os
 from pathlib import Path
 from typing import Final
 
+from enarx_files.turns import NO_LOCKS
+
 _WRITERS: Final = 64
 """Most of one file at once."""
 
@@ -18,7 +20,8 @@ def write_atomically(path: Path, data: bytes, *, mode: int = 0o600) -> None:
     """Write a file so that a reader, or a crash, meets either the old content or the new one, never a part.
 
     The temporary file is born with `mode`, so a secret is never readable by others, not even for a moment. It is locked
-    while its writer lives: what one that died has left is removed by the next writer of the same file.
+    while its writer lives: what one that died has left is removed by the next writer of the same file, save on a file
+    system without locks, where it stays.
     """
     temporary, descriptor = _new_beside(path, mode)
     try:
@@ -50,17 +53,27 @@ def _made(temporary: Path, mode: int) -> int | None:
     except FileExistsError:
         return None
     with contextlib.suppress(BlockingIOError, FileNotFoundError):
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(descriptor)
         if os.path.samestat(os.fstat(descriptor), temporary.lstat()):
             return descriptor
     os.close(descriptor)
     return None
 
 
+def _lock(descriptor: int) -> None:
+    """Lock it where that is possible: where it is not, nobody takes it for a dead writer's."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
+
+
 def _is_free(temporary: Path) -> bool:
     """Whether nothing has this name, or what had it was a dead writer's and is removed. Raises OSError."""
     try:
-        descriptor = os.open(temporary, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        # For writing, too, as NFS asks of whoever wants a lock for itself.
+        descriptor = os.open(temporary, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         return True
     except OSError:  # a link, or another user's; or nothing can be found in the directory, which this says

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
 import struct
 import threading
@@ -107,6 +108,23 @@ def test_a_pipe_that_nobody_writes_to_is_not_waited_for_without_end(appraise, tm
     os.mkfifo(tmp_path / "pipe")
     answer = appraise(tmp_path / "pipe", *WORDS)
     assert (answer.status, "pipe: nothing has come for 0 s" in answer.err) == (2, True)
+
+
+def test_a_pipe_that_drips_is_not_read_without_end(appraise, tmp_path, monkeypatch):
+    monkeypatch.setattr(evidence_files, "WHOLE", 0)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+
+    def drip() -> None:
+        with contextlib.suppress(BrokenPipeError), pipe.open("wb", buffering=0) as file:
+            while True:
+                file.write(b"0")
+
+    writer = threading.Thread(target=drip)
+    writer.start()
+    answer = appraise(pipe, *WORDS)
+    writer.join()
+    assert (answer.status, "pipe: it has not ended after 0 s" in answer.err) == (2, True)
 
 
 @pytest.mark.parametrize("size", [0, 1, 1183, 1 << 30])

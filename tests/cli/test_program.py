@@ -324,3 +324,15 @@ def test_a_full_disk_is_no_fault_of_the_program(enarx_deploy, tmp_path):
     assert ended.returncode == 1
     assert ended.stderr.startswith("enarx-deploy: a file cannot be written: File too large\n  hint: make room")
     assert not (tmp_path / "mine").exists()
+
+
+def test_a_file_system_without_locks_is_no_fault_of_the_program(enarx_deploy, shelf, tmp_path):
+    without = tmp_path / "without/sitecustomize.py"
+    without.parent.mkdir()
+    without.write_text(
+        "import errno, fcntl\ndef flock(*_): raise OSError(errno.ENOLCK, 'No locks')\nfcntl.flock = flock\n"
+    )
+    enarx_deploy.paths.insert(0, without.parent)
+    ended = enarx_deploy("package")
+    assert ended.returncode == 1
+    assert "enarx-deploy: a file cannot be locked: No locks\n  hint: its file system has no locks" in ended.stderr

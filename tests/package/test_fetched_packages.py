@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from enarx_deploy import fetching, package_tree, reference
+from enarx_deploy import fetching, package_tree, pruning, reference
+from enarx_deploy.models import Package
 from enarx_deploy.plugin_manager import PluginManager
 from enarx_deploy.protocols import Attachment
 from enarx_registries.directory import Directory
@@ -14,13 +16,21 @@ from enarx_registries.directory import Directory
 SBOM = Attachment("sbom", "application/vnd.cyclonedx+json", b"{}")
 
 
-def test_the_cache_keeps_the_packages_that_were_asked_for_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A directory; the user's own are not touched."""
     for name in ("CACHE", "STATE"):
         monkeypatch.setenv(f"ENARX_DEPLOY_{name}_DIR", str(tmp_path / name))
+    return tmp_path / "made"
+
+
+def test_the_cache_keeps_the_packages_that_were_asked_for_last(
+    tmp_path: Path, made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(fetching, "KEPT", 2)
     published = []
     for number in range(3):
-        tree = package_tree.lay_out([("main.wasm", [bytes([number])])], tmp_path / "made")
+        tree = package_tree.lay_out([("main.wasm", [bytes([number])])], made)
         published.append(reference.parse(Directory().publish(tree, f"dir:{tmp_path / 'store'}", [SBOM])))
     plugins = PluginManager.from_environment()
 
@@ -30,7 +40,7 @@ def test_the_cache_keeps_the_packages_that_were_asked_for_last(tmp_path: Path, m
     first, second = fetch(0), fetch(1)
     assert fetch(0) == first, "which makes it the latest"
     third = fetch(2)
-    assert sorted(first.parent.iterdir()) == sorted(
+    assert sorted(first.parent.glob("[!.]*")) == sorted(
         path for tree in (first, third) for path in (tree, tree.with_name(f"{tree.name}.attachments"))
     )
     assert fetch(1) == second
@@ -39,3 +49,20 @@ def test_the_cache_keeps_the_packages_that_were_asked_for_last(tmp_path: Path, m
     assert len([path for path in mine.iterdir() if path.suffix == ""]) == 3, (
         "a directory of the user's own is not pruned"
     )
+
+
+def test_what_is_just_being_fetched_is_removed_by_nobody(
+    tmp_path: Path, made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = package_tree.lay_out([("main.wasm", [b"module"])], made)
+    published = reference.parse(Directory().publish(tree, f"dir:{tmp_path / 'store'}"))
+    fetch = Directory.fetch
+
+    def while_another_prunes(*arguments: Any) -> Package:
+        package = fetch(*arguments)
+        pruning.arrived(Path(package.root).parent, 0)
+        return package
+
+    monkeypatch.setattr(Directory, "fetch", while_another_prunes)
+    package = fetching.fetch(published, PluginManager.from_environment(), lambda _: None)
+    assert (Path(package.root) / "main.wasm").read_bytes() == b"module"

@@ -165,7 +165,9 @@ def test_of_two_who_publish_a_version_at_once_one_has_it_whole_and_the_other_is_
     monkeypatch.setattr(Repository, "put_manifest", in_turn)
     with ThreadPoolExecutor() as pool:
         first, second = pool.submit(publish, "first"), pool.submit(publish, "second")
-        with pytest.raises(RegistryError, match=rf"is '{packages['second'].digest}', and not {package.digest}: another"):
+        with pytest.raises(
+            RegistryError, match=rf"is '{packages['second'].digest}', and not {package.digest}: another"
+        ):
             first.result()
         assert second.result().endswith(packages["second"].digest)
     there = REGISTRY.resolve(plain_registry.reference(repository))

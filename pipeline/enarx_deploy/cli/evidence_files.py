@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import select
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
@@ -22,6 +23,8 @@ MAX_ENDORSEMENTS = 32 << 20  # bytes of all files
 MAX_POLICY = 1 << 20  # bytes
 PATIENCE = 60
 """Seconds for which a pipe is waited for that nothing comes through."""
+WHOLE = 600
+"""Seconds for which a pipe is read, however it drips."""
 
 POLICY_HINT = "docs/how-to/appraise-evidence.md shows a policy"
 
@@ -67,15 +70,18 @@ def read(path: Path, most: int) -> bytes:
             return b"".join(_pieces(file, most + 1))
     except TimeoutError as error:
         hint = "write it to a file first, or close the pipe at its end"
-        raise UsageError(f"{path}: nothing has come for {PATIENCE} s", hint=hint) from error
+        raise UsageError(f"{path}: {error}", hint=hint) from error
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}", hint="is the path right, and may you read it?") from error
 
 
 def _pieces(file: FileIO, left: int) -> Iterator[bytes]:
+    until = time.monotonic() + WHOLE
     while left:
         if not select.select([file], [], [], PATIENCE)[0]:
-            raise TimeoutError
+            raise TimeoutError(f"nothing has come for {PATIENCE} s")
+        if time.monotonic() >= until:
+            raise TimeoutError(f"it has not ended after {WHOLE} s")
         piece = file.read(left)
         if not piece:
             return

@@ -156,19 +156,29 @@ def unpack(context: Context, archive: Path, into: Path, keep: int | None) -> Non
     If you trust keys (`enarx-deploy key`), one of them must have signed it. Only the archives that `pack` makes are
     read: no links, devices, compression or other paths.
     """
-    from enarx_deploy import fetching, package_archive, package_attachments, package_tree, pruning, staging
+    from enarx_deploy import pruning
 
     into = into.absolute()
+    if keep is None:
+        package = _unpacked(context, archive, into)
+    else:
+        with pruning.arriving(into):
+            package = _unpacked(context, archive, into)
+            os.utime(package.root)  # it was laid out with the times of its making
+        pruning.arrived(into, keep)
+    context.emit(f"{package.digest} {package.root}", package)
+
+
+def _unpacked(context: Context, archive: Path, into: Path) -> Package:
+    from enarx_deploy import fetching, package_archive, package_attachments, package_tree, staging
+
     with staging.directory(into) as new, archive.open("rb") as file:
         found = package_archive.read(file, new, str(archive))
         attached = package_attachments.beside(found)
         fetching.require_signature(found.digest, attached, context.signers, context.note)
         package = package_tree.copy(Path(found.root), into, found.digest)
         package_attachments.replace(into, found.digest, attached)
-    if keep is not None:
-        os.utime(package.root)  # it was laid out with the times of its making
-        pruning.arrived(into, keep)
-    context.emit(f"{package.digest} {package.root}", package)
+    return package
 
 
 def _named(context: Context, name: str, digest: str = "") -> tuple[Package, list[Attachment]]:

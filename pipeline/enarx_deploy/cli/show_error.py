@@ -13,12 +13,17 @@ import click
 from enarx_deploy.cli import PROGRAM
 from enarx_deploy.cli.printable import printable
 from enarx_deploy.errors import EnarxDeployError, ManifestError, UsageError
+from enarx_files.turns import NO_LOCKS
 
 if TYPE_CHECKING:
     from enarx_deploy.cli.context import Context
 
 _TRACEBACK_FROM = 2  # -vv
 _DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})  # a write tells no file's name
+_LOCKS = (
+    "its file system has no locks (flock): have the project, and state and cache (ENARX_DEPLOY_STATE_DIR, "
+    "ENARX_DEPLOY_CACHE_DIR), on one that has"
+)
 
 
 def of_ours(context: Context, error: EnarxDeployError) -> int:
@@ -52,6 +57,8 @@ def of_others(context: Context, error: Exception) -> int:
 
 
 def _of_system(error: Exception) -> EnarxDeployError | None:
+    if isinstance(error, OSError) and error.errno in NO_LOCKS and error.filename is None:
+        return EnarxDeployError(f"a file cannot be locked: {error.strerror}", hint=_LOCKS)
     if isinstance(error, OSError) and error.errno in _DISK and error.filename is None:
         return EnarxDeployError(f"a file cannot be written: {error.strerror}", hint="make room, and do it again")
     if not isinstance(error, OSError) or error.filename is None:
