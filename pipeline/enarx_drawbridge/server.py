@@ -26,7 +26,8 @@ from enarx_service.sockets import OWN_NAMES, is_loopback, listen, url_of
 from enarx_service.tls import Given, Listener
 
 from . import policy as policy_file
-from .app import make_app, refuse
+from .answers import refuse
+from .app import make_app
 from .errors import ConfigurationError
 from .options import DEFAULT_PORT, Options, Running
 from .policy import Policy
