@@ -78,7 +78,9 @@ def test_a_missing_tool_comes_with_what_installs_it_and_is_installed_by_name(ena
     shown = enarx_deploy("doctor")
     assert shown.returncode == 0  # nothing here needs it
     advice = "pip install chisel, or: enarx-deploy doctor --fix stone"
-    assert f"  FAIL stone: a chisel is not here\n       {advice}\n" in shown.stdout
+    assert f"  -    stone: a chisel is not here\n       {advice}\n" in shown.stdout
+    assert "FAIL" not in shown.stdout
+    assert shown.stdout.endswith("nothing that is needed here is missing; a dash marks what something else may need\n")
     assert not place.exists()
     fixed = enarx_deploy("doctor", "--fix", "stone")
     assert "installing a chisel from PyPI: " in fixed.stderr
@@ -115,6 +117,11 @@ def test_what_the_project_here_misses_counts(enarx_deploy, stone) -> None:
     assert ended.returncode == 1
     missing = finding(json.loads(ended.stdout), "stone", "this project")
     assert (missing["ok"], missing["fix"]) == (False, "stone")
+    shown = enarx_deploy("doctor").stdout
+    assert "this project\n  ok   manifest" in shown
+    assert "  FAIL stone: a chisel is not here\n" in shown
+    assert "  -    stone" in shown, "the same among the languages, of which no project needs all"
+    assert shown.endswith("something is missing: see FAIL under this project\n")
     assert enarx_deploy("doctor", "--fix", "stone").returncode == 0
 
 

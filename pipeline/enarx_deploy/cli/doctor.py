@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _NEEDED = ("this program", "backends", "this project")
 _FAULTY = 1
+_UNNEEDED = "-   "  # the mark of what is not here, and is not needed either
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,11 @@ class Group:
     needed: bool
     ok: bool
     findings: list[Finding]
+
+    @property
+    def lacks(self) -> bool:
+        """Whether a miss in it is a fault."""
+        return self.needed and not self.ok
 
 
 @click.command()
@@ -44,9 +50,10 @@ class Group:
 def command(context: Context, fixes: tuple[str, ...]) -> int:
     """Look at this program, each toolchain, each backend and the project, and say what to do about each miss.
 
-    Nothing is changed, but by --fix, which says each command before it runs it. The exit status is 1 where this program
-    or the project misses something, or no backend can be used; a toolchain that no project here needs does not count.
-    Of backends what is missing is shown; with -v, and by `platform`, all of it.
+    Nothing is changed, but by --fix, which says each command before it runs it. The exit status is 1 where something
+    FAILs: where this program or the project misses something, or no backend can be used. What is not here and not
+    needed, such as another language's tool, has a dash. Of backends what is missing is shown; with -v, and by
+    `platform`, all of it.
     """
     for name in fixes:
         _fix(context, name)
@@ -57,10 +64,10 @@ def command(context: Context, fixes: tuple[str, ...]) -> int:
         _group("evidence of hardware", _guest()),
         *_project(context),
     ]
-    ok = all(group.ok for group in groups if group.needed)
+    ok = not any(group.lacks for group in groups)
     record = {"ok": ok, "groups": [asdict(group) for group in groups]}
     context.emit(
-        lambda: "\n".join(line for group in groups for line in _lines(group, everything=bool(context.verbosity))),
+        lambda: "\n".join([*_tree(groups, everything=bool(context.verbosity)), "", _conclusion(groups)]),
         record,
     )
     return 0 if ok else _FAULTY
@@ -169,6 +176,14 @@ def _fix(context: Context, name: str) -> None:
             raise BuildError(f"{name} does not find {missing.name} after that", hint="was it installed elsewhere?")
 
 
-def _lines(group: Group, *, everything: bool) -> Iterator[str]:
-    yield group.name
-    yield from lines(group.findings, misses=not everything)
+def _tree(groups: list[Group], *, everything: bool) -> Iterator[str]:
+    for group in groups:
+        yield group.name
+        yield from lines(group.findings, misses=not everything, miss="FAIL" if group.lacks else _UNNEEDED)
+
+
+def _conclusion(groups: list[Group]) -> str:
+    faulty = [group.name for group in groups if group.lacks]
+    if faulty:
+        return f"something is missing: see FAIL under {' and '.join(faulty)}"
+    return "nothing that is needed here is missing; a dash marks what something else may need"

@@ -27,10 +27,9 @@ class Finding:
         """Whether it and all of its parts are there."""
         return self.ok and all(part.whole for part in self.parts)
 
-    @property
-    def mark(self) -> str:
-        """It in four letters."""
-        return "ok  " if self.ok else "FAIL" if self.required else "warn"
+    def mark(self, miss: str) -> str:
+        """It in four letters; `miss` is the word for one that is required and not there."""
+        return "ok  " if self.ok else miss if self.required else "warn"
 
 
 def nested(checks: Sequence[ProbeCheck], under: str = "") -> list[Finding]:
@@ -50,15 +49,15 @@ def nested(checks: Sequence[ProbeCheck], under: str = "") -> list[Finding]:
     ]
 
 
-def lines(findings: Sequence[Finding], depth: int = 1, *, misses: bool = False) -> Iterator[str]:
-    """The tree, or with `misses` its first row and below that what is missing. Below the first row, parts of a miss are
-    left out: they go without saying."""
+def lines(findings: Sequence[Finding], depth: int = 1, *, misses: bool = False, miss: str = "FAIL") -> Iterator[str]:
+    """The tree, or with `misses` its first row and below that what is missing, each marked with `miss`. Below the first
+    row, parts of a miss are left out: they go without saying."""
     indent = "  " * depth
     for finding in findings:
         if misses and depth > 1 and finding.whole:
             continue
-        yield f"{indent}{finding.mark} {finding.name}: {finding.detail}"
+        yield f"{indent}{finding.mark(miss)} {finding.name}: {finding.detail}"
         if finding.hint and not finding.ok:
             yield f"{indent}     {finding.hint}"
         if finding.ok or depth == 1:
-            yield from lines(finding.parts, depth + 1, misses=misses)
+            yield from lines(finding.parts, depth + 1, misses=misses, miss=miss)
