@@ -182,6 +182,20 @@ def test_writing_keeps_comments_and_order() -> None:
     assert table["package"]["assets"] == [{"source": "d", "guest": "/d"}]
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ('args = ["a"]\n[network]\nconnect = ["a.b:1"]\n', 'args = ["a"]\n'),
+        ('network = { connect = ["a.b:1"] }\n', ""),
+        ('network.connect = ["a.b:1"]\n', ""),
+        ('[network]\nconnect = ["a.b:1"]\nconnections = 2\n', "[network]\nconnections = 2\n"),
+        ('[network]\nconnect = ["a.b:1"]\n# What it has.\n[env]\n', "[network]\n# What it has.\n[env]\n"),
+    ],
+)
+def test_what_may_be_connected_to_is_taken_out_and_not_left_empty(before, after) -> None:
+    assert rewritten(before, [ConnectNowhere()]) == after
+
+
 CHANGES: list[Change] = [Connect("c.example:1"), Connect("[::1]:2"), ConnectNowhere(), Package("a", "/a")]
 
 
@@ -291,6 +305,15 @@ def test_write_does_not_go_with_overrides(enarx_deploy) -> None:
     ended = enarx_deploy("lint", "--write", "--set", 'args=["a"]')
     assert ended.returncode == 2
     assert "leave out --set" in ended.stderr
+
+
+def test_what_the_manifest_warns_of_is_said_once_however_often_it_is_read(enarx_deploy) -> None:
+    (enarx_deploy.directory / "main.wasm").write_bytes(module("fd_write", "path_open", data="/net/con/b.example:1"))
+    manifest = f'{STREAMS}[network]\nconnect = ["tcp://a.example:1"]\n'
+    (enarx_deploy.directory / "Enarx.toml").write_text(manifest)
+    ended = enarx_deploy("lint", "--write")
+    assert "written: " in ended.stdout
+    assert ended.stderr.count("`network.connect[0]` is plain TCP") == 1
 
 
 def test_a_module_can_be_named_and_nothing_is_built(enarx_deploy, tmp_path) -> None:

@@ -66,6 +66,7 @@ class Context:
     passphrase_fd: int | None = None
     trace_hooks: bool = False
     given_before: dict[str, str] = field(default_factory=dict)  # field -> option, given before the command's name
+    warned: set[str] = field(default_factory=set, init=False)  # what was warned of: a copy of this begins anew
     answered: bool = False  # whether the command's answer is on stdout
     asked: Asked | None = None  # what a stamp could answer the next time
     only_unchanged: bool = False  # run no stage: whoever asks wants to know what is said where none need be
@@ -169,8 +170,10 @@ class Context:
             click.echo(printable(line), err=True)
 
     def warn(self, line: str) -> None:
-        """A warning on stderr, shown even with `--quiet`."""
-        click.echo(printable(f"warning: {line}"), err=True)
+        """A warning on stderr, shown even with `--quiet`, and once however often it is come by."""
+        if line not in self.warned:
+            self.warned.add(line)
+            click.echo(printable(f"warning: {line}"), err=True)
 
     def trace(self, line: str) -> None:
         """A line of `--trace-hooks`, on stderr."""

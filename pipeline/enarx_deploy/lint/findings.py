@@ -25,7 +25,7 @@ class Connect:
 
 @dataclass(frozen=True)
 class ConnectNowhere:
-    """Empty `network.connect`."""
+    """Take `network.connect` out."""
 
 
 @dataclass(frozen=True)

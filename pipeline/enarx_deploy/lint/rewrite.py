@@ -24,12 +24,17 @@ def rewritten(text: str, changes: Iterable[Change], file: str = FILE_NAME) -> st
         _apply(document, change)
         _apply(plain, change)
     changed = tomlkit.dumps(document)
-    if tomllib.loads(changed) != plain:
+    if _said(tomllib.loads(changed)) != _said(plain):
         raise ManifestError(
             "cannot be changed without changing more than is meant", file=file, hint="make the changes by hand"
         )
     parse(changed.encode(), file)
     return changed
+
+
+def _said(manifest: dict[str, Any]) -> dict[str, Any]:
+    """A manifest without tables that say nothing: one is left where it holds comments."""
+    return {key: value for key, value in manifest.items() if value != {}}
 
 
 def _apply(document: MutableMapping[str, Any], change: Change) -> None:
@@ -39,7 +44,7 @@ def _apply(document: MutableMapping[str, Any], change: Change) -> None:
         case Connect(destination):
             _append(document.setdefault("network", {}), "connect", destination)
         case ConnectNowhere():
-            document["network"]["connect"].clear()
+            _take_out(document, "network", "connect")
         case Package(source, guest):
             _append(document.setdefault("package", {}), "assets", {"source": source, "guest": guest})
 
@@ -55,3 +60,12 @@ def _append(table: MutableMapping[str, Any], key: str, item: Any) -> None:
         table[key].append(item)
     else:
         table[key] = [item]
+
+
+def _take_out(document: MutableMapping[str, Any], table: str, key: str) -> None:
+    """Take out a key, and its table where nothing is left in it: a comment at its end may be about what follows."""
+    import tomlkit
+
+    document[table].pop(key, None)
+    if not document[table] and "#" not in tomlkit.dumps(document[table]):
+        del document[table]
