@@ -113,6 +113,8 @@ def test_what_does_not_build_is_shown_and_the_keep_before_goes_on_serving(develo
     assert answer(port) == "one"
     (developing.root / "Enarx.toml").write_text(MANIFEST.replace("PROT", "tcp"))
     assert "main.c:1:" in developing.event()["message"]
+    developing.save("one")  # as it was: the Keep before is the right one, and that it is well again is said
+    assert developing.serving() == port
     developing.save("two")
     assert developing.serving() == port
     assert answer(port) == "two"

@@ -57,7 +57,9 @@ class Loop:
         self._context = context
         self._poll = poll
         self._package = ""
+        self._serving: Running | None = None
         self._failure = ""
+        self._failed = False
         self._noted: set[str] = set()
         self._watched: frozenset[Path] = frozenset()
         self._development: Development = Development(
@@ -91,9 +93,11 @@ class Loop:
         try:
             project = self._context.project()
             package = self._built(project, shown)
-            if package.digest == self._package:
-                return
-            self._serve(project, package, began)
+            if package.digest != self._package or (self._failed and not self._serves()):
+                self._serve(project, package, began)
+            elif self._failed:
+                self._say_that_it_serves(package, time.monotonic() - began)
+            self._failed = False
         except EnarxDeployError as error:
             self._say_that_it_failed(error, shown)
 
@@ -108,10 +112,13 @@ class Loop:
 
         backend, why = choice.backend(project, self._context.plugins, here=True)
         self._note(why)
-        running = self._development.replace(project, package, backend)
+        self._serving = self._development.replace(project, package, backend)
         self._package = package.digest
-        self._say_that_it_serves(running, package, time.monotonic() - began)
+        self._say_that_it_serves(package, time.monotonic() - began)
         self._say_what_is_granted_wrongly(project)
+
+    def _serves(self) -> bool:
+        return self._serving is not None and not self._serving.session.ended
 
     def _folders(self) -> frozenset[Path]:
         """Where to look for changes; what was looked at before, where the project cannot be read now."""
@@ -144,10 +151,11 @@ class Loop:
             self._noted.add(line)
             self._context.note(line)
 
-    def _say_that_it_serves(self, running: Running, package: Package, seconds: float) -> None:
+    def _say_that_it_serves(self, package: Package, seconds: float) -> None:
         from enarx_deploy.cli.progress import at
 
-        endpoints = running.session.endpoints
+        assert self._serving is not None  # noqa: S101 - only called when something serves
+        endpoints = self._serving.session.endpoints
         places = ", ".join(f"{one.name}: {one.prot} on {at(one.host, one.port)}" for one in endpoints)
         self._tell(
             f"serving after {seconds:.2f} s: {places or 'no socket'}\n  package {package.digest}",
@@ -155,7 +163,7 @@ class Loop:
             seconds=round(seconds, 3),
             package=package.digest,
             endpoints=[{"name": one.name, "host": one.host, "port": one.port, "prot": one.prot} for one in endpoints],
-            certificate_not_after=running.not_after,
+            certificate_not_after=self._serving.not_after,
         )
 
     def _say_what_is_granted_wrongly(self, project: Project) -> None:
@@ -170,6 +178,7 @@ class Loop:
                 self._tell(line, event="warning", message=str(finding), hint=finding.hint)
 
     def _say_that_it_failed(self, error: EnarxDeployError, shown: Shown) -> None:
+        self._failed = True
         if str(error) == self._failure:
             return
         self._failure = str(error)

@@ -303,6 +303,11 @@ class Session:
         """The sockets that it was given, with their entries."""
         return [(entry, listener) for _, entry, listener in self._listeners]
 
+    @property
+    def ended(self) -> bool:
+        """Whether the Keep has ended, and what it said last was delivered."""
+        return self._ended.is_set()
+
     def wait(self) -> Outcome:
         """How the Keep ended; waits for it, and looks now and then whether connections have to wait."""
         while not self._ended.wait(_LOOK_EVERY):
