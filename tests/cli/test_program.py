@@ -78,6 +78,17 @@ def test_a_run_imports_no_more_than_it_needs(enarx_deploy, backend):
     assert plugins == {"enarx_backends"}
 
 
+def test_a_run_looks_for_its_program_in_the_directory_of_c(enarx_deploy):
+    (folder := enarx_deploy.directory / "elsewhere").mkdir()
+    (folder / "nothing.wasm").write_bytes(NOTHING)
+    (folder / "project").mkdir()
+    (folder / "project" / "main.wasm").write_bytes(NOTHING)
+    assert enarx_deploy("run", "-C", "elsewhere", "nothing.wasm").returncode == 0
+    assert enarx_deploy("run", "-C", "elsewhere/project", ".").returncode == 0
+    assert enarx_deploy("run", "-C", "elsewhere", str(folder / "nothing.wasm")).returncode == 0
+    assert "absent.wasm: no such file" in enarx_deploy("run", "-C", "elsewhere", "absent.wasm").stderr
+
+
 PLUGINS = (
     "enarx_backends",
     "enarx_languages",

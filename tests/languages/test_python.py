@@ -36,6 +36,16 @@ def test_a_program_with_its_data_runs_in_a_keep(in_keep, interpreter, project):
     assert "toolchain python: main.py is here" in ended.stderr
 
 
+def test_words_for_one_run_begin_with_the_program(in_keep, interpreter, project):
+    """They take the place of the manifest's `args`, and its interpreter takes the first for what it is to run."""
+    interpreter.found(project({}))
+    ended = in_keep(HELLO, "/app/main.py", "9")
+    assert (ended.returncode, ended.stdout) == (3, "sum 30 (3, 12) to a pipe\n"), ended.stderr
+    ended = in_keep(HELLO, "9")
+    assert ended.returncode == 2
+    assert "can't open file '" in ended.stderr
+
+
 def test_the_sources_below_its_folder_are_inputs(interpreter, project):
     made = project({"src/main.py": "", "src/pkg/a.py": "", "tests/b.py": "", "src/__pycache__/c.py": ""})
     assert interpreter.inputs(made) == ["src/main.py", "src/pkg/a.py"]

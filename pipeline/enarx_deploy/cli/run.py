@@ -48,6 +48,8 @@ def command(
 ) -> int:
     """Run PROGRAM in a Keep: a .wasm file, a project, a package's directory, or a package in a registry.
 
+    With -C DIR, PROGRAM is looked for in DIR first. ARGS take the place of the manifest's `args`; a Python program's
+    begin with /app/main.py, which is what its interpreter is to run.
     The workload has this command's standard input and output, and its exit status becomes this command's. A module
     without --manifest gets standard input, output and error, and nothing else. This machine fetches what is in a
     registry, unless --attest-first is given. Where the Keep ended otherwise: 124 if
@@ -61,6 +63,7 @@ def command(
       enarx-deploy run --attest-first registry.example/team/tool:1.0.0@sha256:… --set steward=https://steward.example
     """
     _fill_standard_streams()
+    program = _in_directory(context, program)
     if wasmcfgfile:
         context.manifest_file = wasmcfgfile
     with choice.prepared(context.backend, context.plugins, _STANDARD_ERROR):
@@ -69,6 +72,12 @@ def command(
         if attest_first:
             return _run_unseen(context, program, registry_roots, alone=not (args or env or directories))
         return _run(context, program, args, env, directories)
+
+
+def _in_directory(context: Context, program: str) -> str:
+    """The program with the directory of -C before it, where there is something of that name."""
+    place = context.directory / program
+    return str(place) if place.exists() else program
 
 
 def _run_unseen(context: Context, program: str, roots: Path | None, *, alone: bool) -> int:
