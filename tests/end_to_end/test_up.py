@@ -7,6 +7,7 @@ import shutil
 import ssl
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -47,6 +48,7 @@ def test_new_up_verify_keeps_logs_stop(cli, up, read_exactly) -> None:
     assert report["endpoint"] == f"localhost:{service.port}"
     assert all(check["ok"] and check["id"] and check["detail"] for check in report["checks"])
     assert "nil" in report["from_whom"]  # no protection by hardware, said by name
+    assert cli("verify", f"127.0.0.1:{service.port}").returncode == 0, "the same Keep by another of its names"
 
     assert service.status()["state"] == "running"
     assert "echo: listening" in cli("logs", service.id, "--stream", "stdout").stdout
@@ -213,6 +215,32 @@ def test_a_service_in_clear_needs_no_certificate(cli, up, echo_project, read_exa
             sent.result()
         client.shutdown(socket.SHUT_WR)
         assert client.recv(1) == b""
+
+
+def test_a_keep_on_another_loopback_address_is_verified_by_the_words_that_up_prints(cli, echo_project) -> None:
+    """Its certificate has the names of the Steward's policy, and that address is none of them."""
+    project = echo_project(extra='addr = "127.0.0.2"\n')
+    shown = cli("up", "-C", str(project))
+    assert shown.returncode == 0, shown.stderr
+    assert "for localhost, 127.0.0.1, ::1; asked for 127.0.0.2: clients have to expect" in " ".join(
+        shown.stdout.split()
+    )
+    (root,) = [line.split()[2] for line in shown.stdout.splitlines() if line.strip().startswith("clients trust ")]
+    assert "BEGIN CERTIFICATE" in Path(root).read_text()
+    (words,) = [line.split()[3:] for line in shown.stdout.splitlines() if line.strip().startswith("check it ")]
+    assert (words[0], words[2:]) == ("verify", ["--server-name", "localhost"])
+    checked = cli(*words)
+    assert checked.returncode == 0, checked.stdout
+
+
+def test_a_program_without_a_socket_is_not_said_to_have_a_channel(cli, program) -> None:
+    (project := cli.directory / "ends").mkdir()
+    shutil.copy(program("hello_wasi_snapshot1"), project / "main.wasm")
+    shown = cli("up", "-C", str(project))
+    assert shown.returncode == 0, shown.stderr
+    assert "no socket     nobody reaches it over the network. Backend nil has no hardware protection" in shown.stdout
+    assert "for how long" not in shown.stdout
+    assert f"look at it    enarx-deploy logs {shown.stdout.split()[1]}\n" in shown.stdout
 
 
 def test_a_workload_that_traps_before_it_serves_anybody_is_no_deployment(cli, program, tmp_path) -> None:

@@ -215,8 +215,13 @@ def _of_identity(identity: Identity) -> str:
 
 def at(host: str, port: int) -> str:
     """HOST:PORT as a client types it: a Keep that listens on every address is reached on this machine."""
-    name = "localhost" if host in ("", "::", "0.0.0.0") else host  # noqa: S104  # compared with, not bound
+    name = reached_by(host)
     return f"[{name}]:{port}" if ":" in name else f"{name}:{port}"
+
+
+def reached_by(host: str) -> str:
+    """The name by which a client on this machine reaches what listens on `host`."""
+    return "localhost" if host in ("", "::", "0.0.0.0") else host  # noqa: S104  # compared with, not bound
 
 
 _SUMMARIES: dict[type, Callable[[Any], str]] = {

@@ -9,16 +9,20 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from enarx_deploy.cli.context import Context, common_options
+from enarx_deploy.cli.progress import at, reached_by
 from enarx_deploy.cli.run_stages import ask_first, attest_first_options, run_stages
 
 if TYPE_CHECKING:
     from enarx_deploy.cli.progress import Reporting
-    from enarx_deploy.models import Deployment, Identity, ReferenceValues
+    from enarx_deploy.models import Deployment, Endpoint, Identity, ReferenceValues
     from enarx_deploy.project import Project
     from enarx_deploy.runner import StageRun
     from enarx_deploy.steps import Work
+    from enarx_deploy.verification.certificate import Leaf
 
 _COLUMNS = 100
+_COPIED = ("clients trust", "check it", "look at it", "end it")  # rows in one line, however long: a path, or a command
+_END = "-----END CERTIFICATE-----"
 
 
 @click.command()
@@ -128,9 +132,7 @@ def _shown(
         *[("replicas", one) for one in scaled],
         *[("in clear", f"{one}: the host and the network read and change what is said there") for one in in_clear],
         ("", ""),
-        ("from whom", _from_whom(values, identity)),
-        ("for how long", _for_how_long(identity)),
-        ("where", _where(values, deployment, identity)),
+        *_answers(values, deployment, identity),
         ("", ""),
         *_next(deployment, identity),
     ]
@@ -141,20 +143,61 @@ def _row(label: str, text: str) -> str:
     import textwrap
 
     head = f"  {label:<13} "
+    if label in _COPIED:
+        return head + text
     return textwrap.fill(
         head + text, _COLUMNS, subsequent_indent=" " * len(head), break_long_words=False, break_on_hyphens=False
     ).rstrip()
 
 
 def _places(deployment: Deployment, identity: Identity) -> list[tuple[str, str]]:
-    from enarx_deploy.cli.progress import at
-
     rows = []
     for endpoint in deployment.endpoints:
         rows.append(("endpoint", f"{endpoint.name}: {endpoint.prot} on {at(endpoint.host, endpoint.port)}"))
         if digest := _certificate(identity, endpoint.name):
             rows.append(("certificate", digest))
+            rows += _names(endpoint, identity)
+    if identity.root_pem_path and any(one.prot == "tls" for one in deployment.endpoints):
+        rows.append(("clients trust", identity.root_pem_path))
     return rows
+
+
+def _names(endpoint: Endpoint, identity: Identity) -> list[tuple[str, str]]:
+    """Told where the certificate is not for the name by which the endpoint is reached: names come from the policy."""
+    named, names = _leaf(endpoint, identity).is_for(reached_by(endpoint.host))
+    if named:
+        return []
+    return [("", f"{names}: clients have to expect one of its names, which are those of the Steward's policy")]
+
+
+def _leaf(endpoint: Endpoint, identity: Identity) -> Leaf:
+    """The certificate that an endpoint with TLS serves."""
+    import ssl
+
+    from enarx_deploy.verification.certificate import read_leaf
+
+    chain = next(served.chain_pem for served in identity.endpoints if served.endpoint == endpoint.name)
+    return read_leaf(ssl.PEM_cert_to_DER_cert(chain[: chain.index(_END) + len(_END)]))
+
+
+def _answers(values: ReferenceValues, deployment: Deployment, identity: Identity) -> list[tuple[str, str]]:
+    """Secure from whom, for how long, where. A program without a socket has no channel to ask that of."""
+    if not deployment.endpoints and not identity.issuer:
+        return [("no socket", f"nobody reaches it over the network. {_protection(values)}. Its log has what it prints")]
+    return [
+        ("from whom", _from_whom(values, identity)),
+        ("for how long", _for_how_long(identity)),
+        ("where", _where(values, deployment, identity)),
+    ]
+
+
+def _protection(values: ReferenceValues) -> str:
+    if values.hardware:
+        return f"Its host and other tenants are kept out as far as {values.backend} does that; its CPU vouches for it"
+    return (
+        f"Backend {values.backend} has no hardware protection: whoever controls the machine can read and change all "
+        "of it"
+    )
 
 
 def _from_whom(values: ReferenceValues, identity: Identity) -> str:
@@ -195,7 +238,6 @@ def _next(deployment: Deployment, identity: Identity) -> list[tuple[str, str]]:
 def _check(deployment: Deployment, identity: Identity) -> list[tuple[str, str]]:
     """How to verify the first endpoint with TLS. A root that is not our own Steward's has to be named, and then also
     the backend that is good enough under it. Where no evidence was looked at there is nothing to verify."""
-    from enarx_deploy.cli.progress import at
     from enarx_deploy.paths import state_dir
 
     tls = [endpoint for endpoint in deployment.endpoints if endpoint.prot == "tls"]
@@ -204,4 +246,12 @@ def _check(deployment: Deployment, identity: Identity) -> list[tuple[str, str]]:
     root = identity.root_pem_path
     own = root == str(state_dir("steward") / "root.pem")
     trust = "" if own or not root else f" --root {shlex.quote(root)} --accept {deployment.backend}"
-    return [("check it", f"enarx-deploy verify {at(tls[0].host, tls[0].port)}{trust}")]
+    name = _expected_name(tls[0], identity)
+    return [("check it", f"enarx-deploy verify {at(tls[0].host, tls[0].port)}{trust}{name}")]
+
+
+def _expected_name(endpoint: Endpoint, identity: Identity) -> str:
+    """What `verify` has to be told where the certificate has other names than the endpoint's host."""
+    leaf = _leaf(endpoint, identity)
+    named, _ = leaf.is_for(reached_by(endpoint.host))
+    return "" if named or not leaf.dns_names else f" --server-name {shlex.quote(leaf.dns_names[0])}"

@@ -135,7 +135,11 @@ def _is_here(host: str) -> bool:
 
 
 def _serves(listening: str, host: str) -> bool:
-    return listening in _EVERY_ADDRESS or listening == host or (_is_here(listening) and host == "localhost")
+    """Whether a Keep that listens there is what a client reaches by `host`. `localhost` may stand for any address of
+    this machine: a Keep on all of them is recorded so."""
+    return (
+        listening in _EVERY_ADDRESS or listening == host or (_is_here(listening) and "localhost" in (listening, host))
+    )
 
 
 def _parse_endpoint(text: str) -> tuple[str, int]:
