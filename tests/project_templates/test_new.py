@@ -49,6 +49,12 @@ def test_json_says_the_same(enarx_deploy: Any) -> None:
     }
 
 
+def test_without_words_it_says_where_the_templates_are_listed(enarx_deploy: Any) -> None:
+    ended = enarx_deploy("new")
+    assert ended.returncode == 2
+    assert "such as: enarx-deploy new echo my-echo; `enarx-deploy new --list` shows the templates" in ended.stderr
+
+
 @pytest.mark.parametrize("name", ["mine", "echo"])
 def test_one_word_is_a_directory(enarx_deploy: Any, name: str) -> None:
     assert enarx_deploy("new", name).returncode == 0

@@ -62,7 +62,10 @@ def _parse(words: tuple[str, ...], known: dict[str, Template]) -> tuple[str, str
     from enarx_deploy.template import DEFAULT
 
     if len(words) not in (1, 2):
-        raise UsageError("`new` takes a template and a directory", hint="such as: enarx-deploy new echo my-echo")
+        raise UsageError(
+            "`new` takes a template and a directory",
+            hint="such as: enarx-deploy new echo my-echo; `enarx-deploy new --list` shows the templates",
+        )
     name = words[0] if len(words) == 2 or words[0] in known else DEFAULT
     if name not in known:
         raise UsageError(f"there is no template {name!r}", hint=_hint(name, known))
