@@ -57,9 +57,12 @@ class Service:
         """The same root, made at another time."""
         return Root(self._root_key, self_signed(self._root_key, at))
 
-    def authority_of(self, root: Root, at: datetime = NOW - timedelta(days=2)) -> Authority:
+    def authority_of(
+        self, root: Root, at: datetime = NOW - timedelta(days=2), subject: x509.Name | None = None
+    ) -> Authority:
         """The intermediate that signs, under a root."""
-        certificate = root.certify(self._signer.public_key(), policy_subject(POLICY), POLICY.grants.values(), at)
+        name = subject or policy_subject(POLICY)
+        certificate = root.certify(self._signer.public_key(), name, POLICY.grants.values(), at)
         return Authority(self._signer, certificate, root)
 
     def leaf(self, at: datetime = NOW, lifetime: timedelta = timedelta(hours=24), **changes: object) -> bytes:

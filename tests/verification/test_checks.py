@@ -292,6 +292,16 @@ def test_words_of_the_peer_cannot_steer_a_terminal(service, trust):
         assert len(check.detail) <= 500
 
 
+def test_words_of_the_steward_cannot_either(service, trust):
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "\x1b[2J\x9b2J\u202e a Steward")])
+    service.authority = service.authority_of(service.authority.root, subject=name)
+    with service.serving(service.leaf()) as port:
+        report = look(port, trust())
+    assert failed(report) == []
+    for said in (report.from_whom, report.for_how_long, report.where, report.certificate["issuer"]):
+        assert said.isprintable()
+
+
 def test_a_closed_port_is_not_reachable(trust, listen):
     with listen(lambda _: None) as port:
         pass

@@ -186,12 +186,23 @@ def test_a_keep_in_snp_needs_no_steward(snp):
     assert "binding.report-data" in {check.id for check in report.checks}
     for part in ("AMD SEV-SNP", "the operator of the machine", "debugging is off", "ucode 219", "no Steward"):
         assert part in report.from_whom
-    for part in ("until 2026-06-02T00:00:00Z", "for a challenge of the Steward", "128 bits"):
+    for part in ("until 2026-06-02T00:00:00Z", "128 bits"):
         assert part in report.for_how_long
     for part in (PACKAGE, MEASUREMENT, "when, how much and with whom"):
         assert part in report.where
     assert report.hardware["nonce"] == NONCE.hex()
     assert report.hardware["audience"] == AUDIENCE
+
+
+def test_the_times_of_a_certificate_are_the_word_of_whoever_issued_it(snp):
+    now = datetime.now(UTC)
+    asked = {"certificate": {"at": now}, "at": now}
+    asked |= {"sections": {"snp": {"measurements": [MEASUREMENT], "revocation": "off"}}}
+    by_steward, by_stranger = snp(**asked), snp(**asked, root_pem="")
+    assert failed(by_steward) == failed(by_stranger) == []
+    assert "that it was fresh then is the Steward's word" in by_steward.for_how_long
+    assert "its times are the peer's own word" in by_stranger.for_how_long
+    assert "Steward's word" not in by_stranger.for_how_long
 
 
 def test_what_a_steward_issued_is_appraised_again_without_it(service, look, amd):
@@ -369,7 +380,7 @@ def test_evidence_that_answered_no_challenge_needs_a_policy_that_says_so(snp, se
     section |= {"legacy_binding": True, "measured_package": True, "packages": [PACKAGE]}
     accepted = snp(launched, bound=bound, certificate=certificate, sections={"snp": section})
     assert failed(accepted) == []
-    assert "for no challenge: it may be of any age" in accepted.for_how_long
+    assert "the evidence may be of any age" in accepted.for_how_long
 
 
 def test_a_keep_without_hardware_is_refused_whatever_the_policy_says(service, certify, look, amd):

@@ -61,11 +61,12 @@ def _trust(given: Given, expected_here: Callable[[], str | None], said_by: str) 
 
 
 def _read_root(path: Path) -> str:
+    """The one certificate of the file, and nothing else that stands in it."""
     from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import Encoding
 
     try:
-        pem = path.read_text()
-        (_,) = x509.load_pem_x509_certificates(pem.encode())
+        (root,) = x509.load_pem_x509_certificates(path.read_bytes())
     except FileNotFoundError:
         raise UsageError(
             f"{path}: there is no root certificate to trust", hint="give the Steward's with --root PEM"
@@ -76,7 +77,7 @@ def _read_root(path: Path) -> str:
         raise UsageError(
             f"{path}: not one certificate in PEM", hint="the root of a Steward is what `--root` takes"
         ) from error
-    return pem
+    return root.public_bytes(Encoding.PEM).decode()
 
 
 def _checked_digest(package: str | None) -> str | None:

@@ -90,14 +90,9 @@ def for_how_long_by_hardware(leaf: Leaf, peer: Peer, found: Claims, at: datetime
     ends = min(filter(None, (leaf.not_after, found.valid_until)))
     what = "the certificate" if ends == leaf.not_after else "what the vendor says of the platform"
     endorsed = f"; the vendor's statements hold until {moment(found.valid_until)}" if found.valid_until else ""
-    fresh = (
-        "for a challenge of the Steward: that it was fresh then is the Steward's word"
-        if challenged
-        else "for no challenge: it may be of any age"
-    )
     return (
         f"until {moment(ends)}, {_left(ends - at)} from now, when {what} ends (certificate since "
-        f"{moment(leaf.not_before)}{endorsed}). The evidence was made before the certificate, {fresh}. "
+        f"{moment(leaf.not_before)}{endorsed}). {_age(peer, challenged=challenged)} "
         "Shown here is that the Keep which made it holds "
         f"the key of this connection. The key is {leaf.key_name}{_STRENGTH.get(leaf.key_name, '')}, the channel "
         f"{peer.version} with {peer.cipher}: what was recorded stays closed if that key becomes known later."
@@ -116,6 +111,21 @@ def where_by_hardware(
         f"{runs}, on the machine that answers for {endpoint} ({peer.address}). That machine sees when, how much and "
         "with whom the Keep speaks. Whose machine it is, and that the name is rightly its, hardware does not say."
     )
+
+
+def _age(peer: Peer, *, challenged: bool) -> str:
+    """How old evidence can be, which hardware does not say, and on whose word."""
+    if peer.chain_fault or peer.time_fault:
+        return (
+            "Nobody whom you trust issued the certificate, so that its times are the peer's own word, and the evidence "
+            "may be of any age."
+        )
+    if challenged:
+        return (
+            "The evidence was made before the certificate, for a challenge of the Steward: that it was fresh then is "
+            "the Steward's word."
+        )
+    return "The evidence was made before the certificate, for no challenge: it may be of any age."
 
 
 def _advisories(found: Platform) -> str:

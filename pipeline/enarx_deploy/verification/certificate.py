@@ -14,6 +14,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from enarx_attestation import claims_extension, oids
 from enarx_attestation.claims_extension import Extension, KeepClaims
+from enarx_deploy.verification.checks import printable
 
 Answer = tuple[bool, str]
 T = TypeVar("T", bound=x509.ExtensionType)
@@ -43,7 +44,7 @@ class Leaf:
         self.sha256 = hashlib.sha256(der).hexdigest()
         self.not_before = self._certificate.not_valid_before_utc
         self.not_after = self._certificate.not_valid_after_utc
-        self.issuer = self._certificate.issuer.rfc4514_string()
+        self.issuer = printable(self._certificate.issuer.rfc4514_string())
         self.key = self._certificate.public_key()
         names = self._find(x509.SubjectAlternativeName) or x509.SubjectAlternativeName([])
         self.dns_names = names.get_values_for_type(x509.DNSName)

@@ -20,7 +20,9 @@ RULES: Final[Mapping[str, Rule]] = {
     "tls.version": Rule("Something before the Keep ends TLS: connect to the Keep itself.", "RFC 8446, section 1.3"),
     "certificate.form": Rule("No Steward issues such a certificate: do not use the service.", "RFC 5280, section 4.1"),
     "certificate.chain": Rule(
-        "Give the root that issued it with --root PEM, if that is one that you trust.", "RFC 5280, section 6.1"
+        "Give the root that issued it with --root PEM, if that is one that you trust. Where the Steward replaced its "
+        "root since, `enarx-deploy renew` has the Keep certified under the new one.",
+        "RFC 5280, section 6.1",
     ),
     "certificate.validity": Rule(
         "`enarx-deploy up` gets a new certificate; is the clock right?", "RFC 5280, section 4.1.2.5"
