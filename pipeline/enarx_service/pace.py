@@ -5,8 +5,9 @@ has `PATIENCE`, and what follows must keep up `LEAST_RATE`, save for pauses that
 is too slow ends as `httpx.ReadTimeout`. The time that the reader takes between two reads does not count.
 
 Who keeps the pace could still go on for ever, with one interim answer after another: of those an answer has at most
-`MOST_INTERIM` before it, and ends as `httpx.RemoteProtocolError` where there are more. Where answers are small, a
-client has a number of seconds for all its waiting together.
+`MOST_INTERIM` before it, and ends as `httpx.RemoteProtocolError` where there are more. Where requests and answers are
+small, a client has a number of seconds for all its waiting together, also for a request to be taken, which ends as
+`httpx.WriteTimeout`.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ LEAST_RATE: Final = 1000
 MOST_INTERIM: Final = 1 << 16
 """Bytes of interim answers (RFC 9110, section 15.2); what sends any sends a few hundred."""
 
+_PIECE: Final = 1 << 16
+"""Bytes that are handed on at once, so that the time is looked at between two."""
 _END: Final = re.compile(rb"\n\r?\n")  # of a head, as leniently as it is read behind this
 _INTERIM: Final = re.compile(rb"HTTP/[0-9]\.[0-9] [01]")
 
@@ -91,7 +94,13 @@ class _Stream(httpcore.NetworkStream):
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         self._left = PATIENCE
         self._interim = _Interim()
-        self._inner.write(buffer, timeout)
+        for start in range(0, len(buffer), _PIECE):
+            left = self._allowance.left
+            if left <= 0:
+                raise httpcore.WriteTimeout("the request is taken too slowly")
+            began = time.monotonic()
+            self._inner.write(buffer[start : start + _PIECE], left if timeout is None else min(timeout, left))
+            self._allowance.left -= time.monotonic() - began
 
     def close(self) -> None:
         self._inner.close()

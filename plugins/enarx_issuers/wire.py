@@ -23,8 +23,8 @@ from enarx_service import pace
 
 MAX_ANSWER: Final = 1 << 20
 """Most bytes of an answer."""
-MAX_CHAIN: Final = 8
-"""Most certificates in an answer."""
+MAX_SHOWN: Final = 16
+"""Most failed checks that are told one by one."""
 T = TypeVar("T")
 _ALTOGETHER: Final = 180.0
 """Seconds for one answer: evidence is appraised within a few, and a module may be asked for a signature."""
@@ -95,7 +95,9 @@ class _Problem(msgspec.Struct, frozen=True):
     def failed(self) -> str:
         """Each check that failed, with what was found and what was expected, where the Steward says so."""
         found = {finding.id: str(finding) for finding in self.appraisal.checks}
-        return ", ".join(_printable(found.get(id, id)) for id in self.checks)
+        shown = [_printable(found.get(id, id)) for id in self.checks[:MAX_SHOWN]]
+        more = len(self.checks) - len(shown)
+        return ", ".join([*shown, *([f"and {more} more"] if more else [])])
 
 
 def info(url: str, root_pem: str = "") -> Info:
@@ -177,7 +179,7 @@ def check_audience(url: str, audience: str) -> None:
     same_machine = asked.port == named.port and {asked.hostname, named.hostname} <= set(_LOOPBACK)
     if not same_machine and url.rstrip("/") != audience.rstrip("/"):
         raise StewardError(
-            f"the Steward at {url} calls itself {audience!r}",
+            f"the Steward at {url} calls itself {_printable(audience)!r}",
             hint="name it so in the manifest, or set `[ca] audience` in its policy to the URL that Keeps use",
         )
 

@@ -264,6 +264,34 @@ def test_a_steward_that_answers_for_ever_is_given_up_at_any_pace(monkeypatch):
         wire.info(f"http://{host}")
 
 
+def test_a_steward_that_takes_a_request_by_and_by_is_given_up(monkeypatch):
+    monkeypatch.setattr(wire, "_ALTOGETHER", 0.3)
+    ended = threading.Event()
+
+    def take(listener: socket.socket) -> None:
+        with suppress(OSError), listener.accept()[0] as connection:
+            while not ended.wait(0.02) and connection.recv(4096):
+                pass
+
+    request = CertificateRequest(csr=bytes(1 << 26), evidence_kind="nil", evidence=b"")
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
+        pool.submit(take, listener)
+        try:
+            with pytest.raises(StewardError, match="cannot be reached"):
+                wire.certificate_enarx(f"http://127.0.0.1:{listener.getsockname()[1]}", request)
+        finally:
+            ended.set()
+
+
+def test_a_refusal_without_end_is_told_in_a_few_lines():
+    checks = [f"check.{number}" for number in range(10_000)]
+    refusal = 403, {}, json.dumps({"checks": checks, "hint": "x" * 10_000}).encode()
+    with lying({"/v1/certificate": refusal}) as url, pytest.raises(VerificationRefused) as caught:
+        wire.certificate(url, Challenge(nonce=b"", audience=""), CertificateRequest(b"", "nil", b""))
+    assert "check.15, and 9984 more" in str(caught.value)
+    assert len(f"{caught.value}{caught.value.hint}") < 2000
+
+
 def test_a_steward_that_stands_before_another_is_refused(project):
     root = Root.create(NOW).pem
     info = body(audience="https://steward.example.org", root_pem=root, policy_sha256="")
