@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
 import time
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from cryptography import x509
@@ -26,6 +29,7 @@ from enarx_steward.root import key_usage
 from .conftest import POLICY
 from .test_hierarchy import CLAIMS, Service, openssl_says, python_says
 
+KILLED_ROLLS = Path(__file__).parent / "killed_rolls.py"
 NOW = datetime.now(UTC)
 ACCEPTED = policy.parse(POLICY.encode())
 
@@ -184,6 +188,18 @@ def test_a_roll_that_was_cut_off_is_completed(state, tmp_path, done):
     assert not (state / "change").exists()
 
 
+def test_a_roll_that_is_killed_at_any_step_leaves_the_old_root_or_the_new_one(tmp_path):
+    told = subprocess.run([sys.executable, KILLED_ROLLS, tmp_path], capture_output=True, text=True, timeout=300)
+    assert told.returncode == 0, told.stderr
+    ends = [json.loads(line) for line in told.stdout.splitlines()]
+    replaced = [end["found"] != end["old"] for end in ends]
+    assert replaced == sorted(replaced)
+    assert {False, True} == set(replaced)
+    for end, new in zip(ends, replaced, strict=True):
+        assert end["roots"] == ([end["found"], end["old"]] if new else [end["old"]])
+        assert ("chain.pem" in end["files"], "change" in end["files"]) == (new, False)
+
+
 def test_the_commands(enarx_deploy, tmp_path):
     state = tmp_path / "state-of-steward"
     place = ("--state", str(state))
@@ -203,6 +219,7 @@ def test_the_commands(enarx_deploy, tmp_path):
     assert enarx_deploy("steward", "ca", "finish", *place).returncode == 0
     rolled = json.loads(enarx_deploy("steward", "ca", "roll", *place, "--json").stdout)
     assert rolled["roots"][1]["sha256"] == shown["sha256"]
+    assert "deploy them anew" in enarx_deploy("steward", "ca", "finish", *place).stdout
     missing = enarx_deploy("steward", "ca", "install", str(tmp_path / "none.pem"), *place)
     assert (missing.returncode, "hint" in missing.stderr or "none.pem" in missing.stderr) == (2, True)
 

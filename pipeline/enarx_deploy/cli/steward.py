@@ -172,6 +172,18 @@ def _state_option(function: Callable[P, R]) -> Callable[P, R]:
     )(function)
 
 
+_AFTER_ROLL = """
+Next:
+  enarx-deploy steward --reload     the Steward issues under the new root
+  enarx-deploy renew                running Keeps show that they lead to both
+Deploy Keeps that were started before anew (`enarx-deploy up --force`) before `ca finish`: a Keep keeps to the root of
+its first certificate."""
+_AFTER_FINISH = """
+Next:
+  enarx-deploy steward --reload     the Steward serves its own root alone
+Keeps that were started under the root above are renewed no more: deploy them anew (`enarx-deploy up --force`)."""
+
+
 @command.group()
 @common_options()
 def ca(_context: Context) -> None:
@@ -245,7 +257,7 @@ def roll(context: Context, state: Path | None, label: str) -> None:
     from enarx_steward.issuance import utc_now
 
     with faults_as(StewardError):
-        _show(context, ceremony.roll(_with_root(state), utc_now(), label))
+        _show(context, ceremony.roll(_with_root(state), utc_now(), label), _AFTER_ROLL)
 
 
 @ca.command()
@@ -257,7 +269,7 @@ def finish(context: Context, state: Path | None) -> None:
     from enarx_steward.issuance import utc_now
 
     with faults_as(StewardError):
-        _show(context, ceremony.finish(_with_root(state), utc_now()))
+        _show(context, ceremony.finish(_with_root(state), utc_now()), _AFTER_FINISH)
 
 
 def _chain(path: Path) -> bytes:
@@ -269,7 +281,7 @@ def _chain(path: Path) -> bytes:
         ) from error
 
 
-def _show(context: Context, root: Root) -> None:
+def _show(context: Context, root: Root, then: str = "") -> None:
     from cryptography.hazmat.primitives.hashes import SHA256
 
     roots = [
@@ -281,7 +293,7 @@ def _show(context: Context, root: Root) -> None:
         for certificate in (root.certificate, *root.above[-1:])
     ]
     lines = [f"root         {one['subject']}\n  sha256:{one['sha256']}, until {one['not_after']}" for one in roots]
-    context.emit("\n".join(lines), {"roots": roots, "roots_pem": root.pems})
+    context.emit("\n".join([*lines, *([then] if then else [])]), {"roots": roots, "roots_pem": root.pems})
 
 
 def _with_root(given: Path | None) -> Path:
