@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import struct
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -117,6 +118,46 @@ def test_a_domain_in_miniature_and_its_log(size: int, intel: Intel) -> None:
 def test_malformed(log: bytes) -> None:
     with pytest.raises(MalformedEvidence):
         read_log(log)
+
+
+HEADER_FIELDS = {"type": (4, 4), "size": (28, 4), "signature": (32, 16), "count": (56, 4), "algorithm": (60, 2)}
+HEADER_FIELDS |= {"digest size": (62, 2)}
+UNMEASURED_OF_HEADER = {"register": (0, 4), "digest": (8, 20), "class and version": (48, 8)}
+EVENT_FIELDS = {"register": (0, 4), "count": (8, 4), "algorithm": (12, 2), "digest": (14, 48), "size": (62, 4)}
+FIRST, NOTE, LAST = (LOG.index(event(*entry)) for entry in ((1, 5, b"firmware"), (2, 3, b"a note"), (1, 5, b"tables")))
+
+
+def flips(start: int, size: int) -> Iterator[tuple[bytes, ...] | None]:
+    """The registers to which the log leads with one bit flipped, for each bit; None where it cannot be read."""
+    for bit in range(8 * start, 8 * (start + size)):
+        flipped = bytearray(LOG)
+        flipped[bit // 8] ^= 1 << bit % 8
+        try:
+            yield replay(read_log(bytes(flipped)))
+        except MalformedEvidence:
+            yield None
+
+
+@pytest.mark.parametrize("field", HEADER_FIELDS)
+def test_a_damaged_field_of_the_header_makes_the_log_unreadable(field: str) -> None:
+    assert set(flips(*HEADER_FIELDS[field])) == {None}
+
+
+@pytest.mark.parametrize("start", [FIRST, LAST], ids=["first", "last"])
+@pytest.mark.parametrize("field", EVENT_FIELDS)
+def test_a_damaged_field_of_an_event_leads_to_other_registers_or_none(field: str, start: int) -> None:
+    offset, size = EVENT_FIELDS[field]
+    assert replay(read_log(LOG)) not in set(flips(start + offset, size))
+
+
+def test_what_registers_do_not_vouch_for() -> None:
+    """The header beside its form, the type of an event that is measured, and the data itself."""
+    same = {replay(read_log(LOG))}
+    for offset, size in UNMEASURED_OF_HEADER.values():
+        assert set(flips(offset, size)) == same
+    assert set(flips(FIRST + 4, 4)) == set(flips(LAST + 66, len(b"tables"))) == same
+    assert same.isdisjoint(flips(NOTE + 4, 4))
+    assert set(flips(NOTE + 14, 48)) == same
 
 
 @settings(max_examples=150, deadline=None, derandomize=True)
