@@ -33,7 +33,7 @@ from enarx_keep.channel import Message, Reader, encode, field
 from enarx_keep.errors import BadManifest, BadMessage, BadPackage, KeepFault, LimitMet
 from enarx_keep.fetching import Fetcher, Source
 from enarx_keep.identity import Identity
-from enarx_keep.running import Running
+from enarx_keep.running import TAKES, Running
 from enarx_keep.secrets import Claim
 from enarx_sallyport import Guest, check_wasmtime, limit_time, link
 
@@ -146,7 +146,8 @@ class _Keep:
             lacking += self._guest.lock()
         store, exports = self._link(engine, code, own)
         entry = _entry(exports)
-        self._tell({"type": "running", "phases": self._phases, "now": time.monotonic(), "lacking": lacking})
+        told = {"phases": self._phases, "now": time.monotonic(), "lacking": lacking, "takes": list(TAKES)}
+        self._tell({"type": "running", **told})
         return self._call(store, entry, exports, own)
 
     def _take_code(self) -> bytes:

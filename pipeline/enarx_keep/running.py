@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from enarx_keep.channel import Message, decode, encode, field
 from enarx_keep.errors import BadMessage, KeepFault
 from enarx_keep.identity import Identity
+
+TAKES: Final = ("look",)
+"""What it takes beside a renewal, which every Keep with a certificate does: its host has to know, as it may be newer."""
 
 
 class Running:

@@ -94,6 +94,7 @@ class Hostile(Nil):
 
 SEND = "keep._guest.control_write(encode({}))"
 RUNNING = SEND.format("{'type': 'running', 'phases': {}, 'lacking': []}")
+TAKES = "'takes': ['look']"
 READY = "{'type': 'ready'}"
 UNASKED = SEND.format("{'type': 'request', 'csr': 'x' * 100_000}")
 
@@ -105,8 +106,9 @@ UNASKED = SEND.format("{'type': 'request', 'csr': 'x' * 100_000}")
         (SEND.format("{'type': 'running', 'phases': {'a': 10**400}, 'lacking': []}"), "too large"),
         (SEND.format("{'type': 'running', 'phases': [], 'lacking': []}"), "phases is not of type dict"),
         (SEND.format("{'type': 'running', 'phases': {}, 'lacking': 1}"), "lacking is not of type list"),
+        (SEND.format("{'type': 'running', 'phases': {}, 'lacking': [], 'takes': 1}"), "takes is not of type list"),
     ],
-    ids=["flood", "huge-number", "list-for-table", "number-for-list"],
+    ids=["flood", "huge-number", "list-for-table", "number-for-list", "number-for-kinds"],
 )
 def test_what_is_not_of_the_protocol_ends_the_keep(lines: str, words: str, make_session) -> None:
     session = make_session(Hostile(lines))
@@ -116,6 +118,18 @@ def test_what_is_not_of_the_protocol_ends_the_keep(lines: str, words: str, make_
     assert outcome.kind == "died", outcome
     assert "broke the control protocol" in outcome.message
     assert words in outcome.message
+
+
+def test_a_keep_of_an_image_from_before_there_were_looks_is_not_asked_what_it_would_not_answer(make_session) -> None:
+    """It would be replaced when it is full, by another that takes none either."""
+    computes = "while True: os.sched_yield()"
+    older = make_session(Hostile(f"{RUNNING}\n{computes}"))
+    older.start()
+    older.check_answers(0)
+    newer = make_session(Hostile(f"{RUNNING.replace('[]', '[], {}'.format(TAKES))}\n{computes}"))
+    newer.start()
+    with pytest.raises(KeepError, match="has not answered in 0 seconds"):
+        newer.check_answers(0)
 
 
 @pytest.mark.parametrize("step", ["before it is ready", "when it is challenged"])

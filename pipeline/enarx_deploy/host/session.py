@@ -151,6 +151,7 @@ class Session:
         self._asked = 0
         self._answered = 0
         self._looked = 0
+        self._takes_looks = False
         self._certified_by = ""
         self._outcome = Outcome("died")
         self.endpoints: list[Endpoint] = []
@@ -358,9 +359,10 @@ class Session:
     def check_answers(self, limit: float) -> None:
         """Have the running Keep answer in `limit` seconds, as it does where its workload waits or makes calls.
 
-        While it has another answer to give, such as to a renewal, that one has its own time. Raises KeepError.
+        While it has another answer to give, such as to a renewal, that one has its own time. A Keep of an image from
+        before there were looks is taken to be there: it would answer none. Raises KeepError.
         """
-        if not self._asking.acquire(timeout=limit):
+        if not self._takes_looks or not self._asking.acquire(timeout=limit):
             return
         try:
             if self._looked <= self._answered:  # one that is not answered yet will do: they are answered in turn
@@ -555,6 +557,7 @@ class Session:
         if message["type"] == "running":
             self.phases |= self._on_our_clock(message)
             self.lacking = [str(line) for line in field_of(message, "lacking", list)]
+            self._takes_looks = "look" in (field_of(message, "takes", list) if "takes" in message else ())
             self._running = True
         if self._answers.qsize() >= UNTAKEN_LIMIT:
             raise BadMessage("it sends more than it is asked for")
