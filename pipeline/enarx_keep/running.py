@@ -9,7 +9,7 @@ from enarx_keep.errors import BadMessage, KeepFault
 from enarx_keep.identity import Identity
 
 TAKES: Final = ("look",)
-"""What it takes beside a renewal, which every Keep with a certificate does: its host has to know, as it may be newer."""
+"""What it takes beside a renewal, which each with a certificate does. Its host is told, as an older Keep takes less."""
 
 
 class Running:

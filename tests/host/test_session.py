@@ -126,7 +126,7 @@ def test_a_keep_of_an_image_from_before_there_were_looks_is_not_asked_what_it_wo
     older = make_session(Hostile(f"{RUNNING}\n{computes}"))
     older.start()
     older.check_answers(0)
-    newer = make_session(Hostile(f"{RUNNING.replace('[]', '[], {}'.format(TAKES))}\n{computes}"))
+    newer = make_session(Hostile(f"{RUNNING.replace('[]', f'[], {TAKES}')}\n{computes}"))
     newer.start()
     with pytest.raises(KeepError, match="has not answered in 0 seconds"):
         newer.check_answers(0)

@@ -44,6 +44,15 @@ class Known:
             except KeepError as error:
                 self._say(f"what is known of the deployment is not on disk: {error}")
 
+    def begin(self, new: Served) -> None:
+        """A version is begun. The latest are remembered, and always what serves and what served before."""
+        with self.turn:
+            serving = self.service.serving
+            needed = (serving, self.before(serving.version.number) if serving else None)
+            latest = self.service.versions[-services.MOST_VERSIONS + 1 :]
+            before = [one for one in self.service.versions if one in latest or one in needed]
+            self.change(versions=(*before, new))
+
     def add_keep(self, new: str) -> None:
         """A Keep is the deployment's."""
         with self.turn:
@@ -58,6 +67,13 @@ class Known:
         """What became of a version."""
         with self.turn:
             self.change(versions=self._with_states({number: became}, reason))
+
+    def give_up(self, number: int, reason: str) -> None:
+        """A version that is pending has failed. One that serves, or has served, is not judged by a Keep of it that does
+        not serve, such as one that was to be added."""
+        with self.turn:
+            if self.is_pending(number):
+                self.set_state(number, "failed", reason)
 
     def set_serving(self, number: int, **changes: Any) -> None:
         """That a version serves in the place of the one before, and what changes with it: all of it, or nothing."""

@@ -172,7 +172,7 @@ class Replicas:
         if not replica.leaving.is_set():
             self._say(f"Keep {replica.id} has ended and is not started again: {restarts.reason(status)}")
             if not replica.serves:
-                self._known.set_state(replica.version, "failed", restarts.reason(status))
+                self._known.give_up(replica.version, restarts.reason(status))
             elif status is not None and status.cause == "killed":
                 self._known.change(replicas=max(0, self._known.service.replicas - 1))
         self.forget(replica)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 import msgspec
 
 from enarx_deploy.errors import EnarxDeployError, KeepError
-from enarx_deploy.host import requests, restarts, services, state
+from enarx_deploy.host import requests, restarts, state
 from enarx_deploy.host.known import Known
 from enarx_deploy.host.listeners import Listeners
 from enarx_deploy.host.replicas import Replica, Replicas
@@ -136,11 +136,11 @@ class Rollout:
         )
         keep = msgspec.structs.replace(keep, id="", version=number)
         served = Served(version=version, keep=keep, restart=restart, replicas=replicas, asked=asked)
-        self._known.change(versions=(*self._known.service.versions, served)[-services.MOST_VERSIONS :])
+        self._known.begin(served)
         try:
             first = self._keeps.start(served)
         except EnarxDeployError as error:
-            self._known.set_state(number, "failed", str(error))
+            self._known.give_up(number, str(error))
             raise
         self.await_service(first)
         return first
@@ -164,7 +164,7 @@ class Rollout:
         for one in self._keeps.alive():
             if not one.serves and not one.leaving.is_set():
                 self._keeps.leave(one, 0)
-                self._known.set_state(one.version, "failed", "another version was begun before it served")
+                self._known.give_up(one.version, "another version was begun before it served")
 
     def _as_wanted_now(self, served: Served) -> Served:
         """With as many Keeps as are wanted of it by now: somebody may have scaled since it was begun."""
@@ -257,7 +257,7 @@ class Rollout:
 
     def _give_up(self, served: Served, reason: str) -> None:
         self._say(f"version {served.version.number} is given up: {reason}")
-        self._known.set_state(served.version.number, "failed", reason)
+        self._known.give_up(served.version.number, reason)
         for one in self._keeps.of(served.version.number):
             self._keeps.leave(one, 0)
 

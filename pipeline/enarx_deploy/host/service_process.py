@@ -145,6 +145,8 @@ class ServiceProcess:
             self._keeps.note_leaving(replica)
             if replica.serves:
                 self._known.change(replicas=max(0, self._known.service.replicas - 1))
+            else:
+                self._known.give_up(replica.version, "its Keep was stopped before it served")
             if not self._keeps.serving():
                 self._known.change(scaled=0)
                 self._listeners.keep_only(())
@@ -204,8 +206,8 @@ class ServiceProcess:
             self._end_left_over(one)
         for served in service.versions:
             number = served.version.number
-            if self._known.is_pending(number) and all(one.leaving.is_set() for one in self._keeps.of(number)):
-                self._known.set_state(number, "failed", _ENDED_BEFORE)
+            if all(one.leaving.is_set() for one in self._keeps.of(number)):
+                self._known.give_up(number, _ENDED_BEFORE)
 
     def _end_left_over(self, replica: Replica) -> None:
         _say(f"Keep {replica.id} is left over from before, and is ended")
@@ -215,7 +217,7 @@ class ServiceProcess:
     def _ended_meanwhile(self, replica: Replica) -> None:
         """One that ended with its service process, or with the machine, was not ended by anyone's wish."""
         if not replica.serves:
-            self._known.set_state(replica.version, "failed", _ENDED_BEFORE)
+            self._known.give_up(replica.version, _ENDED_BEFORE)
             self._keeps.forget(replica)
             return
         status = state.read_status(replica.directory)
