@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,10 @@ from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+
+from enarx_deploy import paths
+from enarx_deploy.host import state
+from enarx_deploy.models import KeepStatus
 
 
 @pytest.fixture
@@ -75,10 +80,36 @@ def test_top_and_metrics_of_all_keeps(two, cli, tmp_path, eventually) -> None:
 
 
 def test_top_on_a_terminal_looks_again_until_it_is_interrupted(two, cli, eventually) -> None:
+    said = on_a_terminal(cli, 160, 20)
+    assert "\x1b[?1049h" in said  # a screen of its own, which is left again
+    assert "\x1b[?1049l" in said
+    assert "two" in said
+    assert "no room" not in said
+
+
+def test_a_terminal_shows_as_many_of_two_hundred_keeps_as_it_has_room_for(cli, monkeypatch) -> None:
+    monkeypatch.setenv("ENARX_DEPLOY_STATE_DIR", cli.environment["ENARX_DEPLOY_STATE_DIR"])
+    for number in range(200):
+        status = KeepStatus(
+            id=f"{number:012x}", name=f"a-name-of-many-letters-{number:03}", state="failed", backend="nil",
+            target="local", package="sha256:" + "0" * 64, endpoints=[], created=f"2026-01-01T00:00:00.{number:03}Z",
+        )  # fmt: skip
+        state.write_status(paths.state_dir("keeps", status.id), status)
+    said = on_a_terminal(cli, 80, 24)
+    lines = [line.strip() for line in re.sub(r"\x1b\[[^a-zA-Z]*m|\r", "", said).splitlines()]
+    assert ["NAME", "REPLICA", "STATE", "CONN", "IN/s", "OUT/s", "CPU", "MEMORY", "CERTIFICATE"] == lines[1].split()
+    assert lines[23].startswith("`top --once` has all: no room for 179 more Keeps; ID, VERSION, BACKEND, TOTAL")
+    assert "a-name-of-many-letters-…" in said
+    assert len(json.loads(cli("top", "--json").stdout)) == 200
+    assert len(cli("top").stdout.splitlines()) == 201
+
+
+def on_a_terminal(cli, columns: int, rows: int) -> str:
+    """What `top` writes to one of that size while it looks three times, until it is interrupted."""
     terminal, its_end = pty.openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "enarx_deploy", "top", "--interval", "0.2"],
-        env=cli.environment | {"TERM": "xterm", "COLUMNS": "160", "LINES": "20"},
+        env=cli.environment | {"TERM": "xterm", "COLUMNS": f"{columns}", "LINES": f"{rows}"},
         stdin=its_end,
         stdout=its_end,
         stderr=its_end,
@@ -104,9 +135,7 @@ def test_top_on_a_terminal_looks_again_until_it_is_interrupted(two, cli, eventua
         process.wait()
         os.close(terminal)
     assert process.returncode == 130
-    assert b"\x1b[?1049h" in said  # a screen of its own, which is left again
-    assert b"\x1b[?1049l" in said
-    assert b"two" in said
+    return said.decode()
 
 
 def test_metrics_are_for_this_machine_alone(cli) -> None:

@@ -28,10 +28,10 @@ class Found:
         return self.status.state in ALIVE
 
 
-def all_keeps(context: Context) -> list[Found]:
+def all_keeps(context: Context, warn: Callable[[str], None] | None = None) -> list[Found]:
     """Every Keep of every target, or of the one that `--target` names; a target that cannot say is warned about."""
     targets = [context.named_target()] if context.target else context.plugins.all("target")
-    found = [keep for target in targets for keep in _keeps_of(context, target)]
+    found = [keep for target in targets for keep in _keeps_of(context, target, warn or context.warn)]
     return sorted(found, key=lambda keep: keep.status.created)
 
 
@@ -77,12 +77,12 @@ def _the_one(candidates: list[Found], reference: str) -> Found:
     raise UsageError(f"{reference!r} may mean {len(candidates)} Keeps: {ids}", hint="give more of the id")
 
 
-def _keeps_of(context: Context, target: Target) -> Iterator[Found]:
+def _keeps_of(context: Context, target: Target, warn: Callable[[str], None]) -> Iterator[Found]:
     try:
         with context.plugins.boundary():
             statuses = target.keeps()
     except EnarxDeployError as error:
-        context.warn(f"target {target.name}: {error}")
+        warn(f"target {target.name}: {error}")
         return
     for status in statuses:
         yield Found(target, status)

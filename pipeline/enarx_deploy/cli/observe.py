@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -34,9 +34,9 @@ class Observed(NamedTuple):
         return self.found.status
 
 
-def observe(context: Context) -> list[Observed]:
-    """Every Keep that is alive, and the last of each name. Oldest first."""
-    keeps = all_keeps(context)
+def observe(context: Context, warn: Callable[[str], None] | None = None) -> list[Observed]:
+    """Every Keep that is alive, and the last of each name. Oldest first. `warn` is told of targets that cannot say."""
+    keeps = all_keeps(context, warn)
     last = {(keep.status.target, keep.status.name): keep for keep in keeps}
     shown = [keep for keep in keeps if keep.alive or last[keep.status.target, keep.status.name] is keep]
     alike: dict[tuple[str, str, str], list[Found]] = {}

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 import msgspec
@@ -24,6 +24,9 @@ _HEAD = (
     *("CONN", "TOTAL", "IN/s", "OUT/s", "CPU", "MEMORY", "CERTIFICATE"),
 )
 _NUMBERS = slice(_HEAD.index("CONN"), _HEAD.index("CERTIFICATE"))
+_FIRST_TO_GO = ("BACKEND", "VERSION", "TOTAL", "ID", "REPLICA", "OUT/s", "IN/s", "CPU", "CERTIFICATE")
+"""The columns that a narrow terminal goes without, one after the other."""
+_NAME_WIDTH = 24
 _UNKNOWN = "-"
 _BETWEEN_TWO_LOOKS = 1.0  # seconds, where one answer is asked for
 
@@ -66,6 +69,8 @@ def command(context: Context, interval: float, once: bool) -> None:
     CPU          of one processor
     CERTIFICATE  its age, and how long it is valid yet
 
+    A narrow terminal goes without some of these, a low one without the oldest Keeps; the last line says so.
+
     Without a terminal, and with --json, it looks twice within a second and answers once.
     """
     if once or context.json or not sys.stdout.isatty():
@@ -75,12 +80,14 @@ def command(context: Context, interval: float, once: bool) -> None:
     _live(context, interval)
 
 
-def look(context: Context, before: Mapping[str, Sample], wait: float) -> dict[str, Sample]:
+def look(
+    context: Context, before: Mapping[str, Sample], wait: float, warn: Callable[[str], None] | None = None
+) -> dict[str, Sample]:
     """A sample of each Keep by its id, `wait` seconds from now."""
     from enarx_deploy.cli.observe import most_recent, observe
 
     time.sleep(wait)
-    return {keep.status.id: _sample(keep, before.get(keep.status.id)) for keep in most_recent(observe(context))}
+    return {keep.status.id: _sample(keep, before.get(keep.status.id)) for keep in most_recent(observe(context, warn))}
 
 
 def _sample(keep: Observed, before: Sample | None) -> Sample:
@@ -107,24 +114,48 @@ def _live(context: Context, interval: float) -> None:
     from rich.console import Console
     from rich.live import Live
 
-    samples = look(context, {}, wait=0)
-    with Live(_drawn(samples.values()), console=Console(), screen=True, auto_refresh=False) as live:
+    console, warnings = Console(), list[str]()
+    samples = look(context, {}, wait=0, warn=warnings.append)
+    with Live(console=console, screen=True, auto_refresh=False) as live:
         while True:
-            samples = look(context, samples, wait=interval)
-            live.update(_drawn(samples.values()), refresh=True)
+            live.update(_drawn(list(map(_row, samples.values())), warnings, *console.size), refresh=True)
+            warnings = []
+            samples = look(context, samples, wait=interval, warn=warnings.append)
 
 
-def _drawn(samples: Any) -> Table:
+def _drawn(rows: Sequence[Sequence[str]], warnings: Sequence[str], width: int, height: int) -> Table:
     """As `Text`, which has no markup: names and reasons may be a stranger's."""
     from rich.table import Table
     from rich.text import Text
 
-    drawn = Table(box=None, title=f"{_moment()}  Ctrl-C ends it", title_justify="left", pad_edge=False)
-    for name in _HEAD:
-        drawn.add_column(name, justify="right" if name in _HEAD[_NUMBERS] else "left", no_wrap=True)
-    for sample in samples:
-        drawn.add_row(*map(Text, _row(sample)))
+    shown = rows[: max(1, height - 3)]  # beside the title, the head, and the last line
+    columns = _with_room(shown, width)
+    gone = ", ".join(name for name in _HEAD if name not in columns)
+    more = f"{len(rows) - len(shown)} more Keeps" if len(rows) > len(shown) else ""
+    left_out = "; ".join(filter(None, [more, gone]))
+    last = [*warnings, f"`top --once` has all: no room for {left_out}" if left_out else ""]
+    title = Text(f"{_moment()}  Ctrl-C ends it", no_wrap=True)
+    drawn = Table(box=None, title=title, title_justify="left", pad_edge=False, collapse_padding=True)
+    drawn.caption = Text(_printable("; ".join(filter(None, last))), no_wrap=True, overflow="ellipsis")
+    drawn.caption_justify = "left"
+    for name in columns:
+        side: Literal["right", "left"] = "right" if name in _HEAD[_NUMBERS] else "left"
+        drawn.add_column(name, justify=side, no_wrap=True, max_width=_NAME_WIDTH if name == "NAME" else None)
+    for row in shown:
+        drawn.add_row(*(Text(text) for name, text in zip(_HEAD, row, strict=True) if name in columns))
     return drawn
+
+
+def _with_room(rows: Sequence[Sequence[str]], width: int) -> Sequence[str]:
+    """The columns that a terminal of this width has room for, with a space between each."""
+    wide = {name: max(map(len, column)) for name, *column in zip(_HEAD, _HEAD, *rows, strict=True)}
+    wide["NAME"] = min(wide["NAME"], _NAME_WIDTH)
+    columns = list(_HEAD)
+    for name in _FIRST_TO_GO:
+        if sum(wide[one] + 1 for one in columns) - 1 <= width:
+            break
+        columns.remove(name)
+    return columns
 
 
 def _plain(samples: Any) -> str:
