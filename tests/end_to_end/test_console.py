@@ -44,6 +44,13 @@ FAINT = """
     }).map(one => one.tagName + ' ' + one.className + ': ' + one.textContent.slice(0, 40)));
 })()
 """
+# What is wider than the screen, and text in columns that hold hardly a word.
+CRAMPED = """
+JSON.stringify([...document.querySelectorAll('body *')].filter(one => one.offsetWidth
+  && (one.getBoundingClientRect().right > screen.width
+    || one.matches('th, td, dd, p') && !one.matches('.mark') && one.offsetWidth < 90)
+).map(one => one.tagName + ' ' + one.className + ': ' + one.textContent.slice(0, 40)))
+"""
 HEADINGS = "JSON.stringify([...document.querySelectorAll('h1, h2, h3')].map(one => Number(one.tagName[1])))"
 
 
@@ -104,14 +111,18 @@ def test_nothing_is_shown_to_whoever_has_no_session(console, cli) -> None:
         assert client.get("/sign-in", headers={"Host": "evil.example"}).status_code == 421
         assert client.post("/sign-in", content=b"token=" + b"x" * 5000, headers=own).status_code == 413
     with served.client() as client:
-        entered = client.get(served.said["link"])
+        planted = "__Host-enarx-console=planted"  # as by whoever would have it be the user's session
+        entered = client.get(served.said["link"], headers={"Cookie": planted})
         assert (entered.status_code, entered.headers["location"]) == (303, "/")
         cookie = entered.headers["set-cookie"]
+        assert "planted" not in cookie
         assert all(word in cookie for word in ("__Host-", "HttpOnly", "Secure", "SameSite=strict", "Path=/"))
         assert client.get("/").status_code == 200
-        assert client.get("/keeps/nowhere").status_code == 404
+        for nowhere in ("nowhere", "nowhere/logs", "..%2f..%2fsteward/logs", "%2e%2e/logs", "a/logs?stream=../host"):
+            assert client.get(f"/keeps/{nowhere}").status_code == 404
         with served.client() as other:
             assert other.get(served.said["link"]).status_code == 403  # it worked once
+            assert other.get("/", headers={"Cookie": planted}).status_code == 303
         assert client.post("/sign-out", headers={"Origin": served.url}).status_code == 303
         assert client.get("/").status_code == 303
         client.cookies.set("__Host-enarx-console", cookie.partition("=")[2].partition(";")[0])
@@ -152,6 +163,16 @@ def test_a_keep_in_a_browser(console, service, tmp_path) -> None:
     try:
         page = browser.open(served.said["link"])
         page.until("document.querySelector('h1')?.textContent", "Keeps")
+        browser.do("Emulation.setScriptExecutionDisabled", page.session, value=True)  # all that follows does without
+
+        def cramped_on_a_phone() -> list[Any]:
+            phone = {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True}
+            browser.do("Emulation.setDeviceMetricsOverride", page.session, **phone)
+            found = json.loads(page(CRAMPED))
+            browser.do("Emulation.clearDeviceMetricsOverride", page.session)
+            return found
+
+        assert cramped_on_a_phone() == []
         names = "JSON.stringify([...document.querySelectorAll('tbody th')].map(one => one.textContent))"
         assert json.loads(page(names)) == ["in-clear", "an-echo"]
         cells = "JSON.stringify([...document.querySelectorAll('tbody tr td')].slice(0, 3).map(one => one.textContent))"
@@ -162,6 +183,7 @@ def test_a_keep_in_a_browser(console, service, tmp_path) -> None:
         page.until("document.querySelector('h1')?.textContent", "an-echo")
         answers = "JSON.stringify([...document.querySelectorAll('.answers h3')].map(one => one.textContent))"
         assert json.loads(page(answers)) == ["From whom", "For how long", "Where"]
+        assert cramped_on_a_phone() == []
         said = page("document.body.innerText")
         assert "a nil Keep is a process without hardware protection" in said
         assert "Chain of trust" in said
@@ -180,6 +202,7 @@ def test_a_keep_in_a_browser(console, service, tmp_path) -> None:
         assert HOSTILE.replace("\u202e\x1b", "\\x202e\\x1b") in shown
         assert "\\xff" in shown
         assert len(shown) < 70_000
+        assert cramped_on_a_phone() == []
         assert page("document.scripts.length + document.images.length") == 0
         assert page("document.title") == "Logs of an-echo \u00b7 enarx-deploy"
 

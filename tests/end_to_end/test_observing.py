@@ -97,7 +97,7 @@ def test_a_terminal_shows_as_many_of_two_hundred_keeps_as_it_has_room_for(cli, m
         state.write_status(paths.state_dir("keeps", status.id), status)
     said = on_a_terminal(cli, 80, 24)
     lines = [line.strip() for line in re.sub(r"\x1b\[[^a-zA-Z]*m|\r", "", said).splitlines()]
-    assert ["NAME", "REPLICA", "STATE", "CONN", "IN/s", "OUT/s", "CPU", "MEMORY", "CERTIFICATE"] == lines[1].split()
+    assert lines[1].split() == ["NAME", "REPLICA", "STATE", "CONN", "IN/s", "OUT/s", "CPU", "MEMORY", "CERTIFICATE"]
     assert lines[23].startswith("`top --once` has all: no room for 179 more Keeps; ID, VERSION, BACKEND, TOTAL")
     assert "a-name-of-many-letters-…" in said
     assert len(json.loads(cli("top", "--json").stdout)) == 200

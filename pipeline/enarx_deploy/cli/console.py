@@ -49,6 +49,8 @@ def command(context: Context, listen: str, tls_cert: Path | None, tls_key: Path 
 
     if (tls_cert is None) != (tls_key is None):
         raise UsageError("--tls-cert and --tls-key belong together", hint="give both, or neither")
+    if context.target:
+        context.named_target()  # now, and not on each page, it is said that there is none of that name
     given = None if tls_cert is None or tls_key is None else (tls_cert, tls_key)
 
     def ready(serving: Serving) -> None:
@@ -68,15 +70,16 @@ class _Place:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._looking = threading.Lock()
+        self._remembering = threading.Lock()
         self._reports: dict[str, tuple[float, Report]] = {}
 
-    def keeps(self) -> list[Shown]:
+    def keeps(self) -> tuple[list[Shown], list[str]]:
         from enarx_deploy.cli.observe import most_recent, observe
         from enarx_deploy.console.pages import Shown
 
-        kept = most_recent(observe(self._context))
-        return [Shown(keep.status, keep.usage, keep.replica, keep.replicas) for keep in kept]
+        problems: list[str] = []
+        kept = most_recent(observe(self._context, problems.append))
+        return [Shown(keep.status, keep.usage, keep.replica, keep.replicas) for keep in kept], problems
 
     def report(self, keep: Shown) -> tuple[Report | None, str]:
         from enarx_deploy.models import ALIVE
@@ -90,15 +93,15 @@ class _Place:
                 None,
                 "No socket of it speaks TLS: nothing is proven to its clients, and the network sees everything.",
             )
-        with self._looking:
-            known = self._reports.get(status.id)
-            if known is None or time.monotonic() > known[0]:
-                try:
-                    report = self._verify(served.host, served.port, status.package)
-                except EnarxDeployError as error:
-                    return None, f"{error} {error.hint}".strip()
-                known = self._remember(status.id, report)
-        return known[1], ""
+        known = self._reports.get(status.id)
+        if known is not None and time.monotonic() < known[0]:
+            return known[1], ""
+        try:
+            report = self._verify(served.host, served.port, status.package)
+        except EnarxDeployError as error:
+            return None, f"{error} {error.hint}".strip()
+        self._remember(status.id, report)
+        return report, ""
 
     def logs(self, keep: Shown, stream: Stream) -> Iterator[bytes]:
         from enarx_deploy.cli.find_keep import find_keep
@@ -107,11 +110,11 @@ class _Place:
         with self._context.plugins.boundary():
             yield from found.target.logs(keep.status.id, follow=False, stream=stream)
 
-    def _remember(self, keep: str, report: Report) -> tuple[float, Report]:
-        while len(self._reports) >= _MOST_REPORTS:
-            del self._reports[next(iter(self._reports))]
-        self._reports[keep] = known = (time.monotonic() + _REPORT_LIFE, report)
-        return known
+    def _remember(self, keep: str, report: Report) -> None:
+        with self._remembering:
+            while len(self._reports) >= _MOST_REPORTS:
+                del self._reports[next(iter(self._reports))]
+            self._reports[keep] = (time.monotonic() + _REPORT_LIFE, report)
 
     def _verify(self, host: str, port: int, package: str) -> Report:
         from enarx_deploy.verification import verify

@@ -64,8 +64,8 @@ _OPEN: Final = ("/sign-in", "/enter/")
 class Place(Protocol):
     """Where the console has what it shows from; all of it may take seconds."""
 
-    def keeps(self) -> list[Shown]:
-        """Those that are alive first."""
+    def keeps(self) -> tuple[list[Shown], list[str]]:
+        """Those that are alive first; and in lines, which targets could not say what they have."""
 
     def report(self, keep: Shown) -> tuple[Report | None, str]:
         """What a client that verifies the Keep is told, or why that cannot be said."""
@@ -92,7 +92,8 @@ def make_app(place: Place, entry: Entry, hosts: frozenset[str], origins: frozens
         Middleware(LimitedRate, _refuse, limits=lambda: LIMITS),
         Middleware(Signed, entry=entry),
     ]
-    app = Starlette(routes=routes, middleware=middleware, exception_handlers={HTTPException: _of_http})
+    handlers = dict.fromkeys((HTTPException, Exception), _of_http)
+    app = Starlette(routes=routes, middleware=middleware, exception_handlers=handlers)
     app.state.place, app.state.entry, app.state.turn = place, entry, asyncio.Semaphore(_AT_ONCE)
     return app
 
@@ -132,8 +133,8 @@ class Signed:
 async def _listing(request: Request) -> Response:
     place: Place = request.app.state.place
     async with request.app.state.turn:
-        keeps = await run_in_threadpool(place.keeps)
-    return _html(pages.listing(keeps))
+        keeps, problems = await run_in_threadpool(place.keeps)
+    return _html(pages.listing(keeps, problems))
 
 
 async def _keep(request: Request) -> Response:
@@ -161,7 +162,8 @@ async def _logs(request: Request) -> Response:
 async def _the_keep(request: Request) -> Shown:
     place: Place = request.app.state.place
     wanted = request.path_params["keep"]
-    for shown in await run_in_threadpool(place.keeps):
+    keeps, _ = await run_in_threadpool(place.keeps)
+    for shown in keeps:
         if shown.status.id == wanted:
             return shown
     raise HTTPException(404)

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
+from urllib.parse import quote
 from xml.etree.ElementTree import Element, SubElement, tostring
 
 from enarx_deploy.sizes import size
@@ -42,6 +43,13 @@ button, input { border-radius: 8px; padding: 0.4rem 0.8rem; }
 label { display: block; font-weight: 600; margin: 1rem 0 0.35rem; }
 input { width: 100%; max-width: 34rem; margin-bottom: 1rem; display: block; }
 .problem { color: var(--bad); font-weight: 600; margin: 1rem 0; }
+.keeps th { overflow-wrap: anywhere; }
+@media (max-width: 44rem) {
+  .keeps tr, .keeps tbody th { display: block; border: 0; }
+  .keeps tr { border-bottom: 1px solid var(--line); }
+  .keeps td { display: grid; grid-template-columns: 9rem 1fr; }
+  .keeps td::before { content: attr(data-title); color: var(--soft); }
+}
 """
 _ALL_STYLE: Final = STYLE + _OWN_STYLE
 _HASH: Final = base64.b64encode(hashlib.sha256(_ALL_STYLE.encode()).digest()).decode()
@@ -65,11 +73,13 @@ class Shown(NamedTuple):
     replicas: int
 
 
-def listing(keeps: Sequence[Shown]) -> bytes:
-    """All Keeps."""
+def listing(keeps: Sequence[Shown], problems: Sequence[str] = ()) -> bytes:
+    """All Keeps, below what there may be beside them."""
     root, main = _page("Keeps")
     _text(main, "h1", "Keeps")
     _made(main)
+    for line in problems:
+        _text(main, "p", line, "problem")
     if not keeps:
         _text(main, "p", "There is none. `enarx-deploy up` in a project starts one.")
         return _written(root)
@@ -92,7 +102,7 @@ def keep(shown: Shown, report: Report | None, why_not: str) -> bytes:
     _made(main)
     _facts(main, shown)
     written = SubElement(SubElement(main, "section"), "h2")
-    _text(written, "a", "What it wrote", href=f"/keeps/{status.id}/logs")
+    _text(written, "a", "What it wrote", href=f"{_place(status)}/logs")
     if report is None:
         _text(main, "p", why_not, "problem")
     else:
@@ -110,8 +120,8 @@ def logs(status: KeepStatus, stream: str, text: str, cut: bool) -> bytes:
     streams = SubElement(main, "nav", {"aria-label": "Streams"})
     for name in STREAMS:
         current = {"aria-current": "page"} if name == stream else {}
-        _text(streams, "a", name, href=f"/keeps/{status.id}/logs?stream={name}", **current)
-    _text(streams, "a", "the Keep", href=f"/keeps/{status.id}")
+        _text(streams, "a", name, href=f"{_place(status)}/logs?stream={name}", **current)
+    _text(streams, "a", "the Keep", href=_place(status))
     if cut:
         _text(main, "p", f"The end of it; `enarx-deploy logs {status.id}` shows all.")
     SubElement(main, "pre", {"tabindex": "0", "aria-label": "Log"}).text = _visible(text) or "Nothing."
@@ -169,16 +179,21 @@ def _made(main: Element) -> None:
 def _row(rows: Element, shown: Shown) -> None:
     status, usage = shown.status, shown.usage
     row = SubElement(rows, "tr")
-    _text(SubElement(row, "th", {"scope": "row"}), "a", status.name, href=f"/keeps/{status.id}")
-    _text(row, "td", _replica(shown))
-    _text(row, "td", str(status.version) if status.version else "not counted")
-    _text(SubElement(row, "td"), "span", status.state, f"state {status.state}")
-    _text(row, "td", status.backend)
-    _text(row, "td", status.target)
-    _text(row, "td", _endpoints(status))
-    _text(row, "td", _number(usage.connections_open))
-    _text(row, "td", _size(usage.memory))
-    _text(row, "td", status.certificate_not_after or "none")
+    _text(SubElement(row, "th", {"scope": "row"}), "a", status.name, href=_place(status))
+    cells = {
+        "Replica": _replica(shown),
+        "Version": str(status.version) if status.version else "not counted",
+        "State": status.state,
+        "Backend": status.backend,
+        "Target": status.target,
+        "Endpoints": _endpoints(status),
+        "Connections": _number(usage.connections_open),
+        "Memory": _size(usage.memory),
+        "Certificate until": status.certificate_not_after or "none",
+    }
+    for title, text in cells.items():
+        cell = SubElement(row, "td", {"data-title": title})  # on a phone, where the head of the table is not shown
+        _text(cell, "span", text, f"state {text}" if title == "State" else "")
 
 
 def _facts(main: Element, shown: Shown) -> None:
@@ -202,14 +217,21 @@ def _facts(main: Element, shown: Shown) -> None:
         "certificate until": status.certificate_not_after,
         "renewal failed": status.renewal_failure,
         "limits met": "; ".join(status.limits),
-        "connections": f"{_number(usage.connections_open)} open, {_number(usage.connections)} in all",
-        "bytes": f"{_size(usage.bytes_in)} in, {_size(usage.bytes_out)} out, as they cross the host",
+        "connections": _known(usage.connections, f"{usage.connections_open:,} open, {usage.connections:,} in all"),
+        "bytes": _known(
+            usage.bytes_in, f"{size(usage.bytes_in)} in, {size(usage.bytes_out)} out, as they cross the host"
+        ),
         "memory": _size(usage.memory),
     }
     for name, value in facts.items():
         if value:
             _text(listed, "dt", name)
             _text(listed, "dd", value)
+
+
+def _place(status: KeepStatus) -> str:
+    """Its page. Another machine has said the id."""
+    return f"/keeps/{quote(status.id, safe='')}"
 
 
 def _replica(shown: Shown) -> str:
@@ -221,11 +243,16 @@ def _endpoints(status: KeepStatus) -> str:
 
 
 def _number(number: int) -> str:
-    return "not known" if number < 0 else f"{number:,}"
+    return _known(number, f"{number:,}")
 
 
-def _size(number: float) -> str:
-    return "not known" if number < 0 else size(number)
+def _size(number: int) -> str:
+    return _known(number, size(number))
+
+
+def _known(number: int, text: str) -> str:
+    """A text that is made of numbers which are known or not known together."""
+    return "not known" if number < 0 else text
 
 
 def _visible(text: str) -> str:
