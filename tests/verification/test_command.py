@@ -103,6 +103,19 @@ def test_a_refusal_in_json_is_one_document(service, verify):
     assert "is refused" in ended.stderr
 
 
+@pytest.mark.parametrize("file", ["--html", "--junit", "--sarif"])
+def test_a_refusal_is_one_whatever_cannot_be_written(verify, listen, tmp_path, file):
+    """The directory is taken away while the service is looked at: before that it was there."""
+    place = tmp_path / "gone"
+    place.mkdir()
+    with listen(lambda _: place.rmdir()) as port:
+        ended = verify(port, "--json", file, str(place / "report"))
+    assert ended.returncode == 3
+    assert json.loads(ended.stdout)["ok"] is False
+    assert f"{place / 'report'}: No such file or directory" in ended.stderr
+    assert "tls.handshake" in ended.stderr
+
+
 def test_a_plain_tls_server_ends_with_3_and_says_why(service, verify, tmp_path):
     plain = service.changed(drop="1.3.6.1.5.5.7.1.35")
     with service.serving(plain) as port:

@@ -105,9 +105,14 @@ def command(
     at = datetime.now(UTC)
     report = verify(host, port, trusted, at, name=_checked_name(server_name or host))
     context.emit(lambda: _shown(report, explain), report)
-    if html is not None:
-        _write_page(html, report, at)
-    write(report.endpoint, [_result(check) for check in report.checks], junit=junit, sarif=sarif)
+    try:
+        if html is not None:
+            _write_page(html, report, at)
+        write(report.endpoint, [_result(check) for check in report.checks], junit=junit, sarif=sarif)
+    except UsageError as error:  # what was found does not change when it cannot be written
+        if report.ok:
+            raise
+        context.warn(str(error))
     if not report.ok:
         raise _refusal(report)
 
@@ -167,16 +172,14 @@ def _require_writable(path: Path | None) -> None:
 
 
 def _write_page(path: Path, report: Report, at: datetime) -> None:
-    """Write the page. What was found does not change when it cannot be written."""
+    """Write the page. Raises UsageError."""
     from enarx_deploy import paths
     from enarx_deploy.verification import page
 
     try:
         paths.write_atomically(path, page.render(report, at), mode=0o644)
     except OSError as error:
-        if report.ok:
-            raise UsageError(f"--html {path}: {error.strerror}", hint="may you write there?") from error
-        click.echo(f"--html {path}: {error.strerror}", err=True)
+        raise UsageError(f"--html {path}: {error.strerror}", hint="may you write there?") from error
 
 
 def _shown(report: Report, explain: bool) -> str:
