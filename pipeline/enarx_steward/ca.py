@@ -20,7 +20,8 @@ from enarx_attestation import claims_extension, oids
 from enarx_attestation.claims_extension import CertifiedEvidence, KeepClaims
 
 from .errors import ConfigurationError
-from .policy import Grant, StewardPolicy
+from .grants import Grant
+from .policy import StewardPolicy
 from .root import INTERMEDIATE_MARGIN, Root, key_pem, key_usage, read_key
 
 LEAF_BACKDATE: Final = timedelta(minutes=1)

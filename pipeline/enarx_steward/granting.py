@@ -8,7 +8,8 @@ from msgspec.structs import replace
 
 from enarx_attestation import Sheet
 
-from .policy import Grant, StewardPolicy
+from .grants import Grant
+from .policy import StewardPolicy
 from .workload import Workload
 
 

@@ -11,11 +11,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
 
 import msgspec
 
-from enarx_attestation import Evidence, MalformedEvidence, Sheet, UnknownKind, Verdict, parse
+from enarx_attestation import (
+    PURPOSE_TLS,
+    Collateral,
+    Evidence,
+    MalformedEvidence,
+    Sheet,
+    UnknownKind,
+    Verdict,
+    parse,
+)
 from enarx_attestation.claims_extension import MAX_EVIDENCE, CertifiedEvidence, KeepClaims
 
 from . import collateral, csr, decisions, release, renewal
@@ -25,15 +34,18 @@ from .ca import Authority, Leaf
 from .decisions import Protocol
 from .errors import MalformedRequest, Refused, Unattested
 from .granting import check_package, give
+from .grants import Grant
 from .nonces import Nonces, NonceStore
 from .package_signers import SignedBy, signed_by
-from .policy import Grant, StewardPolicy
+from .policy import StewardPolicy
 from .release import Recipient, Released
 from .rules import RULES
 from .workload import Workload, workload
 
 if TYPE_CHECKING:
     # A database's client is a great deal to import for an authority without a log.
+    from pathlib import Path
+
     from .issuance_log import IssuanceLog
 
 Clock = Callable[[], datetime]
@@ -67,6 +79,28 @@ class PolicyVersion(msgspec.Struct, frozen=True):
 
     authority: Authority
     policy: StewardPolicy
+
+
+class _Shown(NamedTuple):
+    """Evidence that could be read, and the endorsements that came with it."""
+
+    document: Evidence
+    offered: Collateral | None
+
+
+class _Sent(NamedTuple):
+    """What answers a challenge, as it came."""
+
+    kind: str
+    evidence: bytes
+    nonce: bytes
+    package: str | None
+    endorsements: Mapping[str, bytes]
+
+    def read(self) -> _Shown:
+        """Read it. Raises `MalformedRequest`."""
+        document = _read_evidence(self.evidence, self.kind)
+        return _Shown(document, collateral.read_offered(document, self.endorsements))
 
 
 def utc_now() -> datetime:
@@ -167,43 +201,27 @@ class Steward:
         """
         version = self._version
         with self._logged_refusal(version, "v1", kind, evidence):
-            return self._certify(version, request, nonce, kind, evidence, package, endorsements, signatures, renewed)
+            sent = _Sent(kind, evidence, nonce, package, endorsements)
+            return self._certify(version, request, sent, signatures, renewed)
 
     def _certify(
         self,
         version: PolicyVersion,
         request: bytes,
-        nonce: bytes,
-        kind: str,
-        evidence: bytes,
-        package: str | None,
-        endorsements: Mapping[str, bytes],
+        sent: _Sent,
         signatures: Sequence[bytes],
         renewed: Sequence[bytes] | None,
     ) -> Certified:
         now = self._clock()
-        asked = csr.read(request)
-        document = _read_evidence(evidence, kind)
-        offered = collateral.read_offered(document, endorsements)
+        asked, shown = csr.read(request), sent.read()
         previous = None if renewed is None else renewal.read(renewed)
-        sheet = Sheet(RULES)
-        sheet.check("nonce.open", self._nonces.close(nonce), "an open challenge of this Steward", nonce.hex())
+        sheet = self._sheet_of(sent.nonce)
         if previous is not None:
             renewal.check_previous(previous, version.authority, version.policy, now, sheet)
         _refuse_failed(sheet)
-        verdict, package = self._appraiser.v1(
-            version.policy,
-            document,
-            offered,
-            spki=asked.spki,
-            nonce=nonce,
-            package=package,
-            audience=self.audience,
-            at=now,
-            sheet=sheet,
-        )
+        verdict, package = self._judge(version.policy, sent, shown, asked.spki, now, sheet)
         if asked.marking is not None:
-            _check_marking(asked.marking, document.kind, sheet)
+            _check_marking(asked.marking, sent.kind, sheet)
         runs = workload(verdict.claims, package, signed_by(version.policy.signers, package, signatures, now))
         if previous is not None:
             renewal.check_same(previous, runs, sheet)
@@ -212,8 +230,8 @@ class Steward:
         if grant is None or not appraisal.ok:
             raise Refused(sheet.done() + verdict.checks, appraisal)
         found = _claims(verdict, runs, version.policy.sha256, nonce_bound=True)
-        shown = _certified_evidence(version.policy, document, nonce, self.audience)
-        leaf = self._issue("v1", version, asked, found, grant, now, shown, renewed[0] if renewed else None)
+        evidence = _certified_evidence(version.policy, shown.document, sent.nonce, self.audience)
+        leaf = self._issue("v1", version, asked, found, grant, now, evidence, renewed[0] if renewed else None)
         return Certified((leaf, *version.authority.issuers), appraisal)
 
     def release(
@@ -244,57 +262,61 @@ class Steward:
         """
         version = self._version
         with self._logged_refusal(version, "v1", kind, evidence):
-            return self._release(version, names, key, nonce, kind, evidence, package, endorsements, certified_by)
+            sent = _Sent(kind, evidence, nonce, package, endorsements)
+            return self._release(version, names, key, sent, certified_by)
 
     def _release(
-        self,
-        version: PolicyVersion,
-        names: Sequence[str],
-        key: bytes,
-        nonce: bytes,
-        kind: str,
-        evidence: bytes,
-        package: str | None,
-        endorsements: Mapping[str, bytes],
-        certified_by: str | None,
+        self, version: PolicyVersion, names: Sequence[str], key: bytes, sent: _Sent, certified_by: str | None
     ) -> Released:
-        now = self._clock()
-        recipient_key = release.read_key(key)
-        document = _read_evidence(evidence, kind)
-        offered = collateral.read_offered(document, endorsements)
-        sheet = Sheet(RULES)
-        sheet.check("nonce.open", self._nonces.close(nonce), "an open challenge of this Steward", nonce.hex())
+        recipient_key, shown = release.read_key(key), sent.read()
+        sheet = self._sheet_of(sent.nonce)
         _refuse_failed(sheet)
-        verdict, package = self._appraiser.v1(
-            version.policy,
-            document,
-            offered,
-            spki=key,
-            nonce=nonce,
-            package=package,
-            audience=self.audience,
-            at=now,
-            sheet=sheet,
-            purpose=release.PURPOSE,
-        )
-        runs = workload(
-            verdict.claims, package, SignedBy()
-        )  # a rule names the package, so nobody has to have signed it
+        verdict, package = self._judge(version.policy, sent, shown, key, self._clock(), sheet, purpose=release.PURPOSE)
+        # A rule names the package, so nobody has to have signed it.
+        runs = workload(verdict.claims, package, SignedBy())
         check_package(version.policy, runs, sheet)
-        files = version.policy.secret_files(names, runs)
-        withheld = [name for name in names if name not in files]
-        shown = f"{runs.kind}, {package}: not {', '.join(withheld)}" if withheld else "so it is"
-        sheet.check("secret.granted", not withheld, "each is released to this kind and package", shown)
+        files = _released_files(version.policy, names, runs, sheet)
         appraisal = Appraisal.of(sheet.done(), verdict)
         if not appraisal.ok:
             raise Refused(sheet.done() + verdict.checks, appraisal)
         secrets = release.read_files(files)
-        recipient = Recipient(key=recipient_key, audience=self.audience, package=package, nonce=nonce)
+        recipient = Recipient(key=recipient_key, audience=self.audience, package=package, nonce=sent.nonce)
         sealed = tuple(recipient.seal(name, secrets[name]) for name in names)
         signature = version.authority.named(certified_by).sign(recipient.message(sealed))
         if self.log is not None:
-            self.log.append(decisions.released(names, key, verdict, package, evidence, version.policy.sha256))
+            self.log.append(decisions.released(names, key, verdict, package, sent.evidence, version.policy.sha256))
         return Released(sealed, signature, appraisal)
+
+    def _sheet_of(self, nonce: bytes) -> Sheet:
+        """The sheet for what answers a challenge: its first check uses the nonce up."""
+        sheet = Sheet(RULES)
+        sheet.check("nonce.open", self._nonces.close(nonce), "an open challenge of this Steward", nonce.hex())
+        return sheet
+
+    def _judge(
+        self,
+        policy: StewardPolicy,
+        sent: _Sent,
+        shown: _Shown,
+        spki: bytes,
+        now: datetime,
+        sheet: Sheet,
+        *,
+        purpose: str = PURPOSE_TLS,
+    ) -> tuple[Verdict, str]:
+        """The verdict over evidence for a key, and the package that it commits to."""
+        return self._appraiser.v1(
+            policy,
+            shown.document,
+            shown.offered,
+            spki=spki,
+            nonce=sent.nonce,
+            package=sent.package,
+            audience=self.audience,
+            at=now,
+            sheet=sheet,
+            purpose=purpose,
+        )
 
     def certify_enarx(self, request: bytes, version: PolicyVersion | None = None) -> bytes:
         """Issue a certificate (DER) under Enarx's protocol, where the request itself carries the evidence.
@@ -367,6 +389,15 @@ def _read_evidence(data: bytes, kind: str) -> Evidence:
         return parse(data, kind)
     except (MalformedEvidence, UnknownKind) as exc:
         raise MalformedRequest(str(exc), hint=exc.hint) from exc
+
+
+def _released_files(policy: StewardPolicy, names: Sequence[str], runs: Workload, sheet: Sheet) -> dict[str, Path]:
+    """Where the secrets are that a workload asks for and the policy releases to it; checks that those are all."""
+    files = policy.secret_files(names, runs)
+    withheld = [name for name in names if name not in files]
+    shown = f"{runs.kind}, {runs.package}: not {', '.join(withheld)}" if withheld else "so it is"
+    sheet.check("secret.granted", not withheld, "each is released to this kind and package", shown)
+    return files
 
 
 def _refuse_failed(sheet: Sheet) -> None:

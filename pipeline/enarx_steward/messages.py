@@ -17,10 +17,10 @@ from enarx_signing.package_signature import MAX_SIZE as MAX_SIGNATURE
 from .appraisal import Appraisal
 from .collateral import MAX_FILES
 from .csr import MAX_SIZE as MAX_CSR
+from .grants import MAX_SECRETS, SECRET_NAME
 from .issuance_log import Entry
 from .options import Transport
 from .package_signers import MAX_SIGNATURES
-from .policy import MAX_SECRETS, SECRET_NAME
 from .renewal import MAX_CERTIFICATE, MAX_CHAIN
 
 MAX_EVIDENCE: Final = 1 << 20

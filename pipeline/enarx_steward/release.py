@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat,
 from . import state
 from .appraisal import Appraisal
 from .errors import ConfigurationError, MalformedRequest, SecretUnreadable
-from .policy import MAX_SECRET
+from .grants import MAX_SECRET
 
 PURPOSE: Final = "secret-release"
 """Of the evidence: it is good for no certificate, and evidence for a certificate releases nothing."""

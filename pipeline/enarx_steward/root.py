@@ -27,7 +27,7 @@ from cryptography.hazmat.primitives.serialization import (
 from cryptography.x509.oid import NameOID
 
 from .errors import ConfigurationError
-from .policy import Grant
+from .grants import Grant
 
 ROOT_NAME: Final = "Steward root"
 ROOT_LIFETIME: Final = timedelta(days=3652)

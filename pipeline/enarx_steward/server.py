@@ -67,30 +67,20 @@ def serve(options: Options, ready: Ready, *, before_serving: Callable[[], None] 
         _metrics(options) as metrics,
         contextlib.closing(database.open_for(options.state, options.database or policy.database)) as opened,
     ):
-        transport = options.transport
-        url = url_of(listener, "https" if transport.endswith("-tls") else "http")
+        url = url_of(listener, "https" if options.transport.endswith("-tls") else "http")
         store = Store(policy.collateral_store or options.state / state.COLLATERAL)
-        audience = audience_of(policy, options.host, url)
         steward = Steward(
             authority,
             policy,
-            audience=audience,
+            audience=audience_of(policy, options.host, url),
             appraiser=Appraiser(source=StoredCollateral(store)),
             log=IssuanceLog(opened) if metrics is None else metrics.log(opened),
             nonces=SharedNonces(opened) if opened.shared else None,
         )
-        tls = _tls(options, audience)
+        tls = _tls(options, steward.audience)
         before_serving()
-        running = Running(
-            pid=os.getpid(),
-            url=url,
-            audience=steward.audience,
-            root_pem_path=str(options.state / state.ROOT),
-            policy_path=str(options.policy_path),
-            policy_sha256=policy.sha256,
-            metrics_url="" if metrics is None else metrics.url,
-        )
-        if transport == "insecure-http":
+        running = _running(options, steward, url, metrics)
+        if options.transport == "insecure-http":
             _log.warning("plain HTTP on %s, as --insecure-http asks: whoever is on the way can answer", options.host)
         outermost = () if metrics is None else (metrics.timed,)
         server = Server(_configure(steward, options, tls, outermost), Upkeep(options, steward, held, running, tls))
@@ -98,6 +88,19 @@ def serve(options: Options, ready: Ready, *, before_serving: Callable[[], None] 
             held.write(running)
             ready(running)
             server.run(sockets=[listener])
+
+
+def _running(options: Options, steward: Steward, url: str, metrics: Endpoint | None) -> Running:
+    """What others are told of this process."""
+    return Running(
+        pid=os.getpid(),
+        url=url,
+        audience=steward.audience,
+        root_pem_path=str(options.state / state.ROOT),
+        policy_path=str(options.policy_path),
+        policy_sha256=steward.policy.sha256,
+        metrics_url="" if metrics is None else metrics.url,
+    )
 
 
 @contextlib.contextmanager

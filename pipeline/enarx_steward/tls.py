@@ -16,7 +16,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from . import state
 from .errors import ConfigurationError
-from .policy import Grant
+from .grants import Grant
 from .root import INTERMEDIATE_MARGIN, Root, key_pem, key_usage
 
 FILE: Final = "tls.pem"

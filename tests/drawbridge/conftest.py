@@ -27,7 +27,7 @@ from enarx_drawbridge.reading import ENTRY_TYPE
 from enarx_steward import policy as steward_policy
 from enarx_steward import tls
 from enarx_steward.ca import Authority, Leaf
-from enarx_steward.policy import Grant
+from enarx_steward.grants import Grant
 from enarx_steward.root import Root, key_pem
 
 NOW = datetime.now(UTC)

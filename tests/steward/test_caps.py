@@ -16,7 +16,7 @@ import uvicorn
 from enarx_service import connections
 from enarx_service.connections import BoundedConnection, BoundedLoop
 from enarx_service.tls import Listener
-from enarx_steward import policy, tls
+from enarx_steward import grants, policy, tls
 from enarx_steward.app import make_app
 from enarx_steward.ca import Authority
 from enarx_steward.enarx_protocol import MAX_BODY
@@ -28,7 +28,7 @@ from .conftest import POLICY, launch, make_state
 
 NOW = datetime.now(UTC)
 ASK = b"GET /v1/info HTTP/1.1\r\nHost: localhost\r\n\r\n"
-LOCALHOST = policy.Grant(dns_names=("localhost",), addresses=(), lifetime=timedelta())
+LOCALHOST = grants.Grant(dns_names=("localhost",), addresses=(), lifetime=timedelta())
 BRIEF = timedelta(seconds=0.4)
 
 

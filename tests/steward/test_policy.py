@@ -8,7 +8,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from enarx_steward import policy
+from enarx_steward import grants, policy
 from enarx_steward.errors import ConfigurationError
 from enarx_steward.workload import Workload
 
@@ -29,7 +29,7 @@ def test_a_policy_says_what_is_accepted_and_what_is_given():
     found = policy.parse(text.encode())
     assert found.accepts("nil")
     assert not found.accepts("kvm")
-    assert found.grants["nil"] == policy.Grant(
+    assert found.grants["nil"] == grants.Grant(
         dns_names=("a.example",), addresses=(ip_address("::1"),), lifetime=timedelta(hours=24)
     )
     assert found.trust_domain == "example.org"

@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from enarx_attestation import report_data
-from enarx_steward import policy
+from enarx_steward import grants, policy
 from enarx_steward.errors import ConfigurationError
 
 from .conftest import PACKAGE, POLICY, launch, make_state
@@ -31,7 +31,7 @@ def section(name: str, file: Path, kinds: str = '"nil"', package: str = PACKAGE)
     return f'[[secret]]\nname = "{name}"\nfile = "{file}"\nkinds = [{kinds}]\npackages = ["{package}"]\n'
 
 
-DEFECTS = {"gone": b"", "mode": SECRET, "large": bytes(policy.MAX_SECRET + 1), "link": SECRET}
+DEFECTS = {"gone": b"", "mode": SECRET, "large": bytes(grants.MAX_SECRET + 1), "link": SECRET}
 
 
 @pytest.fixture(scope="module")

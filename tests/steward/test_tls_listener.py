@@ -20,7 +20,7 @@ from enarx_deploy.project import load_project
 from enarx_issuers import pinned_roots, steward
 from enarx_steward import state as files
 from enarx_steward import tls
-from enarx_steward.policy import Grant
+from enarx_steward.grants import Grant
 from enarx_steward.record import find
 from enarx_steward.root import Root, key_pem
 
