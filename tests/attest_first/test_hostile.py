@@ -11,6 +11,7 @@ import ssl
 from collections.abc import Callable
 
 import pytest
+from tests.ports import free_port
 
 from enarx_deploy.errors import EnarxDeployError, KeepError, VerificationRefused
 from enarx_deploy.host import sockets
@@ -122,8 +123,7 @@ def test_a_listing_of_a_good_digest_that_names_too_much(keeper, serve, context, 
 
 
 def test_a_registry_that_is_down(keeper) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     keep = keeper(f"sha256:{'ab' * 32}", port, [])
     with pytest.raises(KeepError, match=f"cannot connect to the registry localhost port {port}: Connection refused"):
         keep.run()

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from conftest import Play, Vendor
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
-HASTY = Patience(attempts=4, first_wait=0.01, longest_wait=0.02, answer=2.0, total=20.0)
+HASTY = Patience(attempts=4, first_wait=0.01, longest_wait=0.02, answer=60.0, total=120.0)
 TCB_INFO = "/tdx/certification/v4/tcb?fmspc=90C06F000000"
 IDENTITY = "/tdx/certification/v4/qe/identity"
 PCK_CRL = "/sgx/certification/v4/pckcrl?ca=platform&encoding=der"
@@ -222,7 +222,7 @@ def test_answers_that_are_none(amd_store: Store, vendor: Vendor, play: type[Play
 
 def test_an_answer_that_drips_is_given_up(amd_store: Store, vendor: Vendor, play: type[Play], amd: Any) -> None:
     vendor.plays[VCEK] = [play(amd.vek(amd.extensions()).der, pause=0.1)]
-    hasty = Patience(attempts=2, first_wait=0.01, longest_wait=0.02, answer=0.5, total=5.0)
+    hasty = Patience(attempts=2, first_wait=0.01, longest_wait=0.02, answer=0.5, total=120.0)
     (result,) = run(amd_store, vendor, [[vcek("milan", CHIP, "bl4.tee0.snp24.ucode219")]], patience=hasty)
     assert result.state == "failed"
     assert "no whole answer within" in result.reason

@@ -306,9 +306,7 @@ def brief(tmp_path, provider):
     tmp_path.chmod(0o700)
     store = Store(tmp_path, accepted.quota)
     fill(store)
-    config = configure(
-        make_app(store, accepted, patience=timedelta(seconds=0.3)), most=16, shutdown=timedelta(seconds=1)
-    )
+    config = configure(make_app(store, accepted, patience=timedelta(seconds=1)), most=16, shutdown=timedelta(seconds=1))
     config.http = Brief
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -338,7 +336,7 @@ def downloading(address: tuple[str, int]) -> socket.socket:
     """A connection on which the large module is asked for, that takes little at a time."""
     raw = socket.socket()
     raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 262_144)
-    raw.settimeout(20)
+    raw.settimeout(120)
     raw.connect(address)
     raw.sendall(b"GET /api/v0.1.0/a/b/_tag/1.0.0/tree/main.wasm HTTP/1.1\r\nHost: a\r\n\r\n")
     return raw

@@ -20,6 +20,7 @@ from typing import Any
 import httpx
 import pytest
 from cryptography import x509
+from tests.ports import free_port
 
 pytestmark = pytest.mark.skipif(
     not (shutil.which("pebble") and shutil.which("pebble-challtestsrv")),
@@ -27,11 +28,6 @@ pytestmark = pytest.mark.skipif(
 )
 NAME, OTHER = "app.example.test", "www.example.test"
 EAB_KID, EAB_KEY = "kid-1", "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return taken.getsockname()[1]
 
 
 @dataclass

@@ -22,6 +22,7 @@ from typing import Any
 
 import pytest
 from tests.end_to_end.conftest import eventually
+from tests.ports import free_port
 
 CGROUPS = Path("/sys/fs/cgroup")
 NEEDED = ("unshare", "chroot", "dbus-daemon", "systemctl", "/lib/systemd/systemd", "/usr/sbin/sshd", "ssh-keygen")
@@ -115,12 +116,6 @@ def own_cgroups(name: str) -> list[Path]:
             (hierarchy / name).mkdir()
             made.append(hierarchy / name)
     return made
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 SERVER = """\
 #include <sys/socket.h>
@@ -74,8 +74,8 @@ def develop(cli) -> Iterator[Any]:
 
     def start(word: str, *options: str, prot: str = "tcp") -> Developing:
         (cli.directory / "Enarx.toml").write_text(MANIFEST.replace("PROT", prot))
+        (cli.directory / "main.c").write_text(SERVER.replace("WORD", word))
         developing = Developing(cli.start("dev", "--json", *options), cli.directory)
-        developing.save(word)
         started.append(developing)
         return developing
 

@@ -7,14 +7,8 @@ import signal
 import socket
 
 import pytest
-
-
-def refuses(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=120).close()
-    except OSError:
-        return True
-    return False
+from tests.end_to_end.conftest import refuses
+from tests.ports import free_port
 
 
 def test_sigterm_lets_who_is_connected_finish_and_nobody_else_in(service, eventually) -> None:
@@ -24,7 +18,7 @@ def test_sigterm_lets_who_is_connected_finish_and_nobody_else_in(service, eventu
         eventually(lambda: refuses(echo.port), "nobody new is let in")
         connection.sendall(b"one more thing\n")
         assert connection.recv(100) == b"one more thing\n"
-        assert echo.status()["state"] == "stopping"
+        assert echo.noted_state == "stopping"  # which a command may be too slow to see
     ended = eventually(lambda: (status := echo.status())["state"] == "exited" and status, "it has ended")
     assert (ended["cause"], ended["reason"]) == ("killed", "stopped")
 
@@ -40,9 +34,7 @@ def test_sigterm_does_not_wait_for_ever_for_who_is_connected(service, eventually
 
 
 def test_run_drains_too_and_a_second_signal_ends_it_at_once(run, echo_project, eventually) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     process = run.start(echo_project(prot="tcp", port=port))
     eventually(lambda: not refuses(port), "it serves")
     with socket.create_connection(("127.0.0.1", port), timeout=120) as connection:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import ssl
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.ports import free_port
 
 CONNECT = """\
 [[files]]
@@ -41,12 +41,6 @@ def caller(cli: Any, program: Callable[[str], Path], tmp_path: Path) -> Callable
     return make
 
 
-def free_port() -> int:
-    """A port that nothing listens on: it stands in the caller's package, which the server's manifest names."""
-    with socket.create_server(("", 0)) as listener:
-        return listener.getsockname()[1]
-
-
 def digest_of(cli: Any, project: Path) -> str:
     """The package of a project, in the form of its SPIFFE identifier."""
     packaged = cli("package", "--json", "-C", str(project))
@@ -69,7 +63,7 @@ def outcome(cli: Any, project: Path, eventually: Any) -> tuple[dict[str, Any], s
 
 
 def test_only_the_keep_of_a_listed_package_is_served(cli, up, echo_project, caller, eventually) -> None:
-    port = free_port()
+    port = free_port()  # stands in the caller's package, which the server's manifest names
     friend, stranger = caller("friend", port), caller("stranger", port, '[env]\nA = "another package"\n')
     peer = f"spiffe://localhost/package/{digest_of(cli, friend)}"
     extra = f'[tls.echo]\nclient_auth = "require"\npeers = ["{peer}"]\n'

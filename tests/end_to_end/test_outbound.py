@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.ports import free_port
 
 from enarx_deploy.host.outbound import Outbound
 from enarx_deploy.manifest import parse
@@ -80,9 +81,7 @@ def test_by_tls_the_server_must_prove_the_granted_name(dial, serve, authority) -
 
 
 def test_what_the_host_cannot_reach_has_its_own_errno(dial) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-    refused, unknown = f"127.0.0.1:{port}", "no-such-host.invalid:443"
+    refused, unknown = f"127.0.0.1:{free_port()}", "no-such-host.invalid:443"
     became = dial([of(refused), of(unknown)], [f"tcp://{refused}", f"tcp://{unknown}"])
     assert (became[of(refused)], became[of(unknown)]) == ("ECONNREFUSED", "EHOSTUNREACH")
 

@@ -17,6 +17,7 @@ from typing import Any
 import httpx
 import pytest
 from tests.conftest import Program
+from tests.ports import free_port
 
 from enarx_deploy.host.metrics import usage_in
 from enarx_kubernetes.image import runtime
@@ -31,18 +32,12 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from enarx_deploy.host import pod, renewal
 pod.PACKAGES, pod.WORK, pod.TERMINATION, ahead = (Path(word) for word in sys.argv[2:6])
-pod.UNREADY = 0.5
+pod.UNREADY = 2.0
 renewal.LOOK_EVERY = 0.1
 pod.Renewal = functools.partial(renewal.Renewal, clock=lambda: time.time() + float(ahead.read_text()))
 sys.exit(pod.main(sys.argv[6:]))
 """
 """A pod with places of its own, whose clock for renewals is ahead by what a file says (seconds)."""
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def write_metadata(place: Path) -> None:
@@ -178,8 +173,8 @@ def test_a_pod_waits_for_its_steward_serves_is_found_ready_and_leaves_in_order(p
     assert used.memory > 1 << 20
     process.send_signal(signal.SIGTERM)
     eventually(lambda: pod.status["state"] == "stopping", "it says that it is leaving", 60)
-    assert pod.probe().returncode == 1
     assert pod.echo() == b"hello\n"  # for as long as others may still take it for ready
+    assert pod.probe().returncode == 1
     _, said = process.communicate(timeout=60)
     assert process.returncode == 0
     assert "enarx-deploy: certificate {" in said

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.ports import free_port
 
 PROGRAMS = Path(__file__).parents[1] / "wasm_programs"
 TWO_MIB = bytes(range(256)) * 8192
@@ -413,8 +414,7 @@ def test_connect_tcp(run, program, serve) -> None:
 
 
 def test_connect_to_nobody(run, program) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
+    port = free_port()
     ended = run(program("connect"), "--manifest", PROGRAMS / "connect_tcp.toml", "--set", f"files.stream.port={port}")
     assert ended.status == 1
     assert f"cannot connect to localhost port {port}" in ended.err

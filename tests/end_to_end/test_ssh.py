@@ -20,6 +20,7 @@ from pathlib import Path
 import pytest
 from tests.conftest import Program
 from tests.end_to_end.conftest import write_echo
+from tests.ports import free_port
 
 from enarx_deploy.errors import KeepError
 
@@ -102,9 +103,7 @@ def machine(tmp_path_factory, shared_cache, eventually):
     """sshd with its own host key, one authorized key and an unprivileged port."""
     folder = tmp_path_factory.mktemp("there")
     (folder / "home").mkdir()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     values = {
         "folder": folder,
         "port": port,
@@ -131,7 +130,7 @@ def machine(tmp_path_factory, shared_cache, eventually):
     made.run("stop", "--all", "--grace", "0")
     made.run("steward", "--stop")
     server.terminate()
-    server.wait(10)
+    server.wait(120)
 
 
 def _answers(port: int) -> bool:
@@ -262,7 +261,7 @@ def left_before(store: Path, count: int) -> None:
 
 
 def _connected(root: Path, port: int) -> ssl.SSLSocket:
-    plain = socket.create_connection(("localhost", port), timeout=30)
+    plain = socket.create_connection(("localhost", port), timeout=120)
     return ssl.create_default_context(cafile=root).wrap_socket(plain, server_hostname="localhost")
 
 

@@ -5,6 +5,7 @@ A crash costs each client of the load at most the one request that it had under 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -21,15 +22,24 @@ from enarx_deploy.host import requests, state
 
 
 def service_process(echo) -> int:
-    """The process that looks after the deployment: the one whose command names its directory."""
+    """The process that looks after the deployment: the one whose command names its directory.
+
+    What it starts has its command for a moment, too.
+    """
     (place,) = (echo.state / "services").iterdir()
-    found = [
+    found = {
         int(one.name)
         for one in Path("/proc").iterdir()
         if one.name.isdecimal() and str(place).encode() in _command_line(one)
-    ]
-    (process,) = found
+    }
+    (process,) = (pid for pid in found if _parent(pid) not in found)
     return process
+
+
+def _parent(pid: int) -> int:
+    with contextlib.suppress(FileNotFoundError):
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    return pid
 
 
 def _command_line(process: Path) -> bytes:

@@ -18,6 +18,7 @@ import pytest
 from tests.conftest import Program
 from tests.kubernetes import engine
 from tests.kubernetes.engine import Engine
+from tests.ports import free_port
 from tests.registries.conftest import Server, docker_registry
 
 from enarx_deploy.protocols import silent
@@ -83,7 +84,7 @@ class Shop:
     steward: Path
 
     def __call__(self, *words: str, **given: Any) -> subprocess.CompletedProcess[str]:
-        return self.program(*words, env=self.cluster.environment, timeout=150, **given)
+        return self.program(*words, env=self.cluster.environment, timeout=300, **given)
 
     def json(self, *words: str) -> Any:
         ended = self(*words, "--json")
@@ -97,7 +98,7 @@ class Shop:
         """What the service answers a client that believes the Steward's root alone."""
         context = ssl.create_default_context(cafile=self.steward / "root.pem")
         with (
-            socket.create_connection((pod["status"]["podIP"], port), timeout=20) as plain,
+            socket.create_connection((pod["status"]["podIP"], port), timeout=120) as plain,
             context.wrap_socket(plain, server_hostname="localhost", suppress_ragged_eofs=True) as client,
         ):
             client.sendall(b"hello\n")
@@ -113,7 +114,7 @@ def shop(cluster: Cluster, module_enarx_deploy: Program, zig_cache: Path, kept: 
     program.environment["ENARX_DEPLOY_CACHE_DIR"] = str(cache)
     program.environment["ZIG_GLOBAL_CACHE_DIR"] = str(zig_cache)
     steward = program.directory.parent / "steward"
-    url = f"https://{cluster.engine.gateway}:{engine.free_port()}"
+    url = f"https://{cluster.engine.gateway}:{free_port()}"
     assert program("steward", "--init", "--state", str(steward)).returncode == 0
     policy = steward / "steward.toml"
     policy.write_text(policy.read_text().replace("[ca]\n", f'[ca]\naudience = "{url}"\n'))
@@ -140,19 +141,19 @@ repository = "oci+http://{registry.host}/shop/echo"
 cpu = "10m"
 memory = "64Mi"
 metrics_port = 9464
-patience = 100
+patience = 240
 """)
 
 
 def await_port(host: str, port: str) -> None:
-    for _ in range(200):
+    for _ in range(1200):
         with contextlib.suppress(OSError), socket.create_connection((host, int(port)), 1):
             return
         time.sleep(0.1)
     pytest.fail(f"nothing listens on {host} port {port}")
 
 
-def eventually(holds: Callable[[], Any], what: str, patience: float = 40.0) -> Any:
+def eventually(holds: Callable[[], Any], what: str, patience: float = 120.0) -> Any:
     until = time.monotonic() + patience
     while time.monotonic() < until:
         if answer := holds():

@@ -13,7 +13,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +22,7 @@ from pathlib import Path
 import httpx
 import pytest
 import yaml
+from tests.ports import free_port
 
 PLACE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "enarx-deploy/kubernetes"
 PROGRAMS = PLACE / "1.20"
@@ -31,7 +31,7 @@ NETWORK = "10.251"
 """The first half of the addresses of pods, whose gateway is this machine."""
 
 _TOKEN = "of-the-tests"
-_PATIENCE = 60.0
+_PATIENCE = 120.0
 _BUILDING = 900.0  # seconds
 
 
@@ -59,12 +59,6 @@ def _await_build() -> None:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 return
             time.sleep(1)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass
@@ -104,7 +98,7 @@ class Engine:
             },
             content=json.dumps(body) if body is not None else None,
             verify=False,  # noqa: S501 - it is our own, on loopback
-            timeout=20,
+            timeout=60,
         )
 
     def await_(self, what: str, done: Callable[[], bool], patience: float = _PATIENCE) -> None:
@@ -319,7 +313,7 @@ endpoint = ["http://{registry}"]
                 self.ask(f"/{kind.format(namespace)}", "DELETE", {"propagationPolicy": "Orphan"})
         for namespace in namespaces:
             self.ask(f"/api/v1/namespaces/{namespace}/pods", "DELETE", {"gracePeriodSeconds": 0})
-        until = time.monotonic() + 20
+        until = time.monotonic() + 60
         while time.monotonic() < until and self.ask("/api/v1/pods").json().get("items"):
             time.sleep(0.3)
 

@@ -213,7 +213,7 @@ def test_the_rendered_stewards_serve_with_one_root_over_a_real_database(shop: Sh
     words = ("--url", url, "--policy", str(policy), "--repository", f"oci+http://{cluster.registry.host}/steward")
     rendering = shop.program.start("kubernetes", "steward", "--render", str(rendered), *words)  # which takes a while
     with running_cluster(cluster.engine.gateway) as database:
-        _, told = rendering.communicate(timeout=150)
+        _, told = rendering.communicate(timeout=300)
         assert rendering.returncode == 0, told
         database.sql(f"ALTER ROLE steward PASSWORD '{PASSWORD}'", "CREATE DATABASE log")
         make_secrets(cluster, shop.steward, f"postgresql://steward@{cluster.engine.gateway}/log?sslmode=disable")
@@ -228,7 +228,6 @@ def test_the_rendered_stewards_serve_with_one_root_over_a_real_database(shop: Sh
                 )
             ][1:],
             "two Stewards are ready",
-            90,
         )
         context = ssl.create_default_context(cafile=shop.steward / "root.pem")
         context.check_hostname = False  # asked by the pod's address, and named by the Service's

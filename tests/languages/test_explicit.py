@@ -117,7 +117,7 @@ def test_a_build_that_is_killed_leaves_nothing_running(enarx_deploy):
 
 def nothing_left() -> bool:
     """Whether, soon, no process has the words of a `sleep` of these tests."""
-    for _ in range(200):
+    for _ in range(2400):
         if not any(words == f"sleep\0{STAYS}\0".encode() for words in command_lines()):
             return True
         time.sleep(0.05)

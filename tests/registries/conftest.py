@@ -21,6 +21,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from tests.ports import free_port
 
 from enarx_deploy import package_tree
 from enarx_deploy.models import Package
@@ -42,12 +43,6 @@ class Server:
 
     def get(self, path: str, accept: str = "*/*") -> httpx.Response:
         return httpx.get(f"http://{self.host}/v2/{path}", headers={"Accept": accept})
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextlib.contextmanager
@@ -73,7 +68,7 @@ def docker_registry(place: Path, more: str = "", root: str = "") -> Iterator[Ser
 
 
 def await_port(process: subprocess.Popen[bytes], port: int, log: Path) -> None:
-    for _ in range(300):
+    for _ in range(1200):
         with contextlib.suppress(ConnectionError), socket.create_connection(("127.0.0.1", port), 1):
             return
         assert process.poll() is None, log.read_text()

@@ -16,7 +16,7 @@ from typing import Any
 _TOUCHING = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.listdir", "os.scandir", "fcntl.flock")
 _MOST = 1000
 POINT = "POINT"
-_PATIENCE = 60.0  # seconds for one child
+_PATIENCE = 120.0  # seconds for one child
 
 
 class Points:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -158,7 +157,7 @@ def test_a_request_beyond_its_size_is_refused(keep):
         csr.read(keep.request(marking=b"x" * csr.MAX_SIZE))
 
 
-@settings(deadline=timedelta(seconds=2), max_examples=300)
+@settings(max_examples=300)
 @given(st.binary(max_size=600))
 @example(b"\x30\x84\xff\xff\xff\xff")
 def test_no_bytes_raise_anything_else(data):

@@ -393,7 +393,7 @@ def load(make_keep):
 
 
 def wait_for(got: list[bytes], number: int) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while len(got) < number:
         assert time.monotonic() < deadline, f"{len(got)} certificates"
         time.sleep(0.01)

@@ -17,6 +17,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from msgspec import structs
 from tests.dripping import dripping
+from tests.ports import free_port
 
 from enarx_attestation.der_encoding import sequence
 from enarx_deploy.errors import StewardError, VerificationRefused
@@ -178,10 +179,8 @@ def test_a_steward_that_cannot_start_is_an_error_that_says_why(project, state_di
 
 
 def test_a_steward_that_is_not_there_is_an_error(project):
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
     with pytest.raises(StewardError, match="cannot be reached") as error:
-        steward.Steward().locate(project(f'steward = "http://127.0.0.1:{port}"\n'))
+        steward.Steward().locate(project(f'steward = "http://127.0.0.1:{free_port()}"\n'))
     assert "steward" in error.value.hint
 
 

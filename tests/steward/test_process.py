@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 import uvicorn
+from tests.end_to_end.conftest import eventually, refuses
 
 from enarx_service.connections import BoundedConnection
 from enarx_steward import background
@@ -57,13 +58,15 @@ def test_a_request_under_way_is_answered_before_the_end(start, keep):
     running, request = start(), keep.request()
     host, _, port = running.client.url.removeprefix("http://").rpartition(":")
     head = (
-        f"POST / HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/pkcs10\r\nContent-Length: {len(request)}\r\n\r\n"
+        f"POST / HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/pkcs10\r\n"
+        f"Content-Length: {len(request)}\r\nExpect: 100-continue\r\n\r\n"
     )
-    with socket.create_connection((host, int(port))) as connection:
-        connection.sendall(head.encode() + request[:-1])
-        time.sleep(0.3)
+    with socket.create_connection((host, int(port)), timeout=120) as connection:
+        connection.sendall(head.encode())
+        assert connection.recv(100).startswith(b"HTTP/1.1 100")  # it reads the body
+        connection.sendall(request[:-1])
         running.process.send_signal(signal.SIGTERM)
-        time.sleep(0.3)
+        eventually(lambda: refuses(int(port)), "nobody new is let in")
         assert running.process.poll() is None
         connection.sendall(request[-1:])
         assert connection.recv(100).startswith(b"HTTP/1.1 200")

@@ -14,6 +14,7 @@ import httpx
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
+from tests.ports import free_port
 
 from enarx_deploy.errors import StewardError
 from enarx_deploy.project import load_project
@@ -33,8 +34,7 @@ LOCALHOST = Grant(dns_names=("localhost",), addresses=(), lifetime=timedelta())
 @pytest.fixture
 def port():
     """One that is free."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return free.getsockname()[1]
+    return free_port()
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import ssl
 import time
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -341,21 +342,20 @@ def test_what_is_not_tls_is_refused(trust, listen, says, detail):
 
 def test_silence_is_refused_in_time(trust, listen):
     with listen(lambda connection: connection.recv(10_000) and connection.recv(1)) as port:
-        started = time.monotonic()
         report = look(port, trust(), patience=timedelta(seconds=0.5))
-    assert time.monotonic() - started < 5
     assert failed(report) == ["tls.handshake"]
     assert "says nothing for 0.5 seconds" in report.failed[0].detail
 
 
 def test_a_drip_of_bytes_is_refused_in_time(trust, listen):
+    """For as long as anybody waits for more."""
+
     def drip(connection):
-        for _ in range(50):
-            connection.sendall(b"\x16")
-            time.sleep(0.1)
+        with suppress(OSError):
+            while True:
+                connection.sendall(b"\x16")
+                time.sleep(0.1)
 
     with listen(drip) as port:
-        started = time.monotonic()
         report = look(port, trust(), patience=timedelta(seconds=0.5))
-        assert time.monotonic() - started < 4
     assert failed(report) == ["tls.handshake"]

@@ -31,7 +31,7 @@ MOST_VERSIONS = 50
 """Versions that a deployment remembers."""
 CHANGE_LIMIT = background.START_LIMIT
 """Seconds that a change of what serves may take."""
-_STARTS_WITHIN = _ENDS_WITHIN = 10.0
+_STARTS_WITHIN = _ENDS_WITHIN = 30.0
 _BETWEEN = 0.05  # seconds between two attempts
 
 
