@@ -9,7 +9,7 @@ PROCESSES ?= 3
 FUZZ_BUILD ?= $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/enarx-deploy/fuzz
 RUST := $(shell find pipeline/sallyport/src -name '*.rs') pipeline/sallyport/Cargo.toml pipeline/sallyport/Cargo.lock
 
-.PHONY: demo test test-free-threaded free-threaded lint format bench fuzz fuzz-sallyport clean help
+.PHONY: demo test test-rust test-python test-free-threaded free-threaded lint format bench fuzz fuzz-sallyport clean help
 
 help:  ## Say what can be made.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 27
@@ -17,9 +17,13 @@ help:  ## Say what can be made.
 demo: $(VENV)/demo  ## From a template to an attested TLS service, and a client's view of it.
 	$(BIN)/python docs/demo.py
 
-test: $(VENV)/test  ## All tests: Rust, then Python in PROCESSES (3).
+test: test-rust test-python  ## All tests: Rust, then Python in PROCESSES (3).
+
+test-rust:
 	cargo test --quiet --manifest-path pipeline/sallyport/Cargo.toml --no-default-features
-	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile
+
+test-python: $(VENV)/test
+	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --durations 20
 
 lint: $(VENV)/test  ## Format, lint and types, changing nothing.
 	cargo fmt --manifest-path pipeline/sallyport/Cargo.toml --check
