@@ -345,7 +345,7 @@ mod tests {
                 while taken.load(SeqCst) < ROUNDS {
                     block.take_marks(Half::Guest, &mut marked);
                     if taken.fetch_add(marked.drain(..).count() as u32, SeqCst) < ROUNDS {
-                        block.guest_sleep(Some(Duration::from_secs(2)));
+                        block.guest_sleep(Some(Duration::from_secs(100)));
                     }
                 }
             });
@@ -359,7 +359,7 @@ mod tests {
                 slowest = slowest.max(asked.elapsed());
                 // Late wakers, for news that have been taken: they meet the guest on its way to sleep.
                 (0..round % 97).for_each(|_| block.wake_guest());
-                if slowest > Duration::from_secs(1) {
+                if slowest > Duration::from_secs(50) {
                     taken.store(ROUNDS, SeqCst);
                     break;
                 }
@@ -367,7 +367,7 @@ mod tests {
             slowest
         });
         assert!(
-            slowest <= Duration::from_secs(1),
+            slowest <= Duration::from_secs(50),
             "a mark was only seen when the sleep's own limit had passed"
         );
     }
