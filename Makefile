@@ -23,7 +23,7 @@ test-rust:
 	cargo test --quiet --manifest-path pipeline/sallyport/Cargo.toml --no-default-features
 
 test-python: $(VENV)/test
-	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --durations 20
+	$(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder --durations 20
 
 lint: $(VENV)/test  ## Format, lint and types, changing nothing.
 	cargo fmt --manifest-path pipeline/sallyport/Cargo.toml --check

@@ -110,6 +110,34 @@ def _program_in(folder: Path) -> Program:
     return Program(directory, kept | places)
 
 
+LONGEST = (
+    "tests/test_packaging.py",
+    "tests/fuzz/test_targets.py",
+    "tests/end_to_end/test_ssh.py",
+    "tests/faults/test_crashes.py",
+    "tests/steward/test_issuance_log.py",
+    "tests/project_templates/test_in_a_keep.py",
+    "tests/faults/test_planned.py",
+    "tests/end_to_end/test_host_failures.py",
+    "tests/backends/test_conformance.py",
+    "tests/end_to_end/test_kvm.py",
+    "tests/faults/test_health.py",
+    "tests/faults/test_killed_changes.py",
+    "tests/project_templates/test_from_the_wheel.py",
+    "tests/faults/test_certificates.py",
+    "tests/end_to_end/test_tls_clients.py",
+    "tests/steward/test_process.py",
+    "tests/attest_first/test_up.py",
+)
+"""Begun first, that of several processes none is left alone with one of them at the end. The first makes the wheel."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    place = {ROOT / file: number for number, file in enumerate(LONGEST)}
+    assert all(file.exists() for file in place), "LONGEST names a file that is not there"
+    items.sort(key=lambda item: place.get(item.path, len(place)))
+
+
 @pytest.fixture
 def enarx_deploy(tmp_path: Path) -> Iterator[Program]:
     """The program, in an empty directory."""
@@ -203,6 +231,14 @@ def kept() -> Path:
     place = cache / "enarx-deploy" / "tests"
     place.mkdir(parents=True, exist_ok=True)
     return place
+
+
+@pytest.fixture(scope="session")
+def shared_cache(kept: Path) -> Path:
+    """The program's cache, of all tests that ask for it and of earlier sessions: what modules were compiled to."""
+    cache = kept / "cache"
+    cache.mkdir(mode=0o700, exist_ok=True)
+    return cache
 
 
 @pytest.fixture(scope="session")

@@ -38,9 +38,7 @@ def fixtures_of(folder: str) -> ModuleType:
 
 
 END_TO_END, DRAWBRIDGE = fixtures_of("end_to_end"), fixtures_of("drawbridge")
-cli, echo_module, shared_cache, serve = (
-    getattr(END_TO_END, name) for name in ("cli", "echo_module", "shared_cache", "serve")
-)
+cli, echo_module, serve = (getattr(END_TO_END, name) for name in ("cli", "echo_module", "serve"))
 provider, policy = DRAWBRIDGE.provider, DRAWBRIDGE.policy
 MARKER = os.urandom(24).hex().encode()
 """What is in the package and must be nowhere else."""

@@ -40,14 +40,6 @@ def _eventually() -> Callable[..., Any]:
     return eventually
 
 
-@pytest.fixture(scope="session")
-def shared_cache(request: pytest.FixtureRequest) -> Path:
-    """The program's cache, of all tests here and of earlier sessions: it holds what modules were compiled to."""
-    cache = Path(request.config.cache.mkdir("enarx_deploy"))
-    cache.chmod(0o700)
-    return cache
-
-
 @pytest.fixture
 def cli(enarx_deploy: Any, shared_cache: Path, zig_cache: Path) -> Any:
     """`enarx-deploy` with a state directory of its own; all that it started is ended with the test."""

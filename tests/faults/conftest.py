@@ -18,7 +18,6 @@ from tests.end_to_end.conftest import (  # noqa: F401 - fixtures
     echo_project,
     eventually,
     service,
-    shared_cache,
     up,
 )
 from tests.faults.load import Load, connect, request

@@ -53,6 +53,7 @@ def test_an_error_of_another_type_is_not_let_pass() -> None:
         type(TARGETS["nil"])(read, (ValueError,)).run(b"")
 
 
+@pytest.mark.timeout(1200)
 @pytest.mark.skipif(importlib.util.find_spec("atheris") is None, reason="Atheris has no wheel for this Python")
 def test_a_short_run_of_each(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "fuzz", f"--runs={RUNS}", "--findings", str(tmp_path)]

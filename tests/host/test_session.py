@@ -27,11 +27,9 @@ MANIFEST = b"".join(b'[[files]]\nkind = "%s"\n' % kind for kind in (b"stdin", b"
 
 
 @pytest.fixture
-def make_session(program, tmp_path: Path, monkeypatch, request) -> Iterator[Callable[[Backend], Session]]:
+def make_session(program, tmp_path: Path, monkeypatch, shared_cache) -> Iterator[Callable[[Backend], Session]]:
     """A Keep that copies standard input to standard output, both pipes whose other ends are `stdin` and `stdout`."""
-    cache = Path(request.config.cache.mkdir("enarx_deploy"))
-    cache.chmod(0o700)
-    monkeypatch.setenv("ENARX_DEPLOY_CACHE_DIR", str(cache))
+    monkeypatch.setenv("ENARX_DEPLOY_CACHE_DIR", str(shared_cache))
     wasm = program("echo")
     data = wasm.read_bytes()
     module = Module(

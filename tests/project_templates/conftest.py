@@ -22,14 +22,12 @@ from enarx_deploy.protocols import MissingTool
 
 
 @pytest.fixture(scope="module")
-def cli(module_enarx_deploy: Any, request: pytest.FixtureRequest, zig_cache: Path, kept: Path) -> Any:
+def cli(module_enarx_deploy: Any, shared_cache: Path, zig_cache: Path, kept: Path) -> Any:
     """`enarx-deploy`, also on PATH, with one Steward for all tests of a module."""
-    compiled = Path(request.config.cache.mkdir("enarx_deploy"))
-    compiled.chmod(0o700)
     path = [str(Path(sys.executable).parent), os.environ["PATH"]]
     module_enarx_deploy.environment |= {
         "PATH": os.pathsep.join(path),
-        "ENARX_DEPLOY_CACHE_DIR": str(compiled),
+        "ENARX_DEPLOY_CACHE_DIR": str(shared_cache),
         "ZIG_GLOBAL_CACHE_DIR": str(zig_cache),
         "GOCACHE": str(kept / "go"),
     }

@@ -144,11 +144,9 @@ class Noted:
 
 
 @pytest.fixture
-def keeper(program, tmp_path: Path, monkeypatch, request, vault) -> Iterator[Callable[..., Keeper]]:
+def keeper(program, tmp_path: Path, monkeypatch, shared_cache, vault) -> Iterator[Callable[..., Keeper]]:
     """Make a Keep of the program that needs both secrets; `steward` is who the manifest names."""
-    cache = Path(request.config.cache.mkdir("enarx_deploy"))
-    cache.chmod(0o700)
-    monkeypatch.setenv("ENARX_DEPLOY_CACHE_DIR", str(cache))
+    monkeypatch.setenv("ENARX_DEPLOY_CACHE_DIR", str(shared_cache))
     monkeypatch.setenv("ENARX_DEPLOY_STATE_DIR", str(tmp_path / "state"))
     wasm = program("secrets")
     data = wasm.read_bytes()
