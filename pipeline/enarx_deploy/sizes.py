@@ -4,6 +4,9 @@ from __future__ import annotations
 
 _UNITS = {"GiB": 1 << 30, "MiB": 1 << 20, "KiB": 1 << 10}
 
+SLOW_TO_COMPILE = 1 << 20
+"""Bytes of wasm from which on whoever waits is told that it becomes native code: about two seconds for each MiB."""
+
 
 def size(count: float) -> str:
     """A number of bytes as people read it."""

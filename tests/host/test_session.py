@@ -20,7 +20,7 @@ from enarx_deploy.manifest import parse
 from enarx_deploy.models import Module
 from enarx_deploy.package_tree import build
 from enarx_deploy.project import Project
-from enarx_deploy.protocols import Backend, Challenge
+from enarx_deploy.protocols import Backend, Challenge, KeepProcess, Launch
 from enarx_deploy.records import digest_of
 
 MANIFEST = b"".join(b'[[files]]\nkind = "%s"\n' % kind for kind in (b"stdin", b"stdout", b"stderr"))
@@ -69,6 +69,29 @@ def test_a_host_that_names_another_kind_of_evidence_gets_no_keep(
     backend.evidence = kind
     with pytest.raises(KeepError, match=f"cannot give evidence of kind '{kind}': it has nil"):
         make_session(backend).start()
+
+
+def test_what_takes_a_large_module_long_is_told(make_session: Callable[[Backend], Session], monkeypatch) -> None:
+    """The Keep is held up until that is said, as if it compiled."""
+    monkeypatch.setattr("enarx_deploy.host.session.SLOW_TO_COMPILE", 0)
+    monkeypatch.setattr("enarx_deploy.host.session._QUIET", 0.1)
+    said = []
+
+    class HeldUp(Nil):
+        def start(self, launch: Launch) -> KeepProcess:
+            process = super().start(launch)
+            os.kill(process.pid, signal.SIGSTOP)
+            return process
+
+    session = make_session(HeldUp())
+
+    def go_on(line: str) -> None:
+        said.append(line)
+        os.kill(session.keep_pid, signal.SIGCONT)
+
+    session.on_wait = go_on
+    session.start()
+    assert [line.split()[:3] for line in said][:1] == [["the", "Keep", "compiles"]]
 
 
 def test_a_killed_keep_died_of_that_signal(session: Session) -> None:

@@ -183,7 +183,11 @@ def _mount(pair: str) -> tuple[Path, str]:
 def _watcher(context: Context, ending: _Ending) -> Watcher:
     from enarx_deploy.host.try_out import Watcher
 
-    return Watcher(context.note if context.verbosity else _say_nothing, ending.watch, context.warn)
+    def made(session: Session) -> None:
+        session.on_wait = context.note
+        ending.watch(session)
+
+    return Watcher(context.note if context.verbosity else _say_nothing, made, context.warn)
 
 
 def _say_nothing(line: str) -> None:

@@ -90,6 +90,7 @@ class Development:
                 session, choice.issuer(project, self._plugins), project, names
             ),
         )
+        session.on_wait = self._tell
         running = Running(session, self._tell)
         try:
             session.start()

@@ -43,6 +43,7 @@ from enarx_deploy.protocols import (
     SecretsRequest,
 )
 from enarx_deploy.records import digest_of
+from enarx_deploy.sizes import SLOW_TO_COMPILE, size
 from enarx_keep.channel import Message, Reader, encode
 from enarx_keep.channel import field as field_of
 from enarx_keep.errors import BadMessage
@@ -63,6 +64,7 @@ COMING_UP_LIMIT = 1500.0
 Less than `background.START_LIMIT`, so that who started it is told why it did not come up."""
 KILLED_DELIVERY_LIMIT = 1.0
 """The same where the Keep was ended by us: who does not read must not hold up its end."""
+_QUIET = 3.0  # seconds of silence after which whoever waits is told what for
 
 DEFAULT_GRACE = 5.0
 """Seconds that open connections have when the host process is asked to end by a signal."""
@@ -161,6 +163,8 @@ class Session:
         """Limits of `[resources]` that the workload met, in lines."""
         self.on_limit: Callable[[str], None] = _ignore
         """Called with each of these lines, from a thread of the session."""
+        self.on_wait: Callable[[str], None] = _ignore
+        """Called with a line where the Keep is long at coming up and it is known with what."""
         self._limits_met: set[str] = set()
         self.lacking: list[str] = []
         """What the machine lacks for the Keep's jail, in lines."""
@@ -580,13 +584,25 @@ class Session:
         self.limits.append(line)
         self.on_limit(line)
 
+    def _next(self) -> Message:
+        """The next message. Where none comes for a while, and a large module is being compiled, that is told.
+
+        Raises queue.Empty where none comes in COMING_UP_LIMIT seconds.
+        """
+        wasm = next((one.size for one in self._package.files if one.path == "main.wasm"), 0)
+        if wasm >= SLOW_TO_COMPILE and not self.needs_certificate:
+            with contextlib.suppress(queue.Empty):
+                return self._answers.get(timeout=_QUIET)
+            self.on_wait(f"the Keep compiles {size(wasm)} of wasm to native code, which is kept for its next start")
+        return self._answers.get(timeout=COMING_UP_LIMIT)
+
     def _await(self, *kinds: str) -> Message:
         """The next message, which must be of one of these kinds. The end of a Keep that ran is for `wait`.
 
         Raises KeepError, also where none comes in COMING_UP_LIMIT seconds; the Keep is ended then.
         """
         try:
-            message = self._answers.get(timeout=COMING_UP_LIMIT)
+            message = self._next()
         except queue.Empty:
             self.kill()
             raise KeepError(f"the Keep did not start: it said nothing for {COMING_UP_LIMIT:.0f} seconds") from None

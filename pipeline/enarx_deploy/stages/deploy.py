@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from enarx_deploy.errors import UsageError
 from enarx_deploy.hookspecs import hookimpl
 from enarx_deploy.protocols import Elsewhere, ReportsProgress
+from enarx_deploy.sizes import SLOW_TO_COMPILE, size
 
 if TYPE_CHECKING:
     from enarx_deploy.models import Deployment, Package, ReferenceValues
@@ -31,7 +32,7 @@ def deploy(
         )
     progress(f"looking at target {target.name}")
     target.check(project, package, backend)
-    progress(f"starting a {backend.name} Keep on target {target.name}")
+    progress(f"starting a {backend.name} Keep on target {target.name}{_compiling(package)}")
     known = _drawbacks(backend, target)
     for drawback in known:
         progress(drawback)
@@ -43,6 +44,12 @@ def deploy(
         if drawback not in known:  # found out by starting it
             progress(drawback)
     return deployment
+
+
+def _compiling(package: Package) -> str:
+    """What is worth to be known of a start that takes half a minute instead of a second."""
+    wasm = next((file.size for file in package.files if file.path == "main.wasm"), 0)
+    return f"; {size(wasm)} of wasm become native code, where they have not before" if wasm >= SLOW_TO_COMPILE else ""
 
 
 def _drawbacks(backend: Backend, target: Target) -> list[str]:
