@@ -79,6 +79,7 @@ def build(
             environment=environment,
             network=settings.network,
             progress=progress,
+            slow_because=ziglang.SLOW_BECAUSE if tool.version.startswith("zig") else "",
         )
 
     names = sources.relative(project, found)

@@ -14,6 +14,7 @@ from weakref import WeakSet
 
 from enarx_deploy.errors import BuildError
 from enarx_deploy.protocols import Progress
+from enarx_languages.silence import Silence
 
 Lines = Sequence[str]
 FirstError = Callable[[Lines], str]
@@ -65,19 +66,22 @@ def run(
     network: bool = False,
     first_error: FirstError | None = None,
     shown: Callable[[str], str] = str,
+    slow_because: str = "",
 ) -> None:
     """Run a tool in `cwd`, with `environment` laid over this process's own. Nothing that it starts outlives the call.
 
     Without `network` it is cut off from any, where the system lets a user do that; where not, `progress` is told
-    once in a build. `shown` makes of each line what is passed on, and may make nothing of it. Raises BuildError with
-    the first error that the tool reports, in one line with its file and place.
+    once in a build. `shown` makes of each line what is passed on, and may make nothing of it. A long silence is told,
+    with `slow_because`. Raises BuildError with the first error that the tool reports, in one line with its file and
+    place.
     """
     lines: list[str] = []
     words = _confined(command, cwd, progress, network=network)
     process = _started(words, command[0], cwd, environment or {})
-    with process:
+    with process, Silence(Path(command[0]).name, progress, slow_because) as silence:
         try:
             for line in process.stdout or ():
+                silence.broken()
                 if said := _plain(shown(line.rstrip())):
                     lines.append(said)
                     del lines[_KEPT_LINES:]

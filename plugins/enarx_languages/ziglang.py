@@ -10,6 +10,8 @@ from enarx_deploy.protocols import MissingTool, Progress, Tool
 
 CACHE = "ZIG_GLOBAL_CACHE_DIR"
 """The variable that names what all projects share: the libraries of C and C++, built once."""
+SLOW_BECAUSE = "zig builds the libraries of C and C++ when it first uses them in this version or with these options"
+"""What makes a compiler of one second take half a minute."""
 _REQUIREMENT = "ziglang==0.17.1"
 
 

@@ -71,8 +71,15 @@ def _require_features(toolchain: Toolchain, project: Project) -> None:
 def _found(toolchain: Toolchain, project: Project) -> Tool:
     tool = tools.find(toolchain, project)
     if isinstance(tool, MissingTool):
-        raise BuildError(f"toolchain {toolchain.name!r} needs {tool.name}, which is not here", hint=tool.install)
+        raise BuildError(
+            f"toolchain {toolchain.name!r} needs {tool.name}, which is not here", hint=_install(toolchain, tool)
+        )
     return tool
+
+
+def _install(toolchain: Toolchain, missing: MissingTool) -> str:
+    """What to do, and the shorter way to the same where there is one."""
+    return f"{missing.install}, or: enarx-deploy doctor --fix {toolchain.name}" if missing.command else missing.install
 
 
 def _built(output: Path, toolchain: Toolchain) -> bytes:
