@@ -373,7 +373,7 @@ def run(state):
             [sys.executable, "-W", "error", "-m", "enarx_steward", "--state", str(directory), *options],
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
         )
 
     return run

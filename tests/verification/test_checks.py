@@ -82,7 +82,8 @@ def test_the_answers_about_hardware_name_it(service, trust):
     assert failed(report) == []
     assert "snp hardware (UpToDate)" in report.from_whom
     assert "NOT" not in report.from_whom
-    assert "Keep that runs package" in report.where
+    assert "whether it lets the operator debug the keep is up to its policy" in report.from_whom.lower()
+    assert f"Keep that runs, by that Steward's word, package {PACKAGE}" in report.where
 
 
 def test_by_name_and_by_ipv6(service, trust):
@@ -352,10 +353,12 @@ def test_a_drip_of_bytes_is_refused_in_time(trust, listen):
 
     def drip(connection):
         with suppress(OSError):
+            connection.sendall(b"\x16\x03\x03\x40\x00\x02\x00\x3f\xfc")  # a ServerHello of 16 KiB begins
             while True:
-                connection.sendall(b"\x16")
+                connection.sendall(b"\x03")
                 time.sleep(0.1)
 
     with listen(drip) as port:
         report = look(port, trust(), patience=timedelta(seconds=0.5))
     assert failed(report) == ["tls.handshake"]
+    assert "for 0.5 seconds" in report.failed[0].detail

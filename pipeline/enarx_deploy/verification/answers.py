@@ -25,7 +25,8 @@ def from_whom(found: KeepClaims, issuer: str, root_path: str) -> str:
     if found.hardware:
         return (
             f"from the network, and from the operator of the machine as far as its {found.backend} hardware "
-            f"({found.status}{_applying(found)}) keeps its promise. {word}, which appraised the hardware's evidence."
+            f"({found.status}{_applying(found)}) keeps its promise. {word}, which appraised the hardware's evidence. "
+            "Whether it lets the operator debug the Keep is up to its policy: `--trust hardware` shows that."
         )
     kind = _KINDS.get(found.backend, "software")
     return (
@@ -57,7 +58,7 @@ def where(found: KeepClaims, peer: Peer, endpoint: str) -> str:
         package += f" (signed by {', '.join(found.package_signers)})"
     measured = f" with measurement {found.measurement}" if found.measurement else ""
     seen = "when, how much and with whom it speaks" if found.hardware else "all that it does"
-    verb = "runs" if found.hardware else "says that it runs"
+    verb = "runs, by that Steward's word," if found.hardware else "says that it runs"
     return (
         f"TLS ends in a {found.backend} Keep{measured} that {verb} {package}, on the machine that answers for "
         f"{endpoint} ({peer.address}). That machine sees {seen}."
