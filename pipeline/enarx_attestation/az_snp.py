@@ -133,7 +133,10 @@ def parse(data: bytes) -> AzSnpEvidence:
 
 
 def verify(evidence: Evidence, collateral: Collateral, anchors: Anchors, at: datetime) -> AzSnpClaims:
-    """Verify the report as `snp.verify` does, that it commits to the TPM's key, and the TPM's quote with that key."""
+    """Verify the report as `snp.verify` does, that it commits to the TPM's key, and the TPM's quote with that key.
+
+    Raises `InvalidArgument` for evidence or collateral of another kind.
+    """
     if not isinstance(evidence, AzSnpEvidence):
         raise InvalidArgument("az_snp.verify needs the evidence that az_snp.parse returns")
     paravisor = snp.verify(evidence.report, collateral, anchors, at)
@@ -162,7 +165,10 @@ def verify(evidence: Evidence, collateral: Collateral, anchors: Anchors, at: dat
 
 
 def appraise(claims: Claims, policy: AzSnpPolicy, sheet: Sheet) -> None:
-    """Compare the paravisor with the section as `snp_policy.appraise` does, and the registers with `pcrs`."""
+    """Compare the paravisor with the section as `snp_policy.appraise` does, and the registers with `pcrs`.
+
+    Raises `InvalidArgument` for claims of another kind.
+    """
     if not isinstance(claims, AzSnpClaims):
         raise InvalidArgument("az_snp.appraise needs AzSnpClaims")
     snp_policy.appraise(claims, policy, sheet)

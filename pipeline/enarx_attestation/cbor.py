@@ -34,7 +34,10 @@ def decode(data: bytes) -> Any:
 
 
 def encode(value: Any) -> bytes:
-    """An item in the form in which `decode` reads it: the preferred serialisation, maps in the order that is given."""
+    """An item in the form in which `decode` reads it: the preferred serialisation, maps in the order that is given.
+
+    Raises `TypeError` for a value that `decode` never answers.
+    """
     match value:
         case bool() | None:
             return bytes([0xE0 | next(number for number, simple in _SIMPLE.items() if simple is value)])

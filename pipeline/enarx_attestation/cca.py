@@ -142,6 +142,8 @@ def verify(evidence: Evidence, collateral: Collateral, anchors: Anchors, at: dat
     2. It signed the platform token.
     3. The platform token's challenge is the hash of the realm's key.
     4. That key signed the realm token.
+
+    Raises `InvalidArgument` for evidence or collateral of another kind.
     """
     if not isinstance(evidence, CcaEvidence) or not isinstance(collateral, CcaCollateral):
         raise InvalidArgument("cca.verify needs CcaEvidence and CcaCollateral")
@@ -175,7 +177,7 @@ def verify(evidence: Evidence, collateral: Collateral, anchors: Anchors, at: dat
 
 
 def appraise(claims: Claims, policy: CcaPolicy, sheet: Sheet) -> None:
-    """Compare a realm with the section, rule by rule."""
+    """Compare a realm with the section, rule by rule. Raises `InvalidArgument` for claims of another kind."""
     if not isinstance(claims, CcaClaims):
         raise InvalidArgument("cca.appraise needs CcaClaims")
     if policy.any_workload:

@@ -113,7 +113,10 @@ def replay(events: Iterable[Event]) -> tuple[bytes, ...]:
 
 
 def with_event_log(verdict: Verdict, events: Iterable[Event]) -> Verdict:
-    """A TDX verdict with a check for each register: that replaying the log gives what the quote says."""
+    """A TDX verdict with a check for each register: that replaying the log gives what the quote says.
+
+    Raises `InvalidArgument` for a verdict over another kind.
+    """
     if not isinstance(verdict.claims, TdxClaims):
         raise InvalidArgument("an event log belongs to a verdict over TDX")
     sheet = Sheet(RULES)

@@ -1,9 +1,9 @@
 """A reader of DER, strict and bounded (X.690, section 10 and 11).
 
 Our own because AMD's endorsement keys have serial number 0, which the X.509 reader of `cryptography` is going to
-refuse, and because a verifier must see the exact bytes of every field. Only
-what certificates, revocation lists and Intel's extension use is supported: low tag numbers,
-definite lengths in their shortest form.
+refuse, and because a verifier must see the exact bytes of every field. Only what certificates, revocation lists and
+Intel's extension use is supported: low tag numbers, definite lengths in their shortest form. Every function here raises
+`DerError` for bytes that are not what it reads.
 """
 
 from __future__ import annotations

@@ -145,6 +145,7 @@ def verify(kind: str, quote: Evidence, collateral: Collateral, anchors: Anchors,
     6. TDX: the module is one that Intel lists, at a known level; a newer module than at launch advises a relaunch.
 
     Left to `appraise`: which status, advisories, attributes and measurements are accepted.
+    Raises `InvalidArgument` for evidence or collateral of another kind, and for endorsements under other anchors.
     """
     endorsed = _endorsed(collateral, anchors)
     if not isinstance(quote, Quote) or quote.kind != kind:

@@ -204,7 +204,7 @@ class TdxPolicy(IntelPolicy, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 def appraise_sgx(claims: Claims, policy: SgxPolicy, sheet: Sheet) -> None:
-    """Compare an enclave with the section, rule by rule."""
+    """Compare an enclave with the section, rule by rule. Raises `InvalidArgument` for claims of another kind."""
     if not isinstance(claims, SgxClaims):
         raise InvalidArgument("appraise_sgx needs SgxClaims")
     identity = {"MRENCLAVE": (claims.mrenclave, policy.mrenclaves), "MRSIGNER": (claims.mrsigner, policy.mrsigners)}
@@ -223,7 +223,7 @@ def appraise_sgx(claims: Claims, policy: SgxPolicy, sheet: Sheet) -> None:
 
 
 def appraise_tdx(claims: Claims, policy: TdxPolicy, sheet: Sheet) -> None:
-    """Compare a domain with the section, rule by rule."""
+    """Compare a domain with the section, rule by rule. Raises `InvalidArgument` for claims of another kind."""
     if not isinstance(claims, TdxClaims):
         raise InvalidArgument("appraise_tdx needs TdxClaims")
     _workload("tdx", {"MRTD": (claims.mrtd, policy.mrtds)}, policy, sheet)

@@ -52,6 +52,8 @@ Hex48 = Annotated[str, msgspec.Meta(pattern=r"^[0-9A-Fa-f]{96}\Z")]
 
 
 class Component(msgspec.Struct, frozen=True):
+    """One of the 16 parts of a platform whose security version counts by itself."""
+
     svn: Svn
 
 
@@ -67,6 +69,8 @@ class Tcb(msgspec.Struct, frozen=True):
 
 
 class PlatformLevel(msgspec.Struct, frozen=True):
+    """A level of platforms, with its date and what Intel says of those that reach no higher one."""
+
     tcb: Tcb
     tcbDate: Time  # noqa: N815 — Intel's name
     tcbStatus: Status  # noqa: N815 — Intel's name
@@ -74,10 +78,14 @@ class PlatformLevel(msgspec.Struct, frozen=True):
 
 
 class IsvSvn(msgspec.Struct, frozen=True):
+    """What an enclave or a module must reach for a level."""
+
     isvsvn: Svn16
 
 
 class ModuleLevel(msgspec.Struct, frozen=True):
+    """A level of TDX modules."""
+
     tcb: IsvSvn
     tcbDate: Time  # noqa: N815 — Intel's name
     tcbStatus: ModuleStatus  # noqa: N815 — Intel's name
@@ -85,6 +93,8 @@ class ModuleLevel(msgspec.Struct, frozen=True):
 
 
 class QeLevel(msgspec.Struct, frozen=True):
+    """A level of quoting enclaves."""
+
     tcb: IsvSvn
     tcbDate: Time  # noqa: N815 — Intel's name
     tcbStatus: QeStatus  # noqa: N815 — Intel's name

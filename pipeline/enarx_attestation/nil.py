@@ -99,7 +99,10 @@ def parse(data: bytes) -> NilEvidence:
 
 
 def verify(evidence: Evidence, collateral: Collateral, anchors: Anchors, at: datetime) -> NilClaims:  # noqa: ARG001 — one shape for all kinds
-    """Say what the document says. There is nothing to verify, and the one check that is made says so."""
+    """Say what the document says. There is nothing to verify, and the one check that is made says so.
+
+    Raises `InvalidArgument` for evidence of another kind.
+    """
     if not isinstance(evidence, NilEvidence):
         raise InvalidArgument("nil.verify needs the evidence that nil.parse returns")
     document = evidence.document
@@ -118,7 +121,7 @@ def verify(evidence: Evidence, collateral: Collateral, anchors: Anchors, at: dat
 
 
 def appraise(claims: Claims, policy: NilPolicy, sheet: Sheet) -> None:
-    """Compare the asserted digests with the policy's."""
+    """Compare the asserted digests with the policy's. Raises `InvalidArgument` for claims of another kind."""
     if not isinstance(claims, NilClaims):
         raise InvalidArgument("nil.appraise needs the claims that nil.verify returns")
     if policy.any_workload:

@@ -119,6 +119,8 @@ def verify(evidence: Evidence, collateral: Collateral, anchors: Anchors, at: dat
     2. Each certificate issued the next one; all but the last are authorities; the key is on P-384.
     3. All are valid at `at`.
     4. The document is signed by the last one.
+
+    Raises `InvalidArgument` for evidence of another kind.
     """
     if not isinstance(evidence, NitroEvidence):
         raise InvalidArgument("nitro.verify needs the evidence that nitro.parse returns")
@@ -154,7 +156,7 @@ def verify(evidence: Evidence, collateral: Collateral, anchors: Anchors, at: dat
 
 
 def appraise(claims: Claims, policy: NitroPolicy, sheet: Sheet) -> None:
-    """Compare an enclave with the section, rule by rule."""
+    """Compare an enclave with the section, rule by rule. Raises `InvalidArgument` for claims of another kind."""
     if not isinstance(claims, NitroClaims):
         raise InvalidArgument("nitro.appraise needs NitroClaims")
     image = claims.pcrs.get("0", "")

@@ -47,7 +47,7 @@ def load_policy(data: Mapping[str, Any]) -> Policy:
 
 
 def load_policy_as(type: type[PolicyType], data: Mapping[str, Any]) -> PolicyType:
-    """The same of a sub-class of `Policy`, which has sections for kinds of third parties."""
+    """The same of a sub-class of `Policy`, which has sections for kinds of third parties. Raises `PolicyError`."""
     try:
         return msgspec.convert(translate(data), type, strict=True)
     except msgspec.ValidationError as exc:

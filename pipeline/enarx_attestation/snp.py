@@ -161,6 +161,7 @@ def verify(evidence: Evidence, collateral: Collateral, anchors: Anchors, at: dat
     6. The report carries that key's signature.
 
     Left to `appraise`: everything that depends on what is wanted of the guest and the platform.
+    Raises `InvalidArgument` for evidence or collateral of another kind.
     """
     if not isinstance(evidence, SnpEvidence) or not isinstance(collateral, SnpCollateral):
         raise InvalidArgument("snp.verify needs SnpEvidence and SnpCollateral")

@@ -180,7 +180,7 @@ def _check_minimum(minimum: Mapping[str, Tcb]) -> None:
 
 
 def appraise(claims: Claims, policy: SnpPolicy, sheet: Sheet) -> None:
-    """Compare a report with the section, rule by rule."""
+    """Compare a report with the section, rule by rule. Raises `InvalidArgument` for claims of another kind."""
     if not isinstance(claims, SnpClaims):
         raise InvalidArgument("snp_policy.appraise needs SnpClaims")
     _appraise_workload(claims, policy, sheet)

@@ -69,8 +69,9 @@ def verify(
 ) -> Claims:
     """Check that evidence is authentic and endorsed at the time `at`; return what it says, with the checks.
 
-    `at` has a time zone. Bad evidence yields failed checks; collateral that cannot be read raises
-    `MalformedCollateral`. The claims are not yet accepted: that is for `appraise`.
+    Bad evidence yields failed checks. Raises `MalformedCollateral` for collateral that cannot be read, and
+    `InvalidArgument` where `at` has no time zone or the collateral is of another kind. The claims are not yet
+    accepted: that is for `appraise`.
     """
     if at.utcoffset() is None:
         raise InvalidArgument("the time of verification has no time zone")

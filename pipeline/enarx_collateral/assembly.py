@@ -30,11 +30,14 @@ Parsed = TypeVar("Parsed")
 class Reader(Protocol):
     """What is asked of a store; see `Store`."""
 
-    def entry(self, item: Item) -> Entry | None: ...
+    def entry(self, item: Item) -> Entry | None:
+        """See `Store.entry`."""
 
-    def items(self, *start: str) -> list[Item]: ...
+    def items(self, *start: str) -> list[Item]:
+        """See `Store.items`."""
 
-    def read(self, entry: Entry) -> tuple[bytes, bytes]: ...
+    def read(self, entry: Entry) -> tuple[bytes, bytes]:
+        """See `Store.read`."""
 
 
 class Assembler:
@@ -47,7 +50,7 @@ class Assembler:
         self._endorsed: Cache[tuple[str, ...], Endorsements] = Cache(_CACHED)
 
     def collateral(self, evidence: Evidence, at: datetime, *, lists_required: bool) -> Collateral:
-        """See `Store.find`."""
+        """See `Store.find`. Raises `MissingCollateral`."""
         for _ in range(_TRIES):
             try:
                 return self._collateral(evidence, at, lists_required)

@@ -29,7 +29,8 @@ class Result(msgspec.Struct, frozen=True):
 class Source(Protocol):
     """See `sources.Sources`."""
 
-    async def offer(self, item: Item) -> Offer: ...
+    async def offer(self, item: Item) -> Offer:
+        """See `sources.Sources.offer`."""
 
 
 async def fetch(

@@ -23,7 +23,7 @@ Message = dict[str, Any]
 
 
 def encode(message: Message) -> bytes:
-    """A message as it is sent."""
+    """A message as it is sent: its length in 4 bytes, big-endian, then JSON. Raises BadMessage."""
     text = json.dumps(message, separators=(",", ":")).encode()
     if len(text) > MESSAGE_LIMIT:
         raise BadMessage(f"a message of {len(text):,} bytes is too long")

@@ -68,7 +68,7 @@ class TokenKey(ec.EllipticCurvePrivateKey):
         self._ask(make=True)
 
     def public_key(self) -> ec.EllipticCurvePublicKey:
-        """Read the public half."""
+        """Read the public half. Raises `KeyFault`."""
         key = load_der_public_key(self._ask().spki)
         if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
             raise KeyFault(f"the key {self._token.key!r} in the token is not on P-256")
@@ -77,7 +77,7 @@ class TokenKey(ec.EllipticCurvePrivateKey):
     def sign(
         self, data: bytes | bytearray | memoryview, signature_algorithm: ec.EllipticCurveSignatureAlgorithm
     ) -> bytes:
-        """Sign with ECDSA and SHA-256."""
+        """Sign with ECDSA and SHA-256. Raises `KeyFault`."""
         if not isinstance(signature_algorithm.algorithm, SHA256):
             raise KeyFault("a key in a token signs with SHA-256 alone")
         raw = self._ask(digest=hashlib.sha256(data).digest()).signature

@@ -398,22 +398,3 @@ def serve() -> Iterator[Callable[..., Server]]:
             return server
 
         yield start
-
-
-@pytest.fixture
-def processes_of() -> Callable[[Path], list[int]]:
-    """The processes whose command line or environment speaks of a path."""
-
-    def find(path: Path) -> list[int]:
-        pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
-        return [pid for pid in pids if _speaks_of(pid, str(path))]
-
-    return find
-
-
-def _speaks_of(pid: int, path: str) -> bool:
-    try:
-        texts = [Path(f"/proc/{pid}/{file}").read_bytes() for file in ("cmdline", "environ")]
-    except OSError:
-        return False
-    return any(path.encode() in text for text in texts)

@@ -202,11 +202,10 @@ CHANGES: list[Change] = [Connect("c.example:1"), Connect("[::1]:2"), ConnectNowh
 @given(
     st.lists(st.sampled_from(["stdin", "stdout", "stderr", "null"]), max_size=4),
     st.booleans(),
-    st.booleans(),
     st.lists(st.sampled_from(CHANGES), unique=True),
     st.data(),
 )
-def test_writing_changes_what_is_meant_and_nothing_else(kinds, inline, network, changes, data) -> None:
+def test_writing_changes_what_is_meant_and_nothing_else(kinds, network, changes, data) -> None:
     table = {"files": [{"kind": kind} for kind in kinds], "env": {"A": "# no comment"}}
     if network:
         table["network"] = {"connect": ["x.example:1"]}

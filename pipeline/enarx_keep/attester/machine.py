@@ -54,7 +54,7 @@ class Machine:
         return (self._root / path).exists()
 
     def read(self, path: str, limit: int) -> bytes:
-        """All of a file of at most `limit` bytes; EFBIG if it is longer."""
+        """All of a file of at most `limit` bytes. Raises `OSError`: EFBIG if it is longer."""
         descriptor = os.open(self._root / path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             content = bytearray()
@@ -67,7 +67,10 @@ class Machine:
         return bytes(content)
 
     def write(self, path: str, data: bytes) -> None:
-        """Write to a file that is there, all at once: an attribute takes effect by the write, or when it is closed."""
+        """Write to a file that is there, all at once: an attribute takes effect by the write, or when it is closed.
+
+        Raises `OSError`.
+        """
         descriptor = os.open(self._root / path, os.O_WRONLY | os.O_CLOEXEC)
         try:
             if os.write(descriptor, data) != len(data):
