@@ -120,6 +120,15 @@ def test_a_keep_that_nobody_knows(enarx_deploy, keeps, reference):
     assert f"no Keep is known as {reference!r}" in ended.stderr
 
 
+def test_logs_without_a_keep_are_those_of_the_project_here(enarx_deploy, keeps, shelf):
+    keep(shelf, "ddd555", name="oak-shelf")
+    assert enarx_deploy("logs").stdout.startswith("ddd555 all once\n")
+    (enarx_deploy.directory / "elsewhere").mkdir()
+    ended = enarx_deploy("logs", "-C", "elsewhere")
+    assert ended.returncode == 2
+    assert "say whose log to show: there is no project here" in ended.stderr
+
+
 def test_logs_are_byte_for_byte(enarx_deploy, keeps):
     words = [sys.executable, "-m", "enarx_deploy", "logs", "bbb333", "-f", "--stream", "stderr"]
     out = subprocess.run(words, check=True, capture_output=True, env=enarx_deploy._environment()).stdout

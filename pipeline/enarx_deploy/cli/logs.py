@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from enarx_deploy.cli.context import Context, common_options
+from enarx_deploy.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,7 +18,7 @@ Stream = Literal["stdout", "stderr", "host", "all"]
 
 @click.command()
 @common_options("target")
-@click.argument("keep")
+@click.argument("keep", default="")
 @click.option("-f", "--follow", is_flag=True, help="Go on until the Keep has ended.")
 @click.option(
     "--stream",
@@ -27,7 +28,8 @@ Stream = Literal["stdout", "stderr", "host", "all"]
     help="Which of its streams; `host` is what its host process has to say.",
 )
 def command(context: Context, keep: str, *, follow: bool, stream: Stream) -> None:
-    """Show what KEEP wrote, byte for byte. KEEP is an id, the beginning of one, or a name.
+    """Show what KEEP wrote, byte for byte. KEEP is an id, the beginning of one, or a name; without, that of the project
+    here.
 
     A name means all Keeps of that name that are alive. Where they are several, each line begins with the id of its
     Keep, and --follow goes on until the last of them has ended, with those that come meanwhile.
@@ -37,6 +39,7 @@ def command(context: Context, keep: str, *, follow: bool, stream: Stream) -> Non
     from enarx_deploy.cli.find_keep import find_keeps
     from enarx_deploy.cli.several_logs import Several
 
+    keep = keep or _of_project(context)
     found = find_keeps(context, keep)
     if len(found) > 1:
         several = Several(context, keep, found[0].target, stream, whole_lines=not context.json)
@@ -45,6 +48,17 @@ def command(context: Context, keep: str, *, follow: bool, stream: Stream) -> Non
     (only,) = found
     pieces = only.target.logs(only.status.id, follow=follow, stream=stream)
     _show(context, ((only.status.id, piece) for piece in pieces))
+
+
+def _of_project(context: Context) -> str:
+    """The name that the project in the directory has its Keeps called by. Raises UsageError where there is none."""
+    project = context.project()
+    if project.manifest_file is None:
+        raise UsageError(
+            "say whose log to show: there is no project here",
+            hint="name a Keep; `enarx-deploy keeps` lists them",
+        )
+    return project.name
 
 
 def _show(context: Context, pieces: Iterable[tuple[str, bytes]]) -> None:
