@@ -91,11 +91,6 @@ class Upkeep:
                 f"{self._options.policy_path}: `{key}` is another than when this Steward began",
                 hint="end the Steward and start it again to have it use another",
             )
-        if accepted.database != self._steward.policy.database:
-            raise ConfigurationError(
-                f"{self._options.policy_path}: the database is another than when this Steward began",
-                hint="end the Steward and start it again to have it keep its records elsewhere",
-            )
         named = audience_of(accepted, self._options.host, self.running.url)
         if named != self._steward.audience:
             raise ConfigurationError(

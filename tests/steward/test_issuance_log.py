@@ -24,6 +24,9 @@ from enarx_steward.decisions import NotIssued
 from enarx_steward.errors import ConfigurationError, Unavailable
 from enarx_steward.issuance_log import EMPTY, Broken, Head, IssuanceLog
 
+from .conftest import POLICY
+from .test_reload import put, reloaded
+
 DECISION = NotIssued(
     protocol="v1", backend="nil", checks=("nonce.open",), evidence_sha256="ab" * 32, policy_sha256="cd" * 32
 )
@@ -460,6 +463,12 @@ def frozen(cluster):
 def is_unavailable(client) -> bool:
     answer = httpx.post(f"{client.url}/v1/nonce", trust_env=False, timeout=120)
     return (answer.status_code, answer.json()["code"]) == (503, "unavailable")
+
+
+def test_the_policys_database_is_nothing_to_a_steward_that_was_given_another(start, state, cluster, postgresql):
+    running = start("--database", cluster.url(postgresql))
+    put(state, POLICY + '[log]\ndatabase = "postgresql://elsewhere.example/steward"\n')
+    assert reloaded(running) == ""
 
 
 def test_the_log_is_told_page_by_page_where_the_policy_makes_it_public(start, keep):
