@@ -45,13 +45,14 @@ class Own:
 
     def _lasts(self, pem: bytes, root: Root, now: datetime) -> bool:
         try:
-            leaf, intermediate, *_ = x509.load_pem_x509_certificates(pem)
+            leaf, intermediate, *above = x509.load_pem_x509_certificates(pem)
             names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         except (ValueError, x509.ExtensionNotFound):
             return False
         end = leaf.not_valid_after_utc
         return (
             intermediate.issuer == root.issuing.subject
+            and above == _sent(root)
             and list(names) == list(_names(self._grant))
             and leaf.not_valid_before_utc <= now < end
             and (end - now > INTERMEDIATE_MARGIN or end >= root.ends(now))
@@ -79,8 +80,13 @@ def issue(root: Root, grant: Grant, now: datetime) -> bytes:
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), False)
         .sign(signer, SHA256())
     )
-    chain = [leaf, intermediate, *root.above[:-1]]
+    chain = [leaf, intermediate, *_sent(root)]
     return key_pem(key) + b"".join(one.public_bytes(Encoding.PEM) for one in chain)
+
+
+def _sent(root: Root) -> list[x509.Certificate]:
+    """What is sent of the path above a root: all but the other root, which a client has."""
+    return list(root.above[:-1])
 
 
 def _grant(audience: str) -> Grant:

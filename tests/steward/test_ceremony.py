@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from enarx_attestation import Sheet
 from enarx_issuers import chain
-from enarx_steward import ceremony, policy, renewal
+from enarx_steward import ceremony, policy, renewal, tls
 from enarx_steward import state as files
 from enarx_steward.ca import Leaf
 from enarx_steward.errors import ConfigurationError
@@ -107,6 +108,19 @@ def test_a_corporate_certificate_that_will_not_do_is_refused_and_changes_nothing
         ceremony.install(state, Corporate().sign(request, **changes), ACCEPTED, NOW)
     assert not (state / "chain.pem").exists()
     assert files.load_root(state, NOW).above == ()
+
+
+def test_the_listener_too_leads_to_each_root_that_clients_may_pin(state):
+    own, corporate = tls.Own(state, "https://localhost:1"), Corporate()
+    first = own.read(NOW)
+    assert own.read(NOW) == first
+    ceremony.install(state, corporate.sign(ceremony.request(state, NOW)), ACCEPTED, NOW)
+    for _ in range(2):
+        leaf, *sent = x509.load_pem_x509_certificates(own.read(NOW))
+        for issued, issuer in pairwise([leaf, *sent, corporate.root]):
+            issued.verify_directly_issued_by(issuer)
+        sent[0].verify_directly_issued_by(files.load_root(state, NOW).certificate)
+        assert own.read(NOW) == own.read(NOW) != first
 
 
 def test_chains_that_are_none_are_refused(state):
