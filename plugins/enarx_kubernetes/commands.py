@@ -78,6 +78,7 @@ def explain(text: tuple[str, ...], as_json: bool) -> None:
     help="Its policy (steward.toml), which names it as [ca] audience.",
 )
 @click.option("--database-image", default="", metavar="IMAGE@sha256:HEX", help="Render a PostgreSQL of this image too.")
+@click.option("--json", "as_json", is_flag=True, help="Answer in JSON on stdout.")
 def steward(
     directory: Path,
     url: str,
@@ -89,6 +90,7 @@ def steward(
     pkcs11: str,
     policy: Path,
     database_image: str,
+    as_json: bool,
 ) -> None:
     """Write the manifests of a Steward for a cluster: replicas over one PostgreSQL, with one root.
 
@@ -108,8 +110,8 @@ def steward(
         policy=text,
         database_image=database_image,
     )
-    for path in steward_files.write(wanted, directory):
-        click.echo(path)
+    written = [str(path) for path in steward_files.write(wanted, directory)]
+    click.echo(json.dumps(written) if as_json else "\n".join(written))
 
 
 def _tell(line: str) -> None:

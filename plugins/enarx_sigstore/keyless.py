@@ -6,6 +6,7 @@ Off unless the extra `sigstore` is installed, and no service is asked that was n
 from __future__ import annotations
 
 import importlib.util
+import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,6 +27,7 @@ BUNDLE_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 PUBLIC = "public"
 _MAX_CONFIG = 1 << 20
 _MAX_TOKEN = 1 << 16
+_json = click.option("--json", "as_json", is_flag=True, help="Answer in JSON on stdout.")
 _package = click.argument("package", type=click.Path(exists=True, file_okay=False, path_type=Path))
 
 
@@ -55,7 +57,8 @@ def keyless() -> None:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="The identity's token. Default: that of the CI system in which this runs.",
 )
-def sign(package: Path, instance: str, token_file: Path | None) -> None:
+@_json
+def sign(package: Path, instance: str, token_file: Path | None, as_json: bool) -> None:
     """Add a signature by your identity to the package in the directory PACKAGE."""
     from sigstore.dsse import Statement
     from sigstore.sign import SigningContext
@@ -72,7 +75,8 @@ def sign(package: Path, instance: str, token_file: Path | None) -> None:
             bundle = signer.sign_dsse(Statement(said)).to_json()
     attachment = Attachment("signature", BUNDLE_TYPE, bundle.encode())
     package_attachments.add(Path(made.root).parent, made.digest, attachment)
-    click.echo(f"{made.digest} signed by {token.identity}")
+    signed = {"package": made.digest, "identity": token.identity}
+    click.echo(json.dumps(signed) if as_json else f"{made.digest} signed by {token.identity}")
 
 
 @keyless.command()
@@ -80,7 +84,8 @@ def sign(package: Path, instance: str, token_file: Path | None) -> None:
 @_instance
 @click.option("--identity", required=True, help="Who must have signed: an e-mail address, or the URI of a workflow.")
 @click.option("--issuer", required=True, help="Who must vouch for that: the URL of the OpenID Connect provider.")
-def verify(package: Path, instance: str, identity: str, issuer: str) -> None:
+@_json
+def verify(package: Path, instance: str, identity: str, issuer: str, as_json: bool) -> None:
     """Check every file of the package in the directory PACKAGE, and that this identity signed it; refuses with 3."""
     from enarx_deploy import package_attachments, package_tree
     from enarx_signing import SigningError
@@ -95,7 +100,8 @@ def verify(package: Path, instance: str, identity: str, issuer: str) -> None:
         except (VerificationRefused, SigningError) as error:
             reasons.append(str(error))
         else:
-            click.echo(f"{made.digest} is whole, and signed by {identity}")
+            found = {"package": made.digest, "identity": identity, "issuer": issuer}
+            click.echo(json.dumps(found) if as_json else f"{made.digest} is whole, and signed by {identity}")
             return
     raise VerificationRefused(
         f"{made.digest}: {'; '.join(reasons) or 'no identity signed the package'}",

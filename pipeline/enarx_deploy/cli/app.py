@@ -6,7 +6,7 @@ A plugin's command is looked for when no built-in has the name, and is listed in
 from __future__ import annotations
 
 from importlib import import_module
-from typing import cast
+from typing import Any, cast
 
 import click
 
@@ -85,7 +85,10 @@ class CommandGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in COMMANDS:
             return cast(click.Command, import_module(f"enarx_deploy.cli.{cmd_name}").command)
-        return _plugin_commands(ctx).get(cmd_name)
+        found = _plugin_commands(ctx).get(cmd_name)
+        if found is not None and ctx.ensure_object(Context).json:
+            ctx.default_map = {cmd_name: _asking_for_json(found)}
+        return found
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -109,6 +112,13 @@ class CommandGroup(click.Group):
 
 def _plugin_commands(ctx: click.Context) -> dict[str, click.Command]:
     return dict(sorted(ctx.ensure_object(Context).plugins.commands(taken=COMMANDS).items()))
+
+
+def _asking_for_json(command: click.Command) -> dict[str, Any]:
+    """Defaults that are as if `--json` had been given to a plugin's command, which does not know of ours."""
+    if isinstance(command, click.Group):
+        return {name: _asking_for_json(inside) for name, inside in command.commands.items()}
+    return {one.name: True for one in command.params if one.name and "--json" in one.opts}
 
 
 def _no_such_command(ctx: click.Context, name: str) -> UsageError:
