@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+import tarfile
+import tempfile
+from pathlib import Path
 from xml.etree import ElementTree
 
+import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from enarx_deploy.cli.reports import Result, as_junit, as_sarif
+from enarx_deploy.paths import write_atomically
 
 BAD = """\
 [[files]]
@@ -125,6 +132,44 @@ results = st.lists(
     ),
     max_size=5,
 )
+
+
+@pytest.fixture(scope="module")
+def published(kept):
+    """A validator of the published schema of SARIF 2.1.0, which is fetched once."""
+    place = kept / "sarif-2.1.0-rtm.5.json"
+    if not place.exists():
+        if shutil.which("npm") is None:
+            pytest.skip("needs npm, to fetch the schema")
+        with tempfile.TemporaryDirectory() as folder:
+            words = ["npm", "pack", "--silent", "@microsoft/jest-sarif@1.0.0-beta.0"]
+            packed = subprocess.run(words, cwd=folder, capture_output=True, text=True)
+            if packed.returncode:
+                pytest.skip(f"the schema cannot be fetched: {packed.stderr}")
+            with tarfile.open(Path(folder, packed.stdout.strip())) as archive:
+                write_atomically(place, archive.extractfile(f"package/lib/schemas/{place.name}").read())
+    return jsonschema.Draft4Validator(json.loads(place.read_bytes()), format_checker=jsonschema.FormatChecker())
+
+
+@given(subject=st.text(), found=results)
+def test_whatever_is_found_the_published_schema_takes_it(published, subject, found):
+    assert [error.message for error in published.iter_errors(json.loads(as_sarif(subject, found)))] == []
+
+
+def test_junit_has_the_attributes_that_the_xsd_of_jenkins_has():
+    """And `file` of a case, which GitLab reads."""
+    made = [
+        Result(rule="a", outcome=outcome, message="m", hint="h", file="Enarx.toml", line=1)
+        for outcome in ("passed", "failed", "warned", "skipped")
+    ]
+    (suite,) = suites = read(as_junit("Enarx.toml", made))
+    assert (suites.tag, suite.tag) == ("testsuites", "testsuite")
+    assert set(suites.attrib) <= {"name", "time", "tests", "failures", "disabled", "errors"}
+    assert set(suite.attrib) <= {"name", "tests", "failures", "errors", "time", "disabled", "skipped", "timestamp"}
+    for case in suite:
+        assert set(case.attrib) <= {"name", "assertions", "time", "classname", "status", "file"}
+        assert {inside.tag for inside in case} <= {"skipped", "error", "failure", "system-out", "system-err"}
+        assert all(set(inside.attrib) <= {"type", "message"} for inside in case)
 
 
 @given(st.text(), results)
