@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -23,9 +24,9 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 _VERSION = version("enarx-deploy")
 _TIMEOUT = 5
-"""Seconds that whoever takes the spans has for each batch."""
-_FLUSH = 5000
-"""Milliseconds that the program waits for them at its end."""
+"""Seconds that whoever takes the spans may be silent."""
+_FLUSH = 5.0
+"""Seconds that the program waits at its end until they are taken, at any pace."""
 
 
 class Tracer:
@@ -37,6 +38,9 @@ class Tracer:
         self._provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(timeout=_TIMEOUT)))
         self._tracer = self._provider.get_tracer("enarx-deploy", _VERSION)
         parent = TraceContextTextMapPropagator().extract({"traceparent": os.environ.get("TRACEPARENT", "")})
+        self._has_ended = threading.Event()
+        self._sending = threading.Thread(target=self._send, name="traces", daemon=True)
+        self._sending.start()  # now: at the end of a program no thread can be started any more
         self._whole = self._tracer.start_span("enarx-deploy", parent)
         self._within = trace.set_span_in_context(self._whole, parent)
         atexit.register(self._end)
@@ -57,6 +61,12 @@ class Tracer:
 
     def _end(self) -> None:
         self._whole.end()
-        if not self._provider.force_flush(_FLUSH):
+        self._has_ended.set()
+        self._sending.join(_FLUSH)
+        if self._sending.is_alive():
             print("traces were not taken in time, and are lost", file=sys.stderr)
+
+    def _send(self) -> None:
+        """Send what there is at the end: the library waits for an answer for as long as any of it comes."""
+        self._has_ended.wait()
         self._provider.shutdown()
