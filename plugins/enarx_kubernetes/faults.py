@@ -27,6 +27,26 @@ class Fault:
 
 
 FAULTS = (
+    # What admission says comes first: it quotes others, such as what a registry or a certificate is refused for.
+    Fault(
+        "webhook-denied",
+        r'admission webhook "([^"]+)" denied the request:? ?(.*)',
+        "the cluster's admission webhook {0} refuses it: {1}",
+        "that is a rule of the cluster: ask who runs it what it asks for",
+    ),
+    Fault(
+        "webhook-unreachable",
+        r'failed calling webhook "([^"]+)"',
+        "the cluster's admission webhook {0} does not answer, and nothing is admitted without it",
+        "have who runs the cluster look at it",
+        A_WHILE,
+    ),
+    Fault(
+        "admission-policy",
+        r"ValidatingAdmissionPolicy '([^']+)'.* denied request: (.+)",
+        "the cluster's policy {0} refuses it: {1}",
+        "that is a rule of the cluster: ask who runs it",
+    ),
     Fault(
         "no-runtime",
         r'no runtime for "([^"]+)" is configured',
@@ -173,25 +193,6 @@ FAULTS = (
         r"(maximum|minimum) (memory|cpu) usage per (Container|Pod) is ([^,]+)",
         "the namespace's LimitRange: {0} {1} per {2} is {3}",
         "change [resources] memory and filesystem, or `memory` and `cpu` in [deploy.NAME.kubernetes]",
-    ),
-    Fault(
-        "webhook-denied",
-        r'admission webhook "([^"]+)" denied the request:? ?(.*)',
-        "the cluster's admission webhook {0} refuses it: {1}",
-        "that is a rule of the cluster: ask who runs it what it asks for",
-    ),
-    Fault(
-        "webhook-unreachable",
-        r'failed calling webhook "([^"]+)"',
-        "the cluster's admission webhook {0} does not answer, and nothing is admitted without it",
-        "have who runs the cluster look at it",
-        A_WHILE,
-    ),
-    Fault(
-        "admission-policy",
-        r"ValidatingAdmissionPolicy '([^']+)'.* denied request: (.+)",
-        "the cluster's policy {0} refuses it: {1}",
-        "that is a rule of the cluster: ask who runs it",
     ),
     Fault(
         "no-room",

@@ -87,6 +87,12 @@ IN_USERS_WORDS = {
     "CreateContainerRequest is blocked by policy": "kata-policy",
     "CreateContainer: context deadline exceeded": "kata-pull-timeout",
     'admission webhook "x" denied the request': "webhook-denied",
+    'admission webhook "x" denied the request: unauthorized image': "webhook-denied",
+    'failed calling webhook "x": Post "https://x.svc:443": x509: certificate signed by unknown authority': (
+        "webhook-unreachable"
+    ),
+    'failed calling webhook "x": Post "https://x": dial tcp: i/o timeout': "webhook-unreachable",
+    "ValidatingAdmissionPolicy 'p' with binding 'b' denied request: no command specified": "admission-policy",
 }
 
 
