@@ -63,7 +63,6 @@ class Zig:
             environment=ziglang.environment(progress),
             network=build.network,
             progress=progress,
-            slow_because=ziglang.SLOW_BECAUSE,
         )
         if source.name == _SCRIPT:
             shutil.copyfile(_the_one(prefix), output)
