@@ -67,13 +67,14 @@ def run(
     first_error: FirstError | None = None,
     shown: Callable[[str], str] = str,
     slow_because: str = "",
+    advice: Callable[[Lines], str] = lambda _lines: "",
 ) -> None:
     """Run a tool in `cwd`, with `environment` laid over this process's own. Nothing that it starts outlives the call.
 
     Without `network` it is cut off from any, where the system lets a user do that; where not, `progress` is told
     once in a build. `shown` makes of each line what is passed on, and may make nothing of it. A long silence is told,
     with `slow_because`. Raises BuildError with the first error that the tool reports, in one line with its file and
-    place.
+    place, and as its hint the tool's own `advice`, if it has any.
     """
     lines: list[str] = []
     words = _confined(command, cwd, progress, network=network)
@@ -93,7 +94,7 @@ def run(
         found = first_error(lines) if first_error else ""
         raise BuildError(
             found or placed_error(lines) or f"{command[0]} ended with status {process.returncode}",
-            hint=_hint(lines, network),
+            hint=advice(lines) or _hint(lines, network),
         )
 
 

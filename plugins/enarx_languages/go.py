@@ -19,6 +19,7 @@ _FIRST = (1, 21)  # the first Go that compiles to WASI
 _SUFFIXES = (".go",)
 _NAMES = ("go.mod", "go.sum", "go.work", "go.work.sum")
 _PLACE = re.compile(r"^(?:\./)?(?P<file>[^\s:]+):(?P<line>\d+):(?:(?P<column>\d+):)? (?P<words>.+)$", re.MULTILINE)
+_UNLISTED = re.compile(r"missing go\.sum entry|no required module provides|updates to go\.(mod|sum) needed")
 _EMBED = re.compile(r"^//go:embed (.+)$", re.MULTILINE)
 _LISTENER = "net.FileListener("
 _BLOCKS = "this listener blocks the whole program, and no client is answered: syscall.SetNonblock(fd, true) before it"
@@ -78,6 +79,7 @@ class Go:
             network=build.network,
             progress=progress,
             first_error=first_error,
+            advice=advice,
         )
 
 
@@ -108,7 +110,14 @@ def inputs(project: Project) -> Sequence[Path]:
 
 def first_error(lines: command.Lines) -> str:
     """`./main.go:5:2: undefined: x`; Go does not call an error one."""
-    return command.matched(_PLACE, lines)
+    return command.matched(_PLACE, lines).removesuffix("; to add:")
+
+
+def advice(lines: command.Lines) -> str:
+    """What to do about modules that the project has not written down, which no network mends."""
+    if any(_UNLISTED.search(line) for line in lines):
+        return "`go mod tidy` in the project, with a network, writes down what it imports: a build changes neither file"
+    return ""
 
 
 def _blocking_listeners(listed: Sequence[Path], project: Project) -> Iterator[str]:

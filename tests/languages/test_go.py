@@ -82,10 +82,22 @@ def test_a_lone_file_needs_no_module(compiler, project):
     assert str(made.root).encode() not in data
 
 
+IMPORTS = {
+    "go.mod": MODULE + "\nrequire example.com/no/such v1.0.0\n",
+    "main.go": 'package main\n\nimport "example.com/no/such"\n\nfunc main() { such.Do() }\n',
+}
+SUMS = "".join(
+    f"example.com/no/such v1.0.0{file} h1:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=\n" for file in ("", "/go.mod")
+)
+
+
 def test_a_build_without_network_says_how_it_gets_one(compiler, project):
-    source = 'package main\n\nimport "example.com/no/such"\n\nfunc main() { such.Do() }\n'
-    files = {"go.mod": MODULE + "\nrequire example.com/no/such v1.0.0\n", "main.go": source}
-    assert "--set build.network=true" in compiler.refusal(project(files)).hint
+    assert "--set build.network=true" in compiler.refusal(project(IMPORTS | {"go.sum": SUMS})).hint
+
+
+@pytest.mark.parametrize("listed", [IMPORTS, IMPORTS | {"go.mod": MODULE}], ids=["no go.sum", "not in go.mod"])
+def test_modules_that_are_not_written_down_are_no_matter_of_the_network(compiler, project, listed):
+    assert "`go mod tidy` in the project" in compiler.refusal(project(listed)).hint
 
 
 def test_an_old_go_does_not_count(tool_named, tmp_path, monkeypatch):
