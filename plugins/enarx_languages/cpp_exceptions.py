@@ -44,6 +44,7 @@ _THREADS = (
     *("mutex_destructor", "shared_mutex", "thread", "cxa_thread_atexit"),
 )
 _LEFT_OUT = frozenset({*_THREADS, "cxa_noexception"})  # preview 1 has no threads
+_TOLD_EACH = 10  # files
 _TAG = "\t.globl __cpp_exception\n\t.tagtype __cpp_exception i32\n__cpp_exception:\n"
 """The tag that every exception of C++ has: its one value is the address of what was thrown."""
 
@@ -57,7 +58,7 @@ def library(tool: Tool, environment: Mapping[str, str], progress: Progress) -> P
         progress("the first build with exceptions builds the library of C++ too: about a minute, this once")
         archive.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=archive.parent, prefix="building-") as place:
-            _build(tool, root, Path(place), environment).replace(archive)
+            _build(tool, root, Path(place), environment, progress).replace(archive)
     return archive
 
 
@@ -73,7 +74,7 @@ def _sources_of(zig: Path) -> Path:
     )
 
 
-def _build(tool: Tool, root: Path, place: Path, environment: Mapping[str, str]) -> Path:
+def _build(tool: Tool, root: Path, place: Path, environment: Mapping[str, str], progress: Progress) -> Path:
     tag = place / "tag.s"
     tag.write_text(_TAG)
     found = [path for pattern in _SOURCES for path in sorted(root.glob(pattern)) if path.stem not in _LEFT_OUT]
@@ -90,6 +91,10 @@ def _build(tool: Tool, root: Path, place: Path, environment: Mapping[str, str]) 
         return made
 
     with ThreadPoolExecutor(os.cpu_count()) as compilers:
-        objects = list(compilers.map(compiled, [*found, tag]))
+        objects = []
+        for made in compilers.map(compiled, [*found, tag]):
+            objects.append(made)
+            if len(objects) % _TOLD_EACH == 0:
+                progress(f"the library of C++: {len(objects)} of {len(found) + 1} files")
     run((tool.command[0], "ar", "rcs", "libc++.a", *objects))
     return place / "libc++.a"
