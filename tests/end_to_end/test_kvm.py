@@ -30,12 +30,18 @@ BOOT = 300
 KEEPS = '[resources]\nmemory = "64 MiB"\n[deploy.default]\nbackend = "kvm"\n[deploy.default.local]\nrestart = "never"\n'
 
 
+@pytest.fixture(scope="module")
+def cache_with_image(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache of these tests alone: others rely on there being no image in theirs."""
+    cache = tmp_path_factory.mktemp("cache")
+    shutil.copytree(image.folder, build.place(cache / "image", pins.load()))
+    return cache
+
+
 @pytest.fixture
-def machine_cli(cli, image):
+def machine_cli(cli, cache_with_image: Path):
     """`enarx-deploy` with the image built, and guests emulated."""
-    place = build.place(Path(cli.environment["ENARX_DEPLOY_CACHE_DIR"]) / "image", pins.load())
-    if not place.exists():
-        shutil.copytree(image.folder, place)
+    cli.environment["ENARX_DEPLOY_CACHE_DIR"] = str(cache_with_image)
     cli.environment[ASKED] = "tcg"
     cli.environment["PATH"] = f"{qemu.program().parent}:{cli.environment['PATH']}"
     return cli
