@@ -236,7 +236,7 @@ def kept() -> Path:
 @pytest.fixture(scope="session")
 def shared_cache(kept: Path) -> Path:
     """The program's cache, of all tests that ask for it and of earlier sessions: what modules were compiled to."""
-    cache = kept / "cache"
+    cache = kept / "program"
     cache.mkdir(mode=0o700, exist_ok=True)
     return cache
 
