@@ -25,11 +25,13 @@ _SHIM = "@assemblyscript/wasi-shim"
 _REQUIREMENTS = ("assemblyscript@0.28", "@assemblyscript/wasi-shim@0.1")
 _NAMES = (_CONFIGURATION, "package.json", "package-lock.json", "tsconfig.json")
 _PROFILES = {"release": ("--optimize",), "debug": ("--debug",)}
-_ERROR = re.compile(
-    r"^ERROR \w+: (?P<words>[^\n]*)\n(?:(?!ERROR)[^\n]*\n)*?"
-    r"\s*\S+ in (?P<file>[^\n]+?)\((?P<line>\d+),(?P<column>\d+)\)",
-    re.MULTILINE,
+_PLACED = r": (?P<words>[^\n]*)\n(?:(?!ERROR)[^\n]*\n)*?\s*\S+ in (?P<file>[^\n]+?)\((?P<line>\d+),(?P<column>\d+)\)"
+_ERROR = re.compile(rf"^ERROR \w+{_PLACED}", re.MULTILINE)
+_NOT_IMPLEMENTED = re.compile(rf"^ERROR AS100{_PLACED}", re.MULTILINE)
+_OF_NODE = re.compile(
+    r"File '~lib/[^']+' not found|Cannot find name '(JSON|fetch|require|setTimeout|Buffer|window|document)'"
 )
+_WHAT_THERE_IS = "of Node and of browsers there are `process`, `console`, `Date`, `Math` and `crypto`, and no more"
 
 
 class AssemblyScript:
@@ -68,12 +70,21 @@ class AssemblyScript:
             network=project.manifest.build.network,
             progress=progress,
             first_error=first_error,
+            advice=advice,
         )
 
 
 def first_error(lines: command.Lines) -> str:
-    """`ERROR TS2304: Cannot find name 'x'.`, some lines of the source, and `in a.ts(5,22)`."""
-    return command.matched(_ERROR, lines)
+    """`ERROR TS2304: Cannot find name 'x'.`, some lines of the source, and `in a.ts(5,22)`.
+
+    What the language does not have goes before other errors, which it is the cause of where there are any.
+    """
+    return command.matched(_NOT_IMPLEMENTED, lines) or command.matched(_ERROR, lines)
+
+
+def advice(lines: command.Lines) -> str:
+    """What there is, for who takes the language for TypeScript."""
+    return _WHAT_THERE_IS if any(_OF_NODE.search(line) for line in lines) else ""
 
 
 def _find(project: Project | None) -> Tool | MissingTool:

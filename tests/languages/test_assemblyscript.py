@@ -41,6 +41,32 @@ def test_an_error_has_its_place(asc, project):
     assert str(error) == "assembly/index.ts:2:19: error: Cannot find name 'sun'."
 
 
+CLOSURE = """\
+ERROR TS2454: Variable 'n' is used before being assigned.
+:
+1 │ function make(): () => i32 { let n = 5; return () => n; }
+│                                                      ~
+└─ in assembly/index.ts(1,54)
+ERROR AS100: Not implemented: Closures
+:
+1 │ function make(): () => i32 { let n = 5; return () => n; }
+│                                                      ~
+└─ in assembly/index.ts(1,54)
+FAILURE 2 compile error(s)
+"""
+
+
+def test_what_the_language_does_not_have_is_told_before_what_follows_from_it():
+    told = assemblyscript.first_error(CLOSURE.splitlines())
+    assert told == "assembly/index.ts:1:54: error: Not implemented: Closures"
+
+
+@pytest.mark.parametrize("error", ["TS6054: File '~lib/fs.ts' not found.", "TS2304: Cannot find name 'JSON'."])
+def test_who_takes_it_for_typescript_is_told_what_there_is(error):
+    assert "there are `process`, `console`" in assemblyscript.advice([f"ERROR {error}"])
+    assert not assemblyscript.advice(["ERROR TS2304: Cannot find name 'sun'."])
+
+
 def test_the_package_that_is_missing_is_named(nothing_installed, project):
     missing = assemblyscript.AssemblyScript().find_for(project({}))
     assert isinstance(missing, MissingTool)
