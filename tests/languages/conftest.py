@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import subprocess
 from collections.abc import Callable, Mapping
@@ -68,6 +69,14 @@ class Bench:
         output = project.work_dir / "out.wasm"
         self.toolchain.build(project, self.found(project), output, lines.append)
         return output.read_bytes(), lines
+
+    def built_elsewhere(self, project: Project) -> bytes:
+        """The module of the same files in another directory, as `compile --check-reproducible` builds it."""
+        root = project.root.with_name("elsewhere") / "deeper"
+        shutil.copytree(project.root, root, symlinks=True, ignore=shutil.ignore_patterns(".enarx"))
+        other = load_project(root)
+        other.work_dir.mkdir()
+        return self.built(other)[0]
 
     def refusal(self, project: Project) -> BuildError:
         """The error with which the build ends; it is one of the lines of progress, or made of them."""

@@ -32,7 +32,9 @@ def test_the_projects_own_configuration_is_read(asc, project):
     made = project({"asconfig.json": configuration, "app.ts": SUM})
     assert asc.toolchain.detect(made) == "asconfig.json is here"
     assert asc.inputs(made) == ["app.ts", "asconfig.json"]
-    assert len(asc.built(made)[0]) < 20_000
+    data, _ = asc.built(made)
+    assert len(data) < 20_000
+    assert asc.built_elsewhere(made) == data
 
 
 @pytest.mark.usefixtures("npm_packages")

@@ -56,6 +56,11 @@ def test_a_program_with_a_part_in_c_is_built_and_runs_in_a_keep(in_keep, zig_cac
     assert "toolchain cpp: main.cpp is here" in ended.stderr
 
 
+def test_two_directories_make_the_same_module(compiler, project):
+    made = project(SUM)
+    assert compiler.built_elsewhere(made) == compiler.built(made)[0]
+
+
 def test_exceptions_of_a_program_and_of_the_library_are_caught_in_a_keep(in_keep, compiler, project, zig_cache):
     files = SUM | {"main.cpp": THROWING}
     compiler.found(project(files))

@@ -80,6 +80,7 @@ def test_a_lone_file_needs_no_module(compiler, project):
     assert compiler.toolchain.detect(made) == "main.go is here"
     data, _ = compiler.built(made)
     assert str(made.root).encode() not in data
+    assert compiler.built_elsewhere(made) == data
 
 
 IMPORTS = {

@@ -54,6 +54,11 @@ def test_a_program_is_built_and_runs_in_a_keep(in_keep, zig_cache):
     assert "toolchain zig: main.zig is here" in ended.stderr
 
 
+def test_two_directories_make_the_same_module(compiler, project):
+    made = project({"main.zig": 'pub fn main() void { @import("std").debug.print("hello\\n", .{}); }\n'})
+    assert compiler.built_elsewhere(made) == compiler.built(made)[0]
+
+
 @takes_minutes
 def test_a_project_is_built_by_its_script(compiler, project):
     made = project(
