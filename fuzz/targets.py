@@ -47,9 +47,19 @@ from enarx_collateral.archive import read_archive
 from enarx_collateral.directory import offers
 from enarx_collateral.item import KINDS, Entry
 from enarx_collateral.transport import retry_after
-from enarx_deploy import enarx_lock, package_archive, package_attachments, reference, wasm_sections
-from enarx_deploy.errors import LockError, ModuleError, PackageError, RegistryError, UsageError
+from enarx_deploy import (
+    enarx_lock,
+    package_archive,
+    package_attachments,
+    package_signing,
+    reference,
+    wasm_sections,
+)
+from enarx_deploy.description import lock_files
+from enarx_deploy.errors import LockError, ManifestError, ModuleError, PackageError, RegistryError, UsageError
 from enarx_deploy.lint import needs
+from enarx_deploy.manifest import loader
+from enarx_deploy.protocols import Attachment
 from enarx_deploy.wasm_binary import DamagedModuleError
 from enarx_deploy.wasm_report import report
 from enarx_drawbridge import content_digest
@@ -57,12 +67,14 @@ from enarx_drawbridge import reading as drawbridge
 from enarx_drawbridge.content_digest import MalformedDigest
 from enarx_drawbridge.errors import Malformed
 from enarx_drawbridge.names import tree_path
+from enarx_image import image
+from enarx_image.errors import WrongImage
 from enarx_keep import manifest as keep_manifest
 from enarx_keep.attester import certificate_table, tdx_guest
 from enarx_keep.channel import Reader
 from enarx_keep.errors import BadManifest, BadMessage, NoEvidence, RegistryFault
 from enarx_keep.http_client import read_head
-from enarx_registries import oci_login, oci_tar
+from enarx_registries import oci_forms, oci_login, oci_tar
 from enarx_signing import Signers, SigningError, dsse, package_signature, statement, trust
 from enarx_steward import csr, release, renewal
 from enarx_steward import policy as steward_policy
@@ -147,6 +159,37 @@ def logins(data: bytes) -> None:
 def attachment(data: bytes) -> object:
     """What is kept beside a package, under the name that it has to have."""
     return package_attachments.decoded(hashlib.sha256(data).hexdigest(), data, "it")
+
+
+def oci_manifest(data: bytes) -> None:
+    """A manifest of an OCI registry, and what is kept of each thing that it says is attached."""
+    manifest = oci_forms.read_manifest(data, "it")
+    for layer in manifest.layers:
+        package_attachments.encoded(Attachment(oci_forms.attachment_kind(manifest) or "sbom", layer.media_type, b""))
+
+
+def described(data: bytes) -> object:
+    """What is told of a statement that anybody may have attached."""
+    return package_signing.summary(Attachment("provenance", statement.PAYLOAD_TYPE, data))
+
+
+def lock_file(name: str) -> Callable[[bytes], object]:
+    """A lock file of this name, in a project."""
+
+    def read(data: bytes) -> object:
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / name).write_bytes(data)
+            return lock_files.read(Path(folder), Path(folder) / name)
+
+    return read
+
+
+def image_record(data: bytes) -> object:
+    """What lies beside an image, which may come from elsewhere."""
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / image.CMDLINE).touch()
+        (Path(folder) / image.RECORD).write_bytes(data)
+        return image.read(Path(folder))
 
 
 def package_signature_of(data: bytes) -> object:
@@ -267,9 +310,18 @@ TARGETS: dict[str, Target] = {
     "drawbridge-tag": Target(drawbridge_tags, ()),
     "drawbridge-path": Target(lambda data: tree_path(data.decode("latin-1").split("/")), (Malformed,), (), 2048),
     "attachment": Target(attachment, (PackageError,)),
+    "attached-statement": Target(described, (PackageError,)),
     "dsse-envelope": Target(dsse.read, (SigningError,)),
     "enarx-lock": Target(lambda data: enarx_lock.read(data, "Enarx.lock"), (LockError,)),
     "in-toto-statement": Target(statement.read, (SigningError,)),
+    "image-record": Target(image_record, (WrongImage,), (), 4096),
+    "lock-of-cargo": Target(lock_file("Cargo.lock"), (PackageError,), (), 4096),
+    "lock-of-go": Target(lock_file("go.mod"), (PackageError,), (), 4096),
+    "lock-of-npm": Target(lock_file("package-lock.json"), (PackageError,), (), 4096),
+    "manifest": Target(lambda data: loader.parse(data, "Enarx.toml"), (ManifestError,)),
+    "oci-index": Target(lambda data: oci_forms.read_index(data, "it"), (PackageError,), (), 4096),
+    "oci-listing": Target(lambda data: oci_forms.read_listing(data, "it"), (PackageError,), (), 4096),
+    "oci-manifest": Target(oci_manifest, (PackageError,), (), 4096),
     "oci-logins": Target(logins, (RegistryError,)),
     "oci-challenges": Target(lambda data: oci_login.challenges([data.decode("latin-1")]), ()),
     "package-archive": Target(package_archive_members, (PackageError,), (), 8192),

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from enarx_deploy import staging
+from enarx_deploy import plain_files, staging
 from enarx_deploy.errors import PackageError
 from enarx_deploy.models import Package
 from enarx_deploy.protocols import ATTACHMENT_LIMIT, ATTACHMENTS_LIMIT, Attachment
@@ -85,5 +85,4 @@ def decoded(name: str, data: bytes, shown: str) -> Attachment:
 
 
 def _read(path: Path) -> Attachment:
-    with path.open("rb") as file:
-        return decoded(path.name, file.read(JSON_LIMIT + 1), str(path))
+    return decoded(path.name, plain_files.content(path, JSON_LIMIT), str(path))

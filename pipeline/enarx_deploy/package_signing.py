@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import msgspec
 
@@ -44,6 +45,17 @@ class Checked(msgspec.Struct, frozen=True):
 
     signers: tuple[Signer, ...]
     statements: Statements
+
+
+class _Material(msgspec.Struct, frozen=True):
+    digest: dict[str, str] = {}
+    annotations: dict[str, Any] = {}
+
+
+class _Build(msgspec.Struct, frozen=True, rename="camel"):
+    """Of provenance (SLSA v1), what a build took (in-toto `ResourceDescriptor`)."""
+
+    resolved_dependencies: list[_Material] = []
 
 
 def attachments(digest: str, statements: Statements, keys: Sequence[SigningKey]) -> list[Attachment]:
@@ -142,13 +154,15 @@ def _says(said: statement.Statement) -> str:
     if isinstance(components, list):
         return f"{len(components)} components"
     build = said.predicate.get("buildDefinition")
-    materials = build.get("resolvedDependencies") if isinstance(build, dict) else None
-    for material in materials if isinstance(materials, list) else []:
-        commit = material.get("digest", {}).get("gitCommit") if isinstance(material, dict) else None
-        if commit:
-            changed = ", with changes that are in no commit" if material.get("annotations", {}).get("dirty") else ""
-            return f"made from commit {ascii(commit)[1:-1]}{changed}"
-    return "made from no commit that is known" if build else said.predicate_type
+    try:
+        materials = msgspec.convert(build, _Build).resolved_dependencies
+    except msgspec.ValidationError:
+        return said.predicate_type
+    source = next((one for one in materials if one.digest.get("gitCommit")), None)
+    if source is None:
+        return "made from no commit that is known"
+    changed = ", with changes that are in no commit" if source.annotations.get("dirty") else ""
+    return f"made from commit {ascii(source.digest['gitCommit'])[1:-1]}{changed}"
 
 
 def check(digest: str, found: Sequence[Attachment], signers: Signers, at: datetime) -> Checked:

@@ -91,6 +91,13 @@ def chunks(descriptor: int, shown: str, limit: int) -> Iterator[bytes]:
         yield chunk
 
 
+def content(path: Path, limit: int) -> bytes:
+    """The content of a file of at most `limit` bytes. A link, a pipe or a device is none."""
+    with opened(path) as descriptor:
+        require_file(descriptor, str(path))
+        return b"".join(chunks(descriptor, str(path), limit))
+
+
 def _read(descriptor: int, size: int, shown: str) -> bytes:
     try:
         return os.read(descriptor, size)

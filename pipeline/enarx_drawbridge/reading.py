@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import re
 from typing import Any, Final, TypeVar
 
 import msgspec
 
-from . import content_digest
+from . import content_digest, strict_json
 from .content_digest import MalformedDigest
 from .directory_form import Entry
 from .errors import Malformed
@@ -96,20 +95,9 @@ def _checked(entry: _Entry) -> Entry:
 
 def _json(data: bytes) -> Any:
     try:
-        return json.loads(data.decode(), object_pairs_hook=_unique, parse_constant=_refuse_constant)
+        return strict_json.read(data)
     except (ValueError, RecursionError) as error:
         raise Malformed(f"Invalid JSON: {error}") from error
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a name is there twice")
-    return found
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no number of JSON")
 
 
 def _convert(value: Any, kind: type[Read], wanted: str) -> Read:

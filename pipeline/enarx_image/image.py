@@ -91,7 +91,7 @@ def read(folder: Path) -> Image:
         raise MissingImage(f"{folder} holds no image: {error.strerror}", hint="`enarx-deploy image build`") from error
     try:
         record = msgspec.json.decode(described, type=Record)
-    except (msgspec.MsgspecError, ValueError) as error:
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
         raise WrongImage(f"{folder / RECORD}: {error}", parts=(RECORD,), hint=_ANEW) from error
     if not cmdline.isascii():
         raise WrongImage(f"{folder / CMDLINE}: not in ASCII", parts=(CMDLINE,), hint=_ANEW)

@@ -38,8 +38,7 @@ def verify(found: Image, signers: Signers, at: datetime) -> tuple[Signer, ...]:
     Raises WrongImage.
     """
     try:
-        with (found.folder / FILE).open("rb") as file:
-            envelope = dsse.read(file.read(_MAX_SIZE + 1), limit=_MAX_SIZE)
+        envelope = dsse.read(image.content(found.folder / FILE), limit=_MAX_SIZE)
         if envelope.payload_type != statement.PAYLOAD_TYPE:
             raise WrongImage(f"{FILE} holds {envelope.payload_type!a}, and no statement", parts=(FILE,), hint=_HINT)
         good = signers.verify(envelope, at)

@@ -11,12 +11,13 @@ digest may also name one package's own directory, as in Enarx's `deploy file:///
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from enarx_deploy import package_attachments, package_tree, reference, staging
+from enarx_deploy import package_attachments, package_tree, plain_files, reference, staging
 from enarx_deploy.errors import NotPublished, PackageError, RegistryError, UsageError
 from enarx_deploy.hookspecs import hookimpl
 from enarx_deploy.models import Package, Published
@@ -87,7 +88,8 @@ class Directory:
             names = sorted(path.name for path in store.iterdir() if _HEX.fullmatch(path.name) and path.is_dir())
         for name in names:
             if all(word in f"sha256:{name}" for word in words):
-                yield self.resolve(str(named.pinned(f"sha256:{name}")))
+                with contextlib.suppress(PackageError):  # what is damaged hides no other
+                    yield self.resolve(str(named.pinned(f"sha256:{name}")))
 
     def yank(self, reference: str, reason: str) -> None:
         named = _parse(reference)
@@ -134,8 +136,8 @@ def _tree(named: Reference) -> Path:
 def _published(named: Reference, package: Package) -> Published:
     mark = _beside(_directory(named), package.digest, "yanked")
     yanked = ""
-    if named.digest and mark.exists():
-        yanked = mark.read_text(errors="replace")[:_REASON_LIMIT] or "no reason given"
+    if named.digest and os.path.lexists(mark):
+        yanked = plain_files.content(mark, 4 * _REASON_LIMIT).decode(errors="replace") or "no reason given"
     return Published(
         reference=str(named.pinned(package.digest)), digest=package.digest, size=package.size, yanked=yanked
     )

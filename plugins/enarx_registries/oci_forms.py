@@ -16,7 +16,6 @@ from __future__ import annotations
 import contextlib
 import datetime
 import hashlib
-import json
 from collections.abc import Iterator
 from typing import Annotated, Any, Final, get_args
 
@@ -25,6 +24,7 @@ import msgspec
 from enarx_deploy.errors import PackageError
 from enarx_deploy.models import Package
 from enarx_deploy.protocols import Attachment, AttachmentKind
+from enarx_drawbridge import strict_json
 
 MANIFEST: Final = "application/vnd.oci.image.manifest.v1+json"
 INDEX: Final = "application/vnd.oci.image.index.v1+json"
@@ -250,18 +250,11 @@ def index_json(manifests: list[Descriptor]) -> bytes:
 
 
 def _unambiguous(data: bytes) -> Any:
-    """JSON in which no name is there twice, for another program could take the other one. Raises DecodeError."""
+    """JSON that another program does not read differently. Raises DecodeError, RecursionError."""
     try:
-        return json.loads(data.decode(), object_pairs_hook=_each_once)
-    except ValueError as error:  # of JSON, of UTF-8, or ours
+        return strict_json.read(data)
+    except ValueError as error:
         raise msgspec.DecodeError(str(error)) from error
-
-
-def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a name is there twice")
-    return found
 
 
 @contextlib.contextmanager

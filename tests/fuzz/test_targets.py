@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import itertools
+import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fuzz.targets import CORPUS, TARGETS, seeds
 
 ROOT = Path(__file__).parents[2]
-RUNS = 1000
+RUNS = 500
 NESTED = (
     b"[" * 16_000,
     b'{"a":' * 3_000,
@@ -25,6 +30,8 @@ NESTED = (
     b"".join(b"\x30\x82" + (16_000 - 4 * level).to_bytes(2, "big") for level in range(1, 3_900)),
 )
 """JSON, TOML, CBOR and DER."""
+PLACES = 80
+ODD = (None, True, -1, 1 << 70, 1.5, "", "\ud800", "a\x1b[31m\n", "x" * 3000, [], [None], {}, {"": []})
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -33,6 +40,36 @@ def test_real_inputs_and_what_was_found_before(name: str) -> None:
     assert found
     for data in found:
         TARGETS[name].run(data)
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_json_in_which_something_is_of_another_kind_than_it_should_be(name: str) -> None:
+    """Which a fuzzer that knows no JSON hardly comes to: each value, and each name, in turn becomes something else."""
+    for seed in seeds(name):
+        with contextlib.suppress(ValueError, RecursionError):
+            document = json.loads(seed)
+            for place in itertools.islice(_places(document), PLACES):
+                for odd in ODD:
+                    TARGETS[name].run(json.dumps(_with(document, place, odd)).encode())
+
+
+def _places(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    yield place
+    keys = value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
+    for key in keys:
+        yield from _places(value[key], (*place, key))
+
+
+def _with(value: Any, place: tuple[Any, ...], odd: object) -> Any:
+    if not place:
+        return odd
+    first, *rest = place
+    if isinstance(value, list):
+        return [_with(one, tuple(rest), odd) if at == first else one for at, one in enumerate(value)]
+    changed = value | {first: _with(value[first], tuple(rest), odd)}
+    if not rest and isinstance(odd, str):
+        changed |= {odd: value[first]}
+    return changed
 
 
 @pytest.mark.parametrize("name", TARGETS)

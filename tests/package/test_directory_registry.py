@@ -1,5 +1,8 @@
 """The registry that is a directory."""
 
+import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -161,3 +164,23 @@ def test_search_finds_packages_by_the_words_in_their_names(package: Package, sto
     assert [found.reference for found in REGISTRY.search(f"dir:{store}", [])] == [reference]
     assert [found.size for found in REGISTRY.search(f"dir:{store}", [package.digest[:20]])] == [package.size]
     assert list(REGISTRY.search(f"dir:{store}", ["elsewhere"])) == []
+
+
+@pytest.mark.parametrize("made", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+def test_what_others_put_beside_a_package_is_neither_waited_for_nor_read_without_end(
+    package: Package, store: Path, tmp_path: Path, made: Callable[[Path], None]
+) -> None:
+    reference = REGISTRY.publish(package, f"dir:{store}", [SBOM])
+    made(store / f"{place(store, package).name}.yanked")
+    made(store / f"{place(store, package).name}.attachments" / ("a" * 64))
+    for ask in (REGISTRY.resolve, REGISTRY.attachments):
+        with pytest.raises(PackageError, match=r"is neither a file nor a directory|is a symbolic link"):
+            ask(reference)
+    assert REGISTRY.fetch(reference, tmp_path / "into").digest == package.digest
+
+
+def test_what_is_damaged_is_left_out_of_a_search_and_hides_nothing_else(package: Package, store: Path) -> None:
+    reference = REGISTRY.publish(package, f"dir:{store}")
+    (store / ("0" * 64)).mkdir()
+    shutil.copytree(place(store, package), store / ("1" * 64))
+    assert [found.reference for found in REGISTRY.search(f"dir:{store}", [])] == [reference]

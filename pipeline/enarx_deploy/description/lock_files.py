@@ -56,7 +56,7 @@ class LockFile(msgspec.Struct, frozen=True):
 
 def locked(project: Project) -> list[LockFile]:
     """What the project's lock files say, each dependency once in each. Raises PackageError."""
-    return [_read(project.root, path) for path in _places(project)]
+    return [read(project.root, path) for path in _places(project)]
 
 
 def _places(project: Project) -> list[Path]:
@@ -65,7 +65,8 @@ def _places(project: Project) -> list[Path]:
     return sorted({folder / name for folder in folders for name in _READERS if (folder / name).is_file()})
 
 
-def _read(root: Path, path: Path) -> LockFile:
+def read(root: Path, path: Path) -> LockFile:
+    """What one lock file of a project says. Raises PackageError."""
     shown = str(path.relative_to(root))
     try:
         with path.open("rb") as file:
