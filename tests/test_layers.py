@@ -81,6 +81,7 @@ FOR_SOME = {
         "package_tree",
         "package_archive",
         "package_attachments",
+        "plain_files",
         "reference",
         "staging",
         "drawbridge_client",

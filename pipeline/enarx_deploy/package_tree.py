@@ -21,6 +21,7 @@ keep the limits below. Every file is opened without following a link and read on
 from __future__ import annotations
 
 import contextlib
+import errno
 import re
 import shutil
 import subprocess
@@ -371,8 +372,10 @@ def _new_tree(parent: Path, listed: Mapping[str, Entry] | None = None) -> Iterat
         with staging.directory(parent) as root:
             yield _TreeBuilder(root, listed), root
     except OSError as error:
+        long = error.errno == errno.ENAMETOOLONG
         raise PackageError(
-            f"cannot lay the package out in {parent}: {error.strerror}", hint="is there space, and may you write there?"
+            f"cannot lay the package out in {parent}: {error.strerror}",
+            hint="put it into a folder with a shorter path" if long else "is there space, and may you write there?",
         ) from error
 
 

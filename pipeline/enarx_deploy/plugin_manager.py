@@ -54,6 +54,9 @@ _PROTOCOL_OF_KIND: dict[Kind, type] = {
     "issuer": protocols.Issuer,
 }
 _ALL_HOOKS = (*_HOOK_OF_KIND.values(), "register_commands", *DEFAULT_STAGES)
+_PROTOCOLS = (
+    "docs/how-to/write-a-plugin.md has the protocols; uninstall the plugin, or leave it out with ENARX_DEPLOY_DISABLE"
+)
 KINDS: tuple[Kind, ...] = tuple(_HOOK_OF_KIND)
 
 
@@ -346,7 +349,7 @@ def _provider_name(kind: Kind, value: object) -> str:
     protocol = _PROTOCOL_OF_KIND[kind]
     if not isinstance(value, protocol):
         lacking = sorted(name for name in _members(protocol) if not hasattr(value, name))
-        raise PluginError(f"{value!r} is not a {kind}: it lacks {', '.join(lacking)}")
+        raise PluginError(f"{value!r} is not a {kind}: it lacks {', '.join(lacking)}", hint=_PROTOCOLS)
     return cast(str, getattr(value, "name"))  # noqa: B009  # every protocol has it, which mypy cannot see
 
 
@@ -359,7 +362,7 @@ def _command_name(value: object) -> str:
     import click
 
     if not isinstance(value, click.Command) or not value.name:
-        raise PluginError(f"{value!r} is not a click command with a name")
+        raise PluginError(f"{value!r} is not a click command with a name", hint=_PROTOCOLS)
     return value.name
 
 

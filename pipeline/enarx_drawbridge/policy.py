@@ -165,7 +165,7 @@ def load(path: Path) -> Policy:
     try:
         tables = tomllib.loads(data.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
-        raise ConfigurationError(f"{path}: not TOML: {error}") from error
+        raise ConfigurationError(f"{path}: not TOML: {error}", hint="docs/drawbridge.md shows one") from error
     try:
         return _with_roots(_checked(msgspec.convert(tables, Policy)), path)
     except msgspec.ValidationError as error:

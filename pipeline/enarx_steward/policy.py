@@ -243,9 +243,11 @@ def _read(path: Path) -> bytes:
             hint="`enarx-deploy steward --init` writes one that accepts nil Keeps; or give --policy FILE",
         ) from exc
     except OSError as exc:
-        raise ConfigurationError(f"the policy cannot be read: {exc.strerror}") from exc
+        raise ConfigurationError(
+            f"the policy cannot be read: {exc.strerror}", hint="is it a file, and may the Steward read it?"
+        ) from exc
     if len(data) > MAX_SIZE:
-        raise ConfigurationError(f"a policy has at most {MAX_SIZE} bytes")
+        raise ConfigurationError(f"a policy has at most {MAX_SIZE} bytes", hint="is this the right file?")
     return data
 
 

@@ -42,6 +42,8 @@ INTERMEDIATE_MARGIN: Final = timedelta(days=14)
 MAX_PATH: Final = 5
 """Most certificates above the root's own key."""
 
+_ROOT: Final = "a root certificate in PEM, signed by itself, by whose key the Steward signs"
+_PAIR: Final = "give the certificate that was made with this key"
 _USAGE: Final = (
     "digital_signature",
     "content_commitment",
@@ -89,7 +91,7 @@ class Root:
         """Raise `ConfigurationError` unless the key is that of the certificate. A key in a token is not at hand for it,
         and every signature is checked."""
         if self.certificate.public_key() != self._key.public_key():
-            raise ConfigurationError("the root certificate is not that of the key")
+            raise ConfigurationError("the root certificate is not that of the key", hint=_PAIR)
 
     @property
     def pems(self) -> list[str]:
@@ -155,7 +157,7 @@ class Root:
         try:
             _public_key(self.certificate).verify(signed.signature, signed.tbs_certificate_bytes, ec.ECDSA(SHA256()))
         except InvalidSignature as exc:
-            raise ConfigurationError("the root certificate is not that of the key") from exc
+            raise ConfigurationError("the root certificate is not that of the key", hint=_PAIR) from exc
         return signed
 
 
@@ -283,9 +285,9 @@ def _read_root(pem: bytes) -> x509.Certificate:
         root.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
         _public_key(root)
     except (ValueError, TypeError, InvalidSignature, x509.ExtensionNotFound) as exc:
-        raise ConfigurationError("the root certificate cannot be read, or is not one") from exc
+        raise ConfigurationError("the root certificate cannot be read, or is not one", hint=_ROOT) from exc
     if not constraints.ca:
-        raise ConfigurationError("the root certificate is not an authority's")
+        raise ConfigurationError("the root certificate is not an authority's", hint=_ROOT)
     return root
 
 

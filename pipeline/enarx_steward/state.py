@@ -209,7 +209,7 @@ def read_secret(path: Path, most: int = _MAX_FILE) -> bytes:
     with os.fdopen(descriptor, "rb") as file:
         status = os.fstat(descriptor)
         if status.st_uid != os.geteuid():
-            raise ConfigurationError(f"{path}: the key is not yours")
+            raise ConfigurationError(f"{path}: the key is not yours", hint="run the Steward as the user who owns it")
         if status.st_mode & 0o077:
             raise ConfigurationError(
                 f"{path}: others could read the key (mode {stat.S_IMODE(status.st_mode):04o})",

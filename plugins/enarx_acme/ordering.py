@@ -97,9 +97,11 @@ def _read(pem: str) -> _Chain:
     try:
         chain = x509.load_pem_x509_certificates(pem.encode())
     except ValueError as error:
-        raise StewardError("the ACME server sent a certificate that cannot be read") from error
+        raise StewardError(
+            "the ACME server sent a certificate that cannot be read", hint="ask whoever runs it"
+        ) from error
     if len(chain) > _MOST_CERTIFICATES:
-        raise StewardError(f"the ACME server sent {len(chain)} certificates")
+        raise StewardError(f"the ACME server sent {len(chain)} certificates", hint="ask whoever runs it")
     return chain
 
 

@@ -45,7 +45,10 @@ class InGuest(Nil):
 
     def measure(self, package: Package) -> ReferenceValues:
         """Not from within: the guest is measured by whoever has what it is launched from."""
-        raise KeepError(f"a guest does not say what package {package.digest} must measure to in it")
+        raise KeepError(
+            f"a guest does not say what package {package.digest} must measure to in it",
+            hint="measure the guest with the tools that launch it",
+        )
 
     def start(self, launch: Launch) -> KeepProcess:
         """Start the Keep where the guest can vouch for it, and nowhere else. Raises KeepError."""

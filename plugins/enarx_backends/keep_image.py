@@ -66,7 +66,7 @@ def bootable(found: image.Image) -> Iterator[qemu.Boot]:
                     content = images.content(path)
                 descriptors[name] = qemu.sealed(content, name)
             except OSError as error:
-                raise KeepError(f"{path}: {error.strerror}") from error
+                raise KeepError(f"{path}: {error.strerror}", hint="`enarx-deploy image verify` looks at it") from error
             opened.callback(os.close, descriptors[name])
             digests[name] = measurement.sha256(content)
         with _faults():

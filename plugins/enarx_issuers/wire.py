@@ -169,7 +169,9 @@ def certificate_enarx(url: str, request: CertificateRequest, root_pem: str = "")
     try:
         path = [member.raw for member in der.children(der.whole(body, der.SEQUENCE))]
     except DerError as error:
-        raise StewardError(f"the Steward at {url} answered with what is not a PkiPath: {error}") from error
+        raise StewardError(
+            f"the Steward at {url} answered with what is not a PkiPath: {error}", hint="is there a Steward at that URL?"
+        ) from error
     return Issued(chain=tuple(reversed(path)), appraisal={"ok": True, "kind": request.evidence_kind, "checks": []})
 
 
@@ -209,7 +211,10 @@ def _ask(
             for chunk in response.iter_raw():  # packed, a small answer could fill the memory
                 answer += chunk
                 if len(answer) > MAX_ANSWER:
-                    raise StewardError(f"the Steward at {url} answered with more than {MAX_ANSWER} bytes")
+                    raise StewardError(
+                        f"the Steward at {url} answered with more than {MAX_ANSWER} bytes",
+                        hint="is there a Steward at that URL?",
+                    )
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         reason = str(error) or type(error).__name__
         if "CERTIFICATE_VERIFY_FAILED" in reason:

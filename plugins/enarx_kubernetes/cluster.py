@@ -120,7 +120,9 @@ class Cluster:
             for piece in answer.iter_raw():  # packed, a small page could fill the memory
                 said += piece
                 if len(said) > _LARGEST_PAGE:
-                    raise KeepError(f"{what}: more than {_LARGEST_PAGE:,} bytes")
+                    raise KeepError(
+                        f"{what}: more than {_LARGEST_PAGE:,} bytes", hint="is it a Keep that answers at that port?"
+                    )
             return said.decode(errors="replace")
 
     def apply(self, one: Any) -> None:

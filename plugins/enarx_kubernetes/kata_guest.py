@@ -35,7 +35,10 @@ class KataGuest:
 
     def start(self, launch: Launch) -> KeepProcess:
         """A cluster starts it."""
-        raise KeepError(f"a Keep for package {launch.package_digest} is started by the cluster, and not here")
+        raise KeepError(
+            f"a Keep for package {launch.package_digest} is started by the cluster, and not here",
+            hint="deploy it to the target kubernetes",
+        )
 
 
 _LATER = "the nodes say so when the pod starts; its RuntimeClass is looked for first"

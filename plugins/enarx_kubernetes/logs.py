@@ -55,4 +55,7 @@ def _read(text: str, pod: str) -> _Certificate:
     try:
         return msgspec.json.decode(text, type=_Certificate)
     except msgspec.MsgspecError as error:
-        raise KeepError(f"what {pod} says of its certificate cannot be read: {error}") from error
+        raise KeepError(
+            f"what {pod} says of its certificate cannot be read: {error}",
+            hint="does its image have another version of this program?",
+        ) from error

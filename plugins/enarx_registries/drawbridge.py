@@ -78,6 +78,9 @@ class _Found(NamedTuple):
     yanked: str = ""
 
 
+_OTHERS = "was it published by another tool?"
+
+
 class Drawbridge:
     """Publishes nodes before the tag, and believes nothing that it fetches before it is checked."""
 
@@ -257,7 +260,9 @@ def _all_tags(connection: Connection, named: Reference) -> list[str]:
     try:
         tags = msgspec.json.decode(body, type=list[str])
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise RegistryError(f"{named.host} does not list tags as a Drawbridge does") from error
+        raise RegistryError(
+            f"{named.host} does not list tags as a Drawbridge does", hint="is it one? oci://HOST is an OCI registry"
+        ) from error
     return [tag for tag in tags[:_TAGS_LIMIT] if references.is_version(tag)]
 
 
@@ -283,14 +288,15 @@ def _walk(connection: Connection, path: str, root: Entry) -> Iterator[tuple[str,
         below = read_directory(body)
         names += len(below)
         if names > package_tree.NAMES_LIMIT or place.count("/") > package_tree.DEPTH_LIMIT:
-            raise PackageError(f"{path} has too many files, or too deep: it is no package of ours")
+            raise PackageError(f"{path} has too many files, or too deep: it is no package of ours", hint=_OTHERS)
         due += [(f"{place}/{name}".lstrip("/"), one) for name, one in sorted(below.items(), reverse=True)]
 
 
 def _bounded(directory: Entry) -> Entry:
     if directory.length > package_tree.DIRECTORY_LIMIT:
         raise PackageError(
-            f"a directory has {directory.length:,} bytes, and at most {package_tree.DIRECTORY_LIMIT:,} may be"
+            f"a directory has {directory.length:,} bytes, and at most {package_tree.DIRECTORY_LIMIT:,} may be",
+            hint=_OTHERS,
         )
     return directory
 

@@ -276,10 +276,10 @@ class Connection:
         try:
             answer = msgspec.json.decode(body, type=_Token)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            raise RegistryError(f"the token service of {self._named.host} gave no token") from error
+            raise RegistryError(f"the token service of {self._named.host} gave no token", hint=ASK) from error
         token = answer.token or answer.access_token
         if not token or not token.isascii() or not token.isprintable():
-            raise RegistryError(f"the token service of {self._named.host} gave no token")
+            raise RegistryError(f"the token service of {self._named.host} gave no token", hint=ASK)
         return token
 
     def _refused(self, status: int, login: Login | None) -> RegistryError:
@@ -365,7 +365,9 @@ def _whole(response: httpx.Response) -> bytes:
     for chunk in response.iter_raw():  # packed, a small answer could fill the memory
         answer += chunk
         if len(answer) > MAX_ANSWER:
-            raise RegistryError(f"{response.url.host} answered with more than {MAX_ANSWER:,} bytes")
+            raise RegistryError(
+                f"{response.url.host} answered with more than {MAX_ANSWER:,} bytes", hint="is it an OCI registry?"
+            )
     return bytes(answer)
 
 

@@ -126,7 +126,10 @@ def _verify(bundle: bytes, digest: str, instance: str, identity: str, issuer: st
     try:
         kind, payload = verifier.verify_dsse(Bundle.from_json(bundle), Identity(identity=identity, issuer=issuer))
     except (Error, ValueError) as error:
-        raise VerificationRefused(f"a bundle is refused: {' '.join(str(error).split())[:300]}") from error
+        raise VerificationRefused(
+            f"a bundle is refused: {' '.join(str(error).split())[:300]}",
+            hint="are identity and issuer those of whoever signed, and the package the one that was signed?",
+        ) from error
     said = statement.read(payload)
     if kind != statement.PAYLOAD_TYPE or said.predicate_type != package_signature.PREDICATE_TYPE:
         raise VerificationRefused(

@@ -222,6 +222,16 @@ def test_every_dependency_has_a_line(file: str, names: list[str]) -> None:
     assert not set(names) - rows, f"{file} asks for what docs/dependencies.md does not explain"
 
 
+def test_every_package_of_debian_has_a_line_and_no_other() -> None:
+    scripts = (ROOT / ".ci/run").read_text() + (ROOT / ".ci/kubernetes").read_text()
+    lists = re.findall(r"missing\+=\(([^)]*)\)|--no-install-recommends(?: \\\n\s*-t \S+)? ([a-z][^>]*)", scripts)
+    installed = {name for pair in lists for words in pair for name in words.split()}
+    page = (ROOT / "docs/dependencies.md").read_text()
+    table = page.partition("| package | what for |\n|---|---|\n")[2].partition("\n\n")[0]
+    assert len(installed) > 30
+    assert {name for row in table.splitlines() for name in row.split("|")[1].strip().split(", ")} == installed
+
+
 def test_no_line_without_its_dependency() -> None:
     page = (ROOT / "docs/dependencies.md").read_text()
     asked = {name for names in dependencies().values() for name in names}

@@ -149,7 +149,7 @@ def _endorsements(directory: Path, named: str) -> Iterator[tuple[str, bytes]]:
                     data = file.read(MAX_ENDORSEMENT + 1)
             left -= len(data)
             if left < 0:
-                raise PackageError(f"the files have more than {MAX_ENDORSEMENTS:,} bytes")
+                raise PackageError(f"the files have more than {MAX_ENDORSEMENTS:,} bytes", hint=_PLAIN)
             yield name, data
     except PackageError as error:
         raise UsageError(f"{named} {directory}: {error}", hint=_PLAIN) from error

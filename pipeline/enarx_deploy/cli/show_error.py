@@ -20,6 +20,17 @@ if TYPE_CHECKING:
 
 _TRACEBACK_FROM = 2  # -vv
 _DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})  # a write tells no file's name
+_OF_FILES = {
+    errno.ENOENT: "is the path right?",
+    errno.EACCES: "may you read, or write, it?",
+    errno.EPERM: "may you read, or write, it?",
+    errno.EROFS: "its file system can only be read: name another place",
+    errno.EISDIR: "name a file",
+    errno.ENOTDIR: "name a directory",
+    errno.ENAMETOOLONG: "use a shorter path",
+    errno.ELOOP: "it leads through a symbolic link that is not followed, or in a circle",
+    **dict.fromkeys(_DISK, "make room, and do it again"),
+}
 _LOCKS = (
     "its file system has no locks (flock): have the project, and state and cache (ENARX_DEPLOY_STATE_DIR, "
     "ENARX_DEPLOY_CACHE_DIR), on one that has"
@@ -63,7 +74,8 @@ def _of_system(error: Exception) -> EnarxDeployError | None:
         return EnarxDeployError(f"a file cannot be written: {error.strerror}", hint="make room, and do it again")
     if not isinstance(error, OSError) or error.filename is None:
         return None
-    return EnarxDeployError(f"{error.filename}: {error.strerror}", hint="-vv shows what was being done")
+    hint = _OF_FILES.get(error.errno or 0, "-vv shows what was being done")
+    return EnarxDeployError(f"{error.filename}: {error.strerror}", hint=hint)
 
 
 def _bug(error: Exception) -> EnarxDeployError:

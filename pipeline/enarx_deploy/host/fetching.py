@@ -24,6 +24,7 @@ UNSEEN = {"files": 65, "connections": 1024, "outbound": 64}
 """Room of a Keep whose manifest is not known before it runs: entries, accepted connections, connections of its own."""
 REGISTRY_ENTRY = UNSEEN["files"] - 1
 """The entry over which such a Keep speaks with its registry."""
+_HERE = "deploy it with --fetch-here: then this machine fetches the package"
 DIALS_LIMIT = 64
 """Most connections to its registry that a Keep may ask for."""
 REGISTRY_LINGER = 5.0
@@ -42,7 +43,7 @@ class Registry:
         """Connect the Keep. Raises KeepError."""
         self._dials += 1
         if self._dials > DIALS_LIMIT:
-            raise KeepError(f"the Keep asked for more than {DIALS_LIMIT} connections to its registry")
+            raise KeepError(f"the Keep asked for more than {DIALS_LIMIT} connections to its registry", hint=_HERE)
         place = f"{self._source.host} port {self._source.port}"
         try:
             with sockets.dial(self._source.host, self._source.port) as connection:
@@ -62,7 +63,7 @@ class Registry:
                 return self._host.attach_socket(REGISTRY_ENTRY, connection.fileno())
             except RuntimeError as error:
                 if time.monotonic() > until:
-                    raise KeepError("the Keep's connection to its registry cannot be replaced") from error
+                    raise KeepError("the Keep's connection to its registry cannot be replaced", hint=_HERE) from error
                 time.sleep(0.05)
 
 
@@ -77,7 +78,9 @@ def listed(message: Message) -> Manifest:
         table: Message = {name: message[name] for name in ("files", "network", "resources") if name in message}
         manifest = parse(tomli_w.dumps(table).encode(), "the package's Enarx.toml").manifest
     except (ManifestError, TypeError, ValueError) as error:
-        raise KeepError(f"the Keep lists what cannot be opened: {error}") from error
+        raise KeepError(
+            f"the Keep lists what cannot be opened: {error}", hint="`enarx-deploy check` looks through a manifest"
+        ) from error
     outbound = manifest.network.connections if manifest.network else 0
     if len(manifest.files) > REGISTRY_ENTRY or outbound > UNSEEN["outbound"]:
         raise KeepError(

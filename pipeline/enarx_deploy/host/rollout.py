@@ -109,7 +109,9 @@ class Rollout:
         with self._one_change():
             serving = self._known.service.serving
             if instead_of and (serving is None or serving.version.number != instead_of):
-                raise KeepError(f"version {instead_of} does not serve any more")
+                raise KeepError(
+                    f"version {instead_of} does not serve any more", hint="`enarx-deploy history` shows which one does"
+                )
             earlier = self._known.earlier(to)
             self._say(f"going back to version {earlier.version.number} {why}".rstrip())
             first = self._begin(

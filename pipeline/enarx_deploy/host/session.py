@@ -64,6 +64,7 @@ COMING_UP_LIMIT = 1500.0
 Less than `background.START_LIMIT`, so that who started it is told why it did not come up."""
 KILLED_DELIVERY_LIMIT = 1.0
 """The same where the Keep was ended by us: who does not read must not hold up its end."""
+_LOGS = "`enarx-deploy logs` shows what it wrote"
 _QUIET = 3.0  # seconds of silence after which whoever waits is told what for
 
 DEFAULT_GRACE = 5.0
@@ -498,7 +499,7 @@ class Session:
                 raise _unanswered(limit) from None
             if answer["type"] == "end":
                 self._answers.put(answer)
-                raise KeepError("the Keep has ended")
+                raise KeepError("the Keep has ended", hint=_LOGS)
             if isinstance(told := answer.get("id"), int):
                 self._answered = max(self._answered, min(told, self._asked))
             if answer.get("id") == number:
@@ -605,7 +606,9 @@ class Session:
             message = self._next()
         except queue.Empty:
             self.kill()
-            raise KeepError(f"the Keep did not start: it said nothing for {COMING_UP_LIMIT:.0f} seconds") from None
+            raise KeepError(
+                f"the Keep did not start: it said nothing for {COMING_UP_LIMIT:.0f} seconds", hint=_LOGS
+            ) from None
         if message["type"] in kinds:
             return message
         ran = message["type"] == "end" and self._outcome.kind in ("exit", "trap", "limit")
@@ -614,7 +617,7 @@ class Session:
         self.kill()
         self._ended.wait()
         what = self._outcome.explanation if message["type"] == "end" else f"it sent {message['type']!r}"
-        hint = "`enarx-deploy logs` shows what it wrote"
+        hint = _LOGS
         if self._source is not None:
             hint += "; where the Keep cannot have the package, --fetch-here has this machine fetch it"
         raise KeepError(f"the Keep did not start: {what}", hint=hint)
@@ -641,7 +644,10 @@ def _endorsements(request: Message) -> dict[str, bytes]:
 
 
 def _release_nothing(_: Session, names: Sequence[str]) -> ReleasedSecrets:
-    raise KeepError(f"nobody is there to release the secrets {', '.join(names)}")
+    raise KeepError(
+        f"nobody is there to release the secrets {', '.join(names)}",
+        hint="a Steward releases them: name one in the manifest, [attest] steward",
+    )
 
 
 def _ignore(_: str) -> None:
