@@ -90,6 +90,27 @@ def test_a_missing_tool_comes_with_what_installs_it_and_is_installed_by_name(ena
     assert "stone: chisel 3 is here already" in enarx_deploy("doctor", "--fix", "stone").stderr
 
 
+def test_a_tool_of_two_parts_is_installed_whole(enarx_deploy, install_plugin, tmp_path: Path) -> None:
+    """As Python's, whose interpreter is on PyPI and whose packer on npm: each is missed when the other is there."""
+    parts = """
+    def find(self):
+        for part in ("chisel", "hammer"):
+            if not (place := PLACE.with_name(part)).exists():
+                words = (sys.executable, "-c", f"open({str(place)!r}, 'w').close()")
+                return MissingTool(name=f"a {part}", install="", registry="PyPI", command=words)
+        return Tool(command=(), version="chisel 3, hammer 1")
+"""
+    source = LANGUAGE % (str(tmp_path / "chisel"), "")
+    install_plugin("stone", source.replace("    def inputs(self", f"{parts}\n    def inputs(self"))
+    fixed = enarx_deploy("doctor", "--fix", "stone")
+    assert fixed.returncode == 0, fixed.stderr
+    assert [line.split()[2] for line in fixed.stderr.splitlines() if line.startswith("installing ")] == [
+        "chisel",
+        "hammer",
+    ]
+    assert "  ok   stone: chisel 3, hammer 1\n" in fixed.stdout
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -153,15 +153,29 @@ def _project(context: Context) -> Iterator[Group]:
 
 
 def _fix(context: Context, name: str) -> None:
-    """Install what a toolchain misses. Raises UsageError where no program may do that, BuildError where it fails."""
+    """Install what a toolchain misses, one part after the other.
+
+    Raises UsageError where no program may do that, BuildError where it fails.
+    """
     from enarx_deploy.protocols import Tool
 
     toolchain = context.plugins.get("toolchain", name)
-    with context.plugins.boundary():
-        missing = toolchain.find()
-    if isinstance(missing, Tool):
-        context.note(f"{name}: {missing.version} is here already")
-        return
+    installed: set[str] = set()
+    while True:
+        with context.plugins.boundary():
+            found = toolchain.find()
+        if isinstance(found, Tool):
+            break
+        if found.name in installed:
+            raise BuildError(f"{name} does not find {found.name} after that", hint="was it installed elsewhere?")
+        _install(name, found)
+        installed.add(found.name)
+    if not installed:
+        context.note(f"{name}: {found.version} is here already")
+
+
+def _install(name: str, missing: MissingTool) -> None:
+    """Run the command that brings it, which is said before. Raises UsageError, BuildError."""
     if not missing.command:
         raise UsageError(f"{name} misses {missing.name}, which no registry brings", hint=missing.install)
     click.echo(f"installing {missing.name} from {missing.registry}: {shlex.join(missing.command)}", err=True)
@@ -171,9 +185,6 @@ def _fix(context: Context, name: str) -> None:
         raise BuildError(f"cannot start {missing.command[0]}: {error.strerror}", hint="install it first") from error
     if ended.returncode != 0:
         raise BuildError(f"{missing.command[0]} ended with status {ended.returncode}", hint="its own words are above")
-    with context.plugins.boundary():
-        if not isinstance(toolchain.find(), Tool):
-            raise BuildError(f"{name} does not find {missing.name} after that", hint="was it installed elsewhere?")
 
 
 def _tree(groups: list[Group], *, everything: bool) -> Iterator[str]:
