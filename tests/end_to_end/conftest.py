@@ -22,6 +22,9 @@ ROOT = Path(__file__).parents[2]
 PATIENCE = 120.0
 """Seconds after which a test gives up waiting for anything."""
 
+NO_LOOKS = "[deploy.default.local.health]\ninterval = 0\n"
+"""Of a Keep whose connections are counted: each look at its health would be one, too."""
+
 STDIO = "".join(f'[[files]]\nkind = "{kind}"\n' for kind in ("stdin", "stdout", "stderr"))
 
 

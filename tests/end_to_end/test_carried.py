@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from tests.end_to_end.conftest import NO_LOOKS
 
 CLIENTS = 40
 EACH = 1 << 20
@@ -15,7 +16,7 @@ EACH = 1 << 20
 def carried(cli, install_plugin, echo_project, up):
     """An echo service of the backend `carried`."""
     install_plugin("carried", (Path(__file__).parent / "carried.py").read_text())
-    return up(echo_project(), "--backend", "carried")
+    return up(echo_project(extra=NO_LOOKS), "--backend", "carried")
 
 
 def test_clients_at_once_get_their_bytes_back_through_the_channel(carried, read_exactly) -> None:

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from tests.end_to_end.conftest import NO_LOOKS
 
 CLIENTS = 200
 EACH = 1 << 20
@@ -77,7 +78,7 @@ def test_new_up_verify_keeps_logs_stop(cli, up, read_exactly) -> None:
 
 
 def test_200_clients_at_once_get_a_mebibyte_back_each(service, read_exactly) -> None:
-    echo = service()
+    echo = service(extra=NO_LOOKS)
     context = echo.context()
     before = echo.counters()["accepted"]
     connections = [echo.connect(context) for _ in range(CLIENTS)]

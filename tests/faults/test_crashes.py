@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from tests.end_to_end.conftest import STDIO, children, eventually
+from tests.end_to_end.conftest import NO_LOOKS, STDIO, children, eventually
 from tests.faults.load import connect, request, under_load
 
 from enarx_deploy.host import requests, state
@@ -100,7 +100,7 @@ def test_a_kill_of_the_service_process_amid_an_update_leaves_as_many_keeps_as_ar
 
 def test_a_service_process_that_is_asked_to_end_starts_no_keep_again_meanwhile(deployment):
     """One of two Keeps has ended, and would be started again while the other one's client finishes."""
-    echo = deployment("[deploy.default]\nreplicas = 2\n")
+    echo = deployment(f"[deploy.default]\nreplicas = 2\n{NO_LOOKS}")
     process = service_process(echo)
     (log,) = (echo.state / "services").glob("*/service.log")
     with connect(echo.first.port, echo.first.context()) as client:

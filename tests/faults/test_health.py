@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.end_to_end.conftest import eventually
+from tests.end_to_end.conftest import NO_LOOKS, eventually
 from tests.faults.conftest import Deployment
 from tests.faults.load import connect, request, under_load
 
@@ -19,7 +19,6 @@ from enarx_deploy.errors import KeepError
 from enarx_deploy.host import requests
 
 OFTEN = "[deploy.default.local.health]\ninterval = 1\ntimeout = 2\nthreshold = 2\n"
-NEVER = "[deploy.default.local.health]\ninterval = 0\n"
 LOOK = {"do": "check", "where": "again", "within": 60}
 BRIEF_LOOK = LOOK | {"within": 2}
 
@@ -81,7 +80,7 @@ def test_a_workload_that_hangs_with_all_connections_taken_is_replaced(that_hangs
 
 
 def test_a_workload_without_tls_that_hangs_fails_its_look(that_hangs) -> None:
-    plain = that_hangs(health=NEVER, prot="tcp")
+    plain = that_hangs(health=NO_LOOKS, prot="tcp")
     place = plain.state / "keeps" / plain.known()[0].id
     requests.ask(place, LOOK)
     with socket.create_connection(("127.0.0.1", plain.first.port)) as client:
@@ -93,7 +92,7 @@ def test_a_workload_without_tls_that_hangs_fails_its_look(that_hangs) -> None:
 
 
 def test_a_workload_that_never_waits_shakes_hands_and_is_healthy_when_full(that_hangs) -> None:
-    busy = that_hangs("[resources]\nconnections = 2\n", health=NEVER)
+    busy = that_hangs("[resources]\nconnections = 2\n", health=NO_LOOKS)
     place = busy.state / "keeps" / busy.known()[0].id
     with connect(busy.first.port, busy.first.context()) as client:
         client.sendall(b"work")
@@ -128,7 +127,7 @@ def test_one_of_two_that_hangs_fails_no_new_connection_of_the_other(deployment) 
 
 
 def test_a_keep_that_is_full_and_idle_is_healthy_and_looks_are_no_clients(deployment) -> None:
-    echo = deployment("[resources]\nconnections = 2\n" + NEVER)
+    echo = deployment("[resources]\nconnections = 2\n" + NO_LOOKS)
     place = echo.state / "keeps" / echo.known()[0].id
     before = requests.ask(place, {"do": "usage"})
     requests.ask(place, LOOK)
@@ -147,7 +146,7 @@ def test_a_keep_that_is_full_and_idle_is_healthy_and_looks_are_no_clients(deploy
 
 def test_a_keep_that_is_full_of_uploads_is_healthy(deployment) -> None:
     """What clients send is taken, and nothing is answered before its end."""
-    echo = deployment("[resources]\nconnections = 1\n" + NEVER)
+    echo = deployment("[resources]\nconnections = 1\n" + NO_LOOKS)
     place = echo.state / "keeps" / echo.known()[0].id
     with socket.create_connection(("127.0.0.1", echo.first.port)) as client:
         eventually(lambda: requests.ask(place, {"do": "counters"})["open"] == 1, "it is full")
