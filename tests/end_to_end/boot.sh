@@ -38,6 +38,8 @@ for target in sysinit local-fs timers multi-user; do
 	rm -f "$root/usr/lib/systemd/system/$target.target.wants"/*
 done
 cp -r "$folder/etc/." "$root/etc/"
+# Nor does a shell there begin with what this user's does, such as waiting for who else has begun one.
+rm -f "$root/root/.bashrc"
 while :; do
 	mount -t tmpfs -o mode=755 tmpfs "$root/run"
 	env -i container=test PATH=/usr/sbin:/usr/bin:/sbin:/bin \

@@ -37,8 +37,10 @@ PasswordAuthentication no
 KbdInteractiveAuthentication no
 UsePAM no
 StrictModes no
+SetEnv HOME={folder}/home
 ForceCommand {folder}/login
 """
+"""The shell that runs the command reads nothing of this user's."""
 CLIENT = """\
 Host there
   HostName 127.0.0.1
