@@ -22,9 +22,9 @@ from . import state
 from .errors import ConfigurationError
 from .record import Running, find
 
-START_SECONDS: Final = 30
+START_SECONDS: Final = 60
 STOP_SECONDS: Final = 10
-RELOAD_SECONDS: Final = 30
+RELOAD_SECONDS: Final = 60
 MAX_LOG: Final = 1 << 20
 """Bytes beyond which the log is put aside (one old one is kept) when a Steward starts."""
 

@@ -21,7 +21,7 @@ from .state import RECORD
 
 LOCK_PATIENCE: Final = 2.0
 """Seconds to wait for the lock, since whoever asks for the record holds it for a moment too."""
-START_PATIENCE: Final = 10.0
+START_PATIENCE: Final = 60.0
 """Seconds to wait for a Steward that has the lock and has not yet said where it listens."""
 _STEP: Final = 0.02
 _MAX_SIZE: Final = 65_536

@@ -28,7 +28,7 @@ MAX_SHOWN: Final = 16
 T = TypeVar("T")
 _ALTOGETHER: Final = 180.0
 """Seconds for one answer: evidence is appraised within a few, and a module may be asked for a signature."""
-_TIMEOUT: Final = httpx.Timeout(20.0, connect=5.0)
+_TIMEOUT: Final = httpx.Timeout(20.0, connect=10.0)
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 _JSON: Final = {"Content-Type": "application/json"}
 _AS_IT_IS: Final = {"Accept-Encoding": "identity"}
