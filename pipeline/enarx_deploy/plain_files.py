@@ -83,12 +83,18 @@ def is_directory(descriptor: int) -> bool:
 
 def chunks(descriptor: int, shown: str, limit: int) -> Iterator[bytes]:
     """The content of an opened file, once; more than `limit` bytes are refused."""
+    if os.fstat(descriptor).st_size > limit:  # as of a sparse file, which takes long to read
+        raise _too_large(shown, limit)
     left = limit
     while chunk := _read(descriptor, min(_CHUNK, left + 1), shown):
         left -= len(chunk)
         if left < 0:
-            raise PackageError(f"{shown} is larger than {limit:,} bytes", hint="package less")
+            raise _too_large(shown, limit)
         yield chunk
+
+
+def _too_large(shown: str, limit: int) -> PackageError:
+    return PackageError(f"{shown} is larger than {limit:,} bytes", hint="package less")
 
 
 def content(path: Path, limit: int) -> bytes:

@@ -28,6 +28,7 @@ class Archive:
         self._suite = suite
         self._mirror = mirror
         self._is_ready = False
+        self._complaint = ""
 
     def fetch(self, packages: Sequence[Package], into: Path) -> None:
         """Download some packages, all or none. Raises MissingInput, MovedOn."""
@@ -46,7 +47,8 @@ class Archive:
         shown = self._apt("apt-cache", ["policy", name], self._place).stdout
         versions = [line.split()[1] for line in shown.splitlines() if line.strip().startswith("Candidate:")]
         if not versions or versions[0] == "(none)":
-            raise MissingInput(f"{self._suite} has no package {name}")
+            told = f": apt complains: {self._complaint}" if self._complaint else ""
+            raise MissingInput(f"{self._suite} has no package {name}{told}", hint=f"try --mirror URL, {_DEBS_HINT}")
         return versions[0]
 
     def depends(self, name: str) -> list[str]:
@@ -79,6 +81,7 @@ class Archive:
             raise MissingInput(
                 f"apt cannot read the archive: {ended.stderr.strip()[-300:]}", hint=f"try --mirror URL, {_DEBS_HINT}"
             )
+        self._complaint = ended.stderr.strip()[-300:]  # an archive that is not reached is no error, if it was before
         self._is_ready = True
 
     def _apt(self, program: str, words: Sequence[str], directory: Path) -> subprocess.CompletedProcess[str]:

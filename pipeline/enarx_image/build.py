@@ -52,7 +52,7 @@ def find(cache: Path, pins: Pins) -> image.Image:
 
 def build(folder: Path, pins: Pins, debs: dict[str, bytes], progress: Progress) -> image.Image:
     """Make an image in `folder`, which appears whole or not at all. `debs` were checked. Raises ImageError."""
-    _require_replaceable(folder)
+    require_replaceable(folder)
     for pin in pins.installed:
         tree.check_installed(pin)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -64,6 +64,18 @@ def build(folder: Path, pins: Pins, debs: dict[str, bytes], progress: Progress) 
             folder.rename(Path(temporary, "old"))
         _put(made, folder)
     return image.check(folder)
+
+
+def require_replaceable(folder: Path) -> None:
+    """That nothing is lost where an image will be. Raises ImageError."""
+    if not folder.exists():
+        return
+    strangers = sorted({path.name for path in folder.iterdir()} - FILES) if folder.is_dir() else [folder.name]
+    if strangers:
+        raise ImageError(
+            f"{folder} holds what is no image: {', '.join(strangers[:3])}",
+            hint="move that away, or name a directory that is not there yet",
+        )
 
 
 def _put(made: Path, folder: Path) -> None:
@@ -79,18 +91,6 @@ def forget_old(cache: Path) -> None:
     there = sorted((cache / "images").iterdir(), key=lambda path: path.stat().st_mtime)
     for old in there[:-_KEPT]:
         shutil.rmtree(old, ignore_errors=True)
-
-
-def _require_replaceable(folder: Path) -> None:
-    """That nothing is lost where an image will be. Raises ImageError."""
-    if not folder.exists():
-        return
-    strangers = sorted({path.name for path in folder.iterdir()} - FILES) if folder.is_dir() else [folder.name]
-    if strangers:
-        raise ImageError(
-            f"{folder} holds what is no image: {', '.join(strangers[:3])}",
-            hint="move that away, or name a directory that is not there yet",
-        )
 
 
 def _make(made: Path, temporary: Path, pins: Pins, debs: dict[str, bytes], progress: Progress) -> None:

@@ -153,9 +153,13 @@ def test_an_archive_that_moved_on_is_told_with_both_versions_and_the_way_out(tmp
     assert "--mirror" in moved.value.hint
 
 
-def test_a_mirror_that_cannot_be_reached_is_told(tmp_path):
-    unreachable = archive.Archive(tmp_path, "trixie", f"file://{tmp_path}/none")
-    with pytest.raises(MissingInput, match="apt cannot read the archive") as missing:
+@pytest.mark.parametrize(
+    ("mirror", "told"),
+    [("file:///nowhere", "apt cannot read the archive"), ("http://127.0.0.1:1", "apt complains: .*refused")],
+)
+def test_a_mirror_that_cannot_be_reached_is_told(tmp_path, mirror, told):
+    unreachable = archive.Archive(tmp_path, "trixie", mirror)
+    with pytest.raises(MissingInput, match=rf"(?s){told}") as missing:
         archive.obtain(pins.load().packages[:1], tmp_path, unreachable, None)
     assert "--debs DIR" in missing.value.hint
 

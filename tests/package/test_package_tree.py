@@ -311,11 +311,15 @@ def test_directories_that_never_end_are_refused_even_if_empty(example: Example) 
         example.build()
 
 
-@pytest.mark.parametrize(("name", "size"), [("main.wasm", 100_000_001), ("Enarx.toml", 1_000_001)])
+@pytest.mark.parametrize(
+    ("name", "size"), [("main.wasm", 100_000_001), ("Enarx.toml", 1_000_001), ("assets/sparse", 4_000_000_001)]
+)
 def test_a_file_larger_than_enarx_takes_is_refused(tmp_path: Path, name: str, size: int) -> None:
     (tmp_path / "main.wasm").write_bytes(WASM)
     (tmp_path / "Enarx.toml").write_bytes(MANIFEST)
-    os.truncate(tmp_path / name, size)
+    (tmp_path / "assets").mkdir()
+    with (tmp_path / name).open("ab") as file:
+        file.truncate(size)
     with pytest.raises(PackageError, match=f"{name} is larger than {size - 1:,} bytes"):
         package_tree.read(tmp_path)
 

@@ -74,6 +74,7 @@ def build(
                 " its inputs make, and --force makes it anew"
             )
         if image is None:
+            building.require_replaceable(folder)
             packages = building.obtain(pins, _cache(), debs, mirror, context.note)
             image = building.build(folder, pins, packages, context.note)
             if not output:
