@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import errno
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -22,6 +23,9 @@ from enarx_deploy.manifest.types import Table
 from enarx_deploy.models import ALIVE, Deployment, KeepStatus, Package, ReferenceValues, Usage, Version
 from enarx_deploy.project import Project
 from enarx_deploy.protocols import Backend, CertificateRequest, Challenge, Issued, IssuerLocation, Target
+
+if TYPE_CHECKING:
+    from enarx_deploy.manifest import Listen
 
 _PATIENCE = 10.0  # seconds beyond the grace period that a service process has to end a Keep
 _USAGE = 3.0  # seconds that a host process has to say what its Keep uses
@@ -90,7 +94,7 @@ class Local:
         own = _own_places(project)
         for entry in project.manifest.files:
             if isinstance(entry, Listen) and place_of(entry) not in own:
-                sockets.check_free(entry)
+                _check_free(entry)
 
     def start(self, project: Project, package: Package, values: ReferenceValues, backend: Backend) -> Deployment:
         """Start a Keep by the deployment's service process, beside those that serve now."""
@@ -259,6 +263,26 @@ def _lay_out(project: Project, package: Package, backend: Backend) -> state.Keep
         memory=0 if table.memory is None else size_in_bytes(table.memory),
         cpu=table.cpu or 0,
     )
+
+
+def _check_free(entry: Listen) -> None:
+    """Raise KeepError if the entry's port cannot be listened on, which names the Keep of this user that does."""
+    try:
+        sockets.check_free(entry)
+    except KeepError as error:
+        in_use = isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EADDRINUSE
+        holder = next((one.name for one in state.all_status() if one.state in ALIVE and _listens(one, entry.port)), "")
+        if not (in_use and holder):
+            raise
+        raise KeepError(
+            f"{error}: {holder} listens there",
+            hint=f"`enarx-deploy stop {holder}`, or choose another port: --set files.{entry.name}.port=PORT (0 takes a "
+            "free one)",
+        ) from error
+
+
+def _listens(status: KeepStatus, port: int) -> bool:
+    return any(endpoint.port == port for endpoint in status.endpoints)
 
 
 def _own_places(project: Project) -> set[str]:

@@ -45,7 +45,8 @@ def test_port_of_another_keep(cli, up, echo_project) -> None:
     first = up(echo_project())
     refused = cli("up", "-C", str(echo_project("other")), "--set", f"files.echo.port={first.port}")
     assert refused.returncode == 1
-    assert "in use" in refused.stderr
+    assert "Address already in use: echo listens there" in refused.stderr
+    assert "`enarx-deploy stop echo`, or choose another port: --set files.echo.port=PORT" in refused.stderr
     assert [keep["id"] for keep in first.keeps()] == [first.id]
     assert first.echoes()
 
