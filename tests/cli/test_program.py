@@ -78,6 +78,17 @@ def test_a_run_imports_no_more_than_it_needs(enarx_deploy, backend):
     assert plugins == {"enarx_backends"}
 
 
+def test_who_names_a_directory_after_the_command_is_told_where_it_goes(enarx_deploy):
+    (enarx_deploy.directory / "my echo").mkdir()
+    ended = enarx_deploy("compile", "my echo")
+    assert ended.returncode == 2
+    assert "to work in that directory: enarx-deploy -C 'my echo' compile\n" in ended.stderr
+    ended = enarx_deploy("up", "my echo")
+    assert ended.returncode == 2
+    assert "my echo is a directory, and no reference to a package" in ended.stderr
+    assert "-C my echo before the command works in it" in ended.stderr
+
+
 def test_a_run_looks_for_its_program_in_the_directory_of_c(enarx_deploy):
     (folder := enarx_deploy.directory / "elsewhere").mkdir()
     (folder / "nothing.wasm").write_bytes(NOTHING)

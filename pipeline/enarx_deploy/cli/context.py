@@ -150,7 +150,13 @@ class Context:
         """A package's reference, `--host` standing in where it names no registry. Raises UsageError."""
         from enarx_deploy.reference import parse
 
-        return parse(text, self.registry_host)
+        try:
+            return parse(text, self.registry_host)
+        except UsageError as error:
+            if not Path(text).is_dir():
+                raise
+            hint = f"-C {text} before the command works in it, where it is a project; dir:{text} is a registry"
+            raise UsageError(f"{text} is a directory, and no reference to a package", hint=hint) from error
 
     def emit(self, human: str | Callable[[], str], record: Any) -> None:
         """Answer on stdout: `record` as JSON with `--json`, else the text that `human` is or returns."""

@@ -35,6 +35,7 @@ _LOCKS = (
     "its file system has no locks (flock): have the project, and state and cache (ENARX_DEPLOY_STATE_DIR, "
     "ENARX_DEPLOY_CACHE_DIR), on one that has"
 )
+_EXTRA = "unexpected extra argument ("  # click's words
 
 
 def of_ours(context: Context, error: EnarxDeployError) -> int:
@@ -57,7 +58,18 @@ def of_usage(context: Context, error: click.ClickException) -> int:
         click.echo(error.format_message(), err=True)
         return UsageError.exit_status
     message = " ".join(error.format_message().split())
-    return of_ours(context, UsageError(message, hint=f"`{command} --help` shows how it is used"))
+    return of_ours(context, UsageError(message, hint=_hint(command, message)))
+
+
+def _hint(command: str, message: str) -> str:
+    """How the command is used; a directory is named before it, which many do after it."""
+    import shlex
+    from pathlib import Path
+
+    extra = message.partition(_EXTRA)[2].removesuffix(")").removesuffix(").")
+    if extra and Path(extra).is_dir():
+        return f"to work in that directory: {PROGRAM} -C {shlex.quote(extra)} {command.removeprefix(PROGRAM).strip()}"
+    return f"`{command} --help` shows how it is used"
 
 
 def of_others(context: Context, error: Exception) -> int:
