@@ -1,4 +1,4 @@
-"""What `pipeline/sallyport/src/python.rs` exports. Descriptors are numbers that stay the caller's unless said."""
+"""What `pipeline/sallyport/src/python` exports. Descriptors are numbers that stay the caller's unless said."""
 
 from collections.abc import Callable
 

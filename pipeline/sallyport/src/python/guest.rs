@@ -1,238 +1,27 @@
-//! The face towards Python: four classes, `Host`, `Guest`, `Credentials` and `Carrier`. `enarx_sallyport` documents them.
+//! `Guest`, as Python sees it.
 
 use std::os::fd::RawFd;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict};
+use pyo3::types::PyBytes;
 
-use crate::block::{Block, BlockError};
+use super::credentials::Credentials;
+use super::{seconds, system};
+use crate::block::Block;
 use crate::deadline::Deadline;
 use crate::fs::Access;
 use crate::guest::port::Port;
 use crate::guest::{ClientAuth, ConnectTls, FileKind, ListenTls, Trust};
 use crate::report::Report;
-use crate::shared;
-use crate::{carrier, deadline, engine, guest, host, jail};
-
-impl From<BlockError> for PyErr {
-    fn from(error: BlockError) -> Self {
-        match error {
-            BlockError::System(errno) => PyOSError::new_err((errno.raw_os_error(), error.to_string())),
-            BlockError::Unusable(_) => PyRuntimeError::new_err(error.to_string()),
-        }
-    }
-}
-
-fn system(errno: rustix::io::Errno) -> PyErr {
-    BlockError::System(errno).into()
-}
-
-fn seconds(seconds: f64) -> PyResult<Duration> {
-    Duration::try_from_secs_f64(seconds).map_err(|_| PyValueError::new_err(format!("{seconds}: not a duration")))
-}
-
-/// Any thread may call any method: what waits, waits without a lock.
-#[pyclass(frozen)]
-struct Host(host::Host);
-
-#[pymethods]
-impl Host {
-    #[new]
-    #[pyo3(signature = (*, files, connections, ring_bytes, outbound = 0))]
-    fn new(files: u32, connections: u32, ring_bytes: u32, outbound: u32) -> PyResult<Self> {
-        Ok(Self(host::Host::with_outbound(
-            files,
-            connections,
-            outbound,
-            ring_bytes,
-        )?))
-    }
-
-    #[getter]
-    fn block_fd(&self) -> RawFd {
-        self.0.block_fd()
-    }
-
-    #[getter]
-    fn doorbell_fd(&self) -> RawFd {
-        self.0.doorbell_fd()
-    }
-
-    #[getter]
-    fn control_fd(&self) -> RawFd {
-        self.0.control_fd()
-    }
-
-    fn attach_socket(&self, file: u32, fd: RawFd) -> PyResult<()> {
-        Ok(self.0.attach_socket(file, shared::duplicate(fd).map_err(system)?)?)
-    }
-
-    fn attach_source(&self, file: u32, fd: RawFd) -> PyResult<()> {
-        Ok(self.0.attach_source(file, shared::duplicate(fd).map_err(system)?)?)
-    }
-
-    fn attach_sink(&self, file: u32, fd: RawFd) -> PyResult<()> {
-        Ok(self.0.attach_sink(file, shared::duplicate(fd).map_err(system)?)?)
-    }
-
-    fn attach_listener(&self, file: u32, fd: RawFd) -> PyResult<()> {
-        Ok(self.0.attach_listener(file, shared::duplicate(fd).map_err(system)?)?)
-    }
-
-    fn start(&self) -> PyResult<()> {
-        Ok(self.0.start()?)
-    }
-
-    fn answer_connection(&self, grant: u32, fd: RawFd) -> PyResult<()> {
-        self.0.answer(grant, Ok(shared::duplicate(fd).map_err(system)?));
-        Ok(())
-    }
-
-    fn refuse_connection(&self, grant: u32, errno: i32) {
-        self.0.answer(grant, Err(rustix::io::Errno::from_raw_os_error(errno)));
-    }
-
-    #[getter]
-    fn waiting(&self) -> u64 {
-        self.0.counters().waiting.load(Relaxed)
-    }
-
-    fn stop_accepting(&self) {
-        self.0.stop_accepting();
-    }
-
-    fn finish(&self, py: Python<'_>, limit: f64) -> PyResult<Option<String>> {
-        let limit = seconds(limit)?;
-        Ok(py.detach(|| self.0.finish(limit)))
-    }
-
-    #[getter]
-    fn broken(&self) -> Option<String> {
-        self.0.broken()
-    }
-
-    #[getter]
-    fn violation(&self) -> Option<String> {
-        self.0.report().violation()
-    }
-
-    fn counters<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let counters = self.0.counters();
-        let dict = PyDict::new(py);
-        dict.set_item("accepted", counters.accepted.load(Relaxed))?;
-        dict.set_item("open", counters.open.load(Relaxed))?;
-        dict.set_item("bytes_in", counters.bytes_in.load(Relaxed))?;
-        dict.set_item("bytes_out", counters.bytes_out.load(Relaxed))?;
-        dict.set_item("full", u64::from(counters.full.load(Relaxed)))?;
-        let (done, failed) = self.0.report().handshakes();
-        dict.set_item("handshakes_done", done)?;
-        dict.set_item("handshakes_failed", failed)?;
-        Ok(dict)
-    }
-}
-
-/// Any thread may call any method: what waits, waits without a lock.
-#[pyclass(frozen)]
-struct Carrier(carrier::Carrier);
-
-#[pymethods]
-impl Carrier {
-    #[staticmethod]
-    fn beside_host(block_fd: RawFd, doorbell_fd: RawFd, stream_fd: RawFd) -> PyResult<Self> {
-        let block = shared::duplicate(block_fd).map_err(system)?;
-        let doorbell = shared::duplicate(doorbell_fd).map_err(system)?;
-        let stream = shared::duplicate(stream_fd).map_err(system)?;
-        Ok(Self(carrier::Carrier::beside_host(block, doorbell, stream)?))
-    }
-
-    #[staticmethod]
-    fn beside_guest(py: Python<'_>, stream_fd: RawFd) -> PyResult<Self> {
-        let stream = shared::duplicate(stream_fd).map_err(system)?;
-        Ok(Self(py.detach(|| carrier::Carrier::beside_guest(stream))?))
-    }
-
-    #[staticmethod]
-    fn within(py: Python<'_>, incoming_fd: RawFd, outgoing_fd: RawFd) -> PyResult<Self> {
-        let incoming = shared::duplicate(incoming_fd).map_err(system)?;
-        let outgoing = shared::duplicate(outgoing_fd).map_err(system)?;
-        Ok(Self(py.detach(|| carrier::Carrier::within(incoming, outgoing))?))
-    }
-
-    fn guest(&self) -> PyResult<Guest> {
-        let (block, bell) = self.0.inside();
-        Guest::of(Report::over(&block), Port::new(block, bell))
-    }
-
-    #[getter]
-    fn block_fd(&self) -> Option<RawFd> {
-        self.0.block_fd()
-    }
-
-    #[getter]
-    fn doorbell_fd(&self) -> Option<RawFd> {
-        self.0.doorbell_fd()
-    }
-
-    #[getter]
-    fn fault(&self) -> Option<String> {
-        self.0.fault()
-    }
-
-    fn wait(&self, py: Python<'_>) -> Option<String> {
-        py.detach(|| self.0.wait())
-    }
-
-    fn finish(&self, py: Python<'_>, limit: f64) -> PyResult<bool> {
-        let limit = seconds(limit)?;
-        Ok(py.detach(|| self.0.finish(limit)))
-    }
-}
-
-/// The guest's key and certificate. Not the guest: it may be used while the workload runs.
-#[pyclass(frozen)]
-struct Credentials(guest::credentials::Credentials);
-
-#[pymethods]
-impl Credentials {
-    fn generate<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
-        let public = self.0.generate().map_err(PyRuntimeError::new_err)?;
-        Ok(PyBytes::new(py, &public))
-    }
-
-    fn certificate_request<'py>(
-        &self,
-        py: Python<'py>,
-        extensions: Vec<(Vec<u64>, Vec<u8>)>,
-    ) -> PyResult<Bound<'py, PyBytes>> {
-        let request = self
-            .0
-            .certificate_request(&extensions)
-            .map_err(PyRuntimeError::new_err)?;
-        Ok(PyBytes::new(py, &request))
-    }
-
-    fn install(&self, chain: Vec<Vec<u8>>, root: &[u8]) -> PyResult<()> {
-        self.0.install(chain, root).map_err(PyRuntimeError::new_err)
-    }
-
-    fn is_by_issuer(&self, message: &[u8], signature: &[u8]) -> bool {
-        self.0.is_by_issuer(message, signature)
-    }
-
-    #[getter]
-    fn root<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
-        self.0.root().map(|root| PyBytes::new(py, &root))
-    }
-}
+use crate::{deadline, engine, guest, jail, shared};
 
 /// Owned by a raw pointer, because the linker's callbacks use it while Python waits for the workload; it lives
 /// until the process ends.
 #[pyclass(unsendable)]
-struct Guest {
+pub(super) struct Guest {
     half: &'static mut guest::Guest,
     report: &'static Report,
 }
@@ -335,14 +124,9 @@ impl Guest {
         alpn: Vec<Vec<u8>>,
         timeout: f64,
     ) -> PyResult<u32> {
-        let trust = Trust {
-            system_roots,
-            roots,
-            peers,
-        };
         self.add(FileKind::Listen(Some(ListenTls {
             client_auth: parse_client_auth(client_auth)?,
-            trust,
+            trust: trust(system_roots, roots, peers),
             alpn,
             timeout: seconds(timeout)?,
         })))
@@ -362,18 +146,8 @@ impl Guest {
         alpn: Vec<Vec<u8>>,
         timeout: f64,
     ) -> PyResult<u32> {
-        let trust = Trust {
-            system_roots,
-            roots,
-            peers,
-        };
-        let timeout = seconds(timeout)?;
-        self.add(FileKind::ConnectTls(ConnectTls {
-            server_name,
-            trust,
-            alpn,
-            timeout,
-        }))
+        let trust = trust(system_roots, roots, peers);
+        self.add(FileKind::ConnectTls(connect_tls(server_name, trust, alpn, timeout)?))
     }
 
     fn reserve_files(&mut self, files: u32) {
@@ -389,16 +163,8 @@ impl Guest {
         roots: Vec<Vec<u8>>,
         timeout: f64,
     ) -> PyResult<()> {
-        let how = ConnectTls {
-            server_name,
-            trust: Trust {
-                system_roots,
-                roots,
-                peers: Vec::new(),
-            },
-            alpn: Vec::new(),
-            timeout: seconds(timeout)?,
-        };
+        let trust = trust(system_roots, roots, Vec::new());
+        let how = connect_tls(server_name, trust, Vec::new(), timeout)?;
         self.half.dial(file, how).map_err(PyRuntimeError::new_err)
     }
 
@@ -460,16 +226,7 @@ impl Guest {
         alpn: Vec<Vec<u8>>,
         timeout: f64,
     ) -> PyResult<()> {
-        let how = ConnectTls {
-            server_name,
-            trust: Trust {
-                system_roots,
-                roots,
-                peers,
-            },
-            alpn,
-            timeout: seconds(timeout)?,
-        };
+        let how = connect_tls(server_name, trust(system_roots, roots, peers), alpn, timeout)?;
         self.half.grant(name, Some(how)).map_err(PyRuntimeError::new_err)
     }
 
@@ -522,7 +279,7 @@ impl Guest {
 }
 
 impl Guest {
-    fn of(report: Report, port: Port) -> PyResult<Self> {
+    pub(super) fn of(report: Report, port: Port) -> PyResult<Self> {
         let guest = guest::Guest::new(port).map_err(|fault| PyRuntimeError::new_err(fault.to_string()))?;
         Ok(Self {
             half: Box::leak(Box::new(guest)),
@@ -534,12 +291,27 @@ impl Guest {
         let doorbell = self.half.port.doorbell_fd();
         doorbell.ok_or_else(|| PyRuntimeError::new_err("there is no kernel below this Keep that could jail it"))
     }
-}
 
-impl Guest {
     fn add(&mut self, kind: FileKind) -> PyResult<u32> {
         self.half.add_file(kind).map_err(PyRuntimeError::new_err)
     }
+}
+
+fn trust(system_roots: bool, roots: Vec<Vec<u8>>, peers: Vec<String>) -> Trust {
+    Trust {
+        system_roots,
+        roots,
+        peers,
+    }
+}
+
+fn connect_tls(server_name: String, trust: Trust, alpn: Vec<Vec<u8>>, timeout: f64) -> PyResult<ConnectTls> {
+    Ok(ConnectTls {
+        server_name,
+        trust,
+        alpn,
+        timeout: seconds(timeout)?,
+    })
 }
 
 fn parse_client_auth(text: &str) -> PyResult<ClientAuth> {
@@ -567,27 +339,4 @@ fn connection_error(fault: crate::errno::Errno) -> PyErr {
 
 fn mount_error(path: &[u8], fault: crate::errno::Errno) -> PyErr {
     PyRuntimeError::new_err(format!("{}: {fault}", String::from_utf8_lossy(path)))
-}
-
-/// Have the kernel end this process when the one that started it ends.
-#[pyfunction]
-fn end_with_parent() -> PyResult<()> {
-    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL)).map_err(system)
-}
-
-/// Begin what takes long of a jail's first step, on a thread that has ended when the step is taken.
-#[pyfunction]
-fn prepare_jail() {
-    jail::prepare();
-}
-
-#[pymodule]
-fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    module.add_class::<Host>()?;
-    module.add_class::<Guest>()?;
-    module.add_class::<Carrier>()?;
-    module.add_class::<Credentials>()?;
-    module.add_function(wrap_pyfunction!(end_with_parent, module)?)?;
-    module.add_function(wrap_pyfunction!(prepare_jail, module)?)?;
-    Ok(())
 }
