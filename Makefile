@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SECONDS ?= 60
-PROCESSES ?= 3
+PROCESSES ?= 4
 FUZZ_BUILD ?= $(if $(XDG_CACHE_HOME),$(XDG_CACHE_HOME),$(HOME)/.cache)/enarx-deploy/fuzz
 RUST := $(shell find pipeline/sallyport/src -name '*.rs') pipeline/sallyport/Cargo.toml pipeline/sallyport/Cargo.lock
 
@@ -17,7 +17,7 @@ help:  ## Say what can be made.
 demo: $(VENV)/demo  ## From a template to an attested TLS service, and a client's view of it.
 	$(BIN)/python docs/demo.py
 
-test: test-rust test-python  ## All tests: Rust, then Python in PROCESSES (3).
+test: test-rust test-python  ## All tests: Rust, then Python in PROCESSES (4).
 
 test-rust:
 	cargo test --quiet --manifest-path pipeline/sallyport/Cargo.toml --no-default-features
