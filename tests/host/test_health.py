@@ -6,6 +6,7 @@ import contextlib
 import socket
 import ssl
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
@@ -96,6 +97,24 @@ def test_a_certificate_of_another_root_is_found_at_every_look(tmp_path: Path) ->
     for look in (inside.check, inside.check_again):
         with pytest.raises(KeepError, match="does not speak TLS with its certificate"):
             look(Root().der, 60)
+
+
+class Drips(Keep):
+    """Begins a record of TLS, and sends what is in it a byte at a time."""
+
+    def _serve(self, listener: socket.socket) -> None:
+        with listener, listener.accept()[0] as connection, contextlib.suppress(OSError):
+            connection.sendall(b"\x16\x03\x03\x40\x00")
+            while True:
+                connection.sendall(b"\x02")
+                time.sleep(0.05)
+
+
+def test_a_keep_that_answers_a_byte_at_a_time_is_not_waited_for(tmp_path: Path) -> None:
+    root = Root()
+    inside = Inside(cast("Any", Drips(root.server(tmp_path, ends=NOW + timedelta(hours=1)))), tmp_path)
+    with pytest.raises(KeepError, match="did not shake hands: timed out"):
+        inside.check(root.der, 1)
 
 
 def test_each_socket_of_a_keep_has_its_time(tmp_path: Path, monkeypatch) -> None:

@@ -8,7 +8,9 @@ import pytest
 
 from enarx_deploy.host import services, state
 from enarx_deploy.host.known import Known
+from enarx_deploy.host.listeners import Listeners
 from enarx_deploy.host.replicas import Replica, Replicas
+from enarx_deploy.host.rollout import Rollout
 from enarx_deploy.host.services import MOST_VERSIONS, Served, Service
 from enarx_deploy.models import KeepStatus, Version, VersionState
 
@@ -46,6 +48,23 @@ def ends(known: Known, version: int) -> None:
     )  # fmt: skip
     keeps.adopt(replica)
     keeps.ended(replica)
+
+
+def test_what_is_found_serving_just_after_a_boot_is_not_on_probation(known: Known, monkeypatch) -> None:
+    """The clock begins with the machine: what fails then, as long as nothing else is up, would be taken back."""
+    monkeypatch.setattr("enarx_deploy.host.rollout.time.monotonic", lambda: 5.0)
+    keeps = Replicas("a", known, print, goes_back=lambda *_: False, wake=lambda: None)
+    rollout = Rollout(known, keeps, Listeners(), print, wake=lambda: None)
+    assert [rollout.fails_on_probation(Replica("abc", 2), "no network yet") for _ in range(5)] == [False] * 5
+
+
+def test_a_service_process_that_leaves_its_keeps_to_the_next_ends_none(known: Known) -> None:
+    keeps = Replicas("a", known, print, goes_back=lambda *_: False, wake=lambda: None)
+    replica = Replica("abc", 2)
+    keeps.adopt(replica)
+    keeps.close()
+    keeps.leave(replica, 0)
+    assert not replica.leaving.is_set()
 
 
 def states(known: Known) -> dict[int, str]:

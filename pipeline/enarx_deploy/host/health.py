@@ -133,13 +133,15 @@ def check_endpoints(endpoints: Sequence[Endpoint], root: bytes, limit: float) ->
 
 
 _SOCKET = "check.sock"
+_SOON = 0.01  # seconds; 0 would be not to wait at all
 _WAITING = 4  # looks that a Keep has not come to yet
 _NO_CHECK_TIME = ssl.VerifyFlags(0x200000)  # X509_V_FLAG_NO_CHECK_TIME, which the module `ssl` has no name for
 _HINT = "`enarx-deploy logs` shows what the Keep wrote"
 
 
 def _check_tls(connection: socket.socket, root: bytes, what: str, *, at_any_time: bool = False) -> None:
-    """Shake hands up to where the other side has proven itself."""
+    """Shake hands up to where the other side has proven itself, in the time that the connection has for one step."""
+    until = time.monotonic() + (connection.gettimeout() or 0.0)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if at_any_time:
         context.verify_flags |= _NO_CHECK_TIME
@@ -153,6 +155,7 @@ def _check_tls(connection: socket.socket, root: bytes, what: str, *, at_any_time
                 shaking.do_handshake()
             except ssl.SSLWantReadError:
                 connection.sendall(to_send.read())
+                connection.settimeout(max(_SOON, until - time.monotonic()))
                 if not (piece := connection.recv(65536)):
                     raise KeepError(f"{what} ended the handshake", hint=_HINT) from None
                 received.write(piece)

@@ -238,8 +238,12 @@ class Replicas:
         self.ended(replica)
 
     def leave(self, replica: Replica, grace: float) -> None:
-        """End a Keep in the background. From now on it is none of the deployment's."""
-        self.note_leaving(replica)
+        """End a Keep in the background. From now on it is none of the deployment's. After `close` that is for the next
+        service process."""
+        with self._known.turn:
+            if self._closed:
+                return
+            self.note_leaving(replica)
 
         def leave() -> None:
             ending.end(replica.directory, grace)

@@ -9,6 +9,7 @@ has noticed. No step is driven by traffic.
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -52,7 +53,9 @@ class Rollout:
         self._say = say
         self._wake = wake
         self.changing = threading.Lock()
-        self._began_serving = 0.0
+        self._began_serving = (
+            -math.inf
+        )  # what a service process finds serving is not new: it may be the machine that is
         self._ends_of_version = 0
 
     @contextlib.contextmanager
