@@ -228,7 +228,8 @@ class Local:
 
     def rollback(self, name: str, to: int = 0) -> Version:
         """See `Versions`."""
-        number = services.ask(name, {"do": "rollback", "to": to})["version"]
+        earlier = services.known(name)[1].earlier(to)  # asked again after a crash, "the one before" would be another
+        number = services.ask(name, {"do": "rollback", "to": earlier.version.number})["version"]
         return next(version for version in self.history(name) if version.number == number)
 
 

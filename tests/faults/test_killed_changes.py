@@ -82,6 +82,20 @@ def test_a_scaling_is_made_whole_by_the_next_service_process(deployment, left):
     echo.state_is_valid()
 
 
+def test_a_rollback_that_is_asked_for_again_goes_back_to_the_same_version(deployment, left):
+    echo = deployment()
+    echo.update("another")
+    first, _ = echo.does("history", echo.name)
+    left.write_text("5")  # when the version serves
+    assert echo.does("rollback", echo.name)["package"] == first["package"]
+    assert not left.exists(), "nobody was killed"
+    eventually(lambda: is_settled(echo, 1), "one Keep serves, and nothing is left over")
+    assert [one["package"] for one in echo.does("history", echo.name) if one["state"] == "serving"] == [
+        first["package"]
+    ]
+    echo.answers()
+
+
 def test_a_version_that_nobody_has_certified_is_given_up(deployment):
     echo = deployment()
     echo.change("another")

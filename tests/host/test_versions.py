@@ -92,6 +92,6 @@ def test_however_many_versions_fail_what_serves_and_what_served_before_are_remem
     found = services.read(services.directory("a"))
     assert found.serving is not None
     assert found.serving.version.number == 2
-    assert Known(services.directory("a"), print).earlier(0).version.number == 1
+    assert found.earlier(0).version.number == 1
     assert len(found.versions) == MOST_VERSIONS + 2
     assert found.next_number == MOST_VERSIONS + 10

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from enarx_deploy.errors import KeepError, UsageError
+from enarx_deploy.errors import KeepError
 from enarx_deploy.host import services
 from enarx_deploy.host.services import Served, Service
 from enarx_deploy.models import VersionState
@@ -48,7 +48,7 @@ class Known:
         """A version is begun. The latest are remembered, and always what serves and what served before."""
         with self.turn:
             serving = self.service.serving
-            needed = (serving, self.before(serving.version.number) if serving else None)
+            needed = (serving, self.service.before(serving.version.number) if serving else None)
             latest = self.service.versions[-services.MOST_VERSIONS + 1 :]
             before = [one for one in self.service.versions if one in latest or one in needed]
             self.change(versions=(*before, new))
@@ -96,33 +96,9 @@ class Known:
 
     def version(self, number: int) -> Served:
         """The version of that number. Raises UsageError."""
-        served = self.service.numbered(number)
-        if served is None:
-            raise UsageError(
-                f"{self.service.name} has no version {number}",
-                hint=f"`enarx-deploy history {self.service.name}` lists them",
-            )
-        return served
+        return self.service.version(number)
 
     def is_pending(self, number: int) -> bool:
         """Whether a version is begun, and neither serves nor has failed."""
         served = self.service.numbered(number)
         return served is not None and served.version.state == "pending"
-
-    def earlier(self, to: int) -> Served:
-        """The version of that number, or for 0 what served before the present one. Raises UsageError."""
-        if to:
-            return self.version(to)
-        serving = self.service.serving
-        earlier = self.before(serving.version.number if serving else self.service.next_number)
-        if earlier is None:
-            raise UsageError(
-                f"nothing served before the present version of {self.service.name}",
-                hint=f"`enarx-deploy history {self.service.name}` lists the versions that served",
-            )
-        return earlier
-
-    def before(self, number: int) -> Served | None:
-        """What served before a version."""
-        served = [one for one in self.service.versions if one.version.number < number]
-        return next((one for one in reversed(served) if one.version.state == "replaced"), None)

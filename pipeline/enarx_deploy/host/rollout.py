@@ -115,7 +115,7 @@ class Rollout:
                 raise KeepError(
                     f"version {instead_of} does not serve any more", hint="`enarx-deploy history` shows which one does"
                 )
-            earlier = self._known.earlier(to)
+            earlier = self._known.service.earlier(to)
             self._say(f"going back to version {earlier.version.number} {why}".rstrip())
             first = self._begin(
                 earlier.keep,
@@ -273,7 +273,7 @@ class Rollout:
         if not new or time.monotonic() - self._began_serving > PROBATION:
             return False
         self._ends_of_version += 1
-        if self._ends_of_version < MOST_FAILURES or not self._known.before(replica.version):
+        if self._ends_of_version < MOST_FAILURES or not self._known.service.before(replica.version):
             return False
         threading.Thread(target=self._go_back, args=(replica, reason), name="go-back", daemon=True).start()
         return True

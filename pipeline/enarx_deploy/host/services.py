@@ -92,6 +92,34 @@ class Service(Record, frozen=True):
         """A version by its number."""
         return next((one for one in self.versions if one.version.number == number), None)
 
+    def version(self, number: int) -> Served:
+        """The version of that number. Raises UsageError."""
+        served = self.numbered(number)
+        if served is None:
+            raise UsageError(
+                f"{self.name} has no version {number}",
+                hint=f"`enarx-deploy history {self.name}` lists them",
+            )
+        return served
+
+    def earlier(self, to: int) -> Served:
+        """The version of that number, or for 0 what served before the present one. Raises UsageError."""
+        if to:
+            return self.version(to)
+        serving = self.serving
+        earlier = self.before(serving.version.number if serving else self.next_number)
+        if earlier is None:
+            raise UsageError(
+                f"nothing served before the present version of {self.name}",
+                hint=f"`enarx-deploy history {self.name}` lists the versions that served",
+            )
+        return earlier
+
+    def before(self, number: int) -> Served | None:
+        """What served before a version."""
+        served = [one for one in self.versions if one.version.number < number]
+        return next((one for one in reversed(served) if one.version.state == "replaced"), None)
+
 
 def directory(service: str) -> Path:
     """The directory of a deployment, by the identity of it; made if missing."""

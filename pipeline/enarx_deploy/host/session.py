@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from enarx_deploy.errors import EnarxDeployError, KeepError
 from enarx_deploy.host import delivery, fetching, outcome, sockets
+from enarx_deploy.host.conversation import Conversation
 from enarx_deploy.host.outbound import Outbound
 from enarx_deploy.host.outcome import Outcome
 from enarx_deploy.manifest import Connect, Listen, Stderr, Stdin, Stdout
@@ -44,7 +45,7 @@ from enarx_deploy.protocols import (
 )
 from enarx_deploy.records import digest_of
 from enarx_deploy.sizes import SLOW_TO_COMPILE, size
-from enarx_keep.channel import Message, Reader, encode
+from enarx_keep.channel import Message, encode
 from enarx_keep.channel import field as field_of
 from enarx_keep.errors import BadMessage
 from enarx_sallyport import Host
@@ -70,8 +71,6 @@ _QUIET = 3.0  # seconds of silence after which whoever waits is told what for
 DEFAULT_GRACE = 5.0
 """Seconds that open connections have when the host process is asked to end by a signal."""
 
-UNTAKEN_LIMIT = 64
-"""Most messages of a Keep that wait to be taken: it has so many left where it answered too late, and not more."""
 ENDORSEMENTS_LIMIT = 8
 """Most endorsements that a Keep may send; the control protocol bounds their size."""
 
@@ -143,18 +142,12 @@ class Session:
         self._source = source
         self._host = Host(ring_bytes=RING_BYTES, **(room(manifest) if source is None else fetching.UNSEEN))
         self._outbound = Outbound(manifest, self._host)
-        self._control = socket.socket(fileno=os.dup(self._host.control_fd))
-        self._answers: queue.SimpleQueue[Message] = queue.SimpleQueue()
+        self._keep = Conversation(self._host.control_fd)
         self._ended = threading.Event()
         self._process: KeepProcess | None = None
         self._fault = ""
         self._stopping = False
         self._running = False
-        self._asking = threading.Lock()
-        self._asked = 0
-        self._answered = 0
-        self._looked = 0
-        self._takes_looks = False
         self._certified_by = ""
         self._outcome = Outcome("died")
         self.endpoints: list[Endpoint] = []
@@ -222,7 +215,7 @@ class Session:
         if self._running:
             self._ask(message, "installed")
             return
-        self._send(encode(message))
+        self._keep.send(encode(message))
         self._come_up()
 
     def _come_up(self) -> None:
@@ -249,10 +242,10 @@ class Session:
             refusal = KeepError(f"the Keep asked for what it cannot have: {error}")
             self._refuse(refusal)
             raise refusal from error
-        self._send(encode(answer))
+        self._keep.send(encode(answer))
 
     def _refuse(self, why: EnarxDeployError) -> None:
-        self._send(encode({"type": "refused", "message": str(why)}))
+        self._keep.send(encode({"type": "refused", "message": str(why)}))
         self._ended.wait(ANSWER_LIMIT)
         self.kill()
 
@@ -362,19 +355,8 @@ class Session:
         return self.counters()["open"] >= most
 
     def check_answers(self, limit: float) -> None:
-        """Have the running Keep answer in `limit` seconds, as it does where its workload waits or makes calls.
-
-        While it has another answer to give, such as to a renewal, that one has its own time. A Keep of an image from
-        before there were looks is taken to be there: it would answer none. Raises KeepError.
-        """
-        if not self._takes_looks or not self._asking.acquire(timeout=limit):
-            return
-        try:
-            if self._looked <= self._answered:  # one that is not answered yet will do: they are answered in turn
-                self._looked = self._send_asking({"type": "look"})
-            self._answer_to(self._looked, limit)
-        finally:
-            self._asking.release()
+        """Have the running Keep answer in `limit` seconds, if it is one that takes looks. Raises KeepError."""
+        self._keep.look(limit)
 
     @property
     def may_have_clients(self) -> bool:
@@ -434,16 +416,16 @@ class Session:
             boot |= {"image": self._process.image, "code": len(self._process.compiled)}
         if self._source is not None:
             place = {name: getattr(self._source, name) for name in ("host", "port", "path", "roots")}
-            self._send(encode({**boot, "source": {**place, "entry": fetching.REGISTRY_ENTRY}}))
+            self._keep.send(encode({**boot, "source": {**place, "entry": fetching.REGISTRY_ENTRY}}))
             return
-        self._send(encode(boot))
+        self._keep.send(encode(boot))
         if isinstance(self._process, OwnMachine):
-            self._send(self._process.compiled)
+            self._keep.send(self._process.compiled)
         for piece in delivery.messages(self._package):
-            self._send(piece)
+            self._keep.send(piece)
         for host_path, guest_path in grants.mounts:
             for piece in delivery.mount(host_path, guest_path):
-                self._send(piece)
+                self._keep.send(piece)
 
     def _code_signers(self) -> tuple[str, ...]:
         """The keys that this user trusts with native code, if the package has any."""
@@ -473,42 +455,13 @@ class Session:
 
     def _ask(self, message: Message, kind: str) -> Message:
         """Send a message, and take the answer of that kind. Raises KeepError."""
-        with self._asking:
-            running = self._running
-            number = self._send_asking(message)
-            if not running:
-                return self._await(kind)
-            answer = self._answer_to(number, ANSWER_LIMIT)
+        if not self._running:
+            self._keep.send(encode(message))
+            return self._await(kind)
+        answer = self._keep.ask(message, ANSWER_LIMIT)
         if answer["type"] != kind:
             raise KeepError(f"the Keep refuses: {answer.get('message')}")
         return answer
-
-    def _send_asking(self, message: Message) -> int:
-        """Send a message. Answers the number that its answer will have."""
-        self._asked += 1
-        self._send(encode({**message, "id": self._asked}))
-        return self._asked
-
-    def _answer_to(self, number: int, limit: float) -> Message:
-        """What a running Keep answers; what it has to say to an earlier message comes too late. Raises KeepError."""
-        until = time.monotonic() + limit
-        while True:
-            try:
-                answer = self._answers.get(timeout=max(0.0, until - time.monotonic()))
-            except queue.Empty:
-                raise _unanswered(limit) from None
-            if answer["type"] == "end":
-                self._answers.put(answer)
-                raise KeepError("the Keep has ended", hint=_LOGS)
-            if isinstance(told := answer.get("id"), int):
-                self._answered = max(self._answered, min(told, self._asked))
-            if answer.get("id") == number:
-                return answer
-
-    def _send(self, data: bytes) -> None:
-        # A Keep that has gone is told by the messages that it left behind.
-        with contextlib.suppress(OSError):
-            self._control.sendall(data)
 
     def _watch(self, process: KeepProcess) -> None:
         """Wait for the Keep's end, let the host half deliver what it wrote, and note how it ended."""
@@ -517,13 +470,12 @@ class Session:
         status = process.wait()
         broken = self._host.finish(KILLED_DELIVERY_LIMIT if self._stopping else self._delivery_limit)
         listening.join()  # the control stream ends with the host half
-        self._control.close()
         if self._stopping:
             self._outcome = outcome.STOPPED
         elif self._outcome.kind == "died":
             self._outcome = self._death(status, broken or self._fault)
         self._ended.set()
-        self._answers.put({"type": "end"})
+        self._keep.end()
 
     def _death(self, status: int, fault: str) -> Outcome:
         """What ended a Keep that did not say so itself."""
@@ -538,14 +490,7 @@ class Session:
 
     def _listen(self) -> None:
         """Take the Keep's messages, up to the end of the control stream. What is not of the protocol ends the Keep."""
-        reader = Reader(self._control.recv)
-        try:
-            while True:
-                self._take(reader.message())
-        except (EOFError, OSError):
-            pass
-        except (BadMessage, TypeError, ValueError, OverflowError) as error:
-            self._fault = f"the Keep broke the control protocol: {error}"
+        self._fault = self._keep.listen(self._take)
         if self._process is not None and (self._fault or self._host.broken):
             self._process.kill()
 
@@ -562,11 +507,9 @@ class Session:
         if message["type"] == "running":
             self.phases |= self._on_our_clock(message)
             self.lacking = [str(line) for line in field_of(message, "lacking", list)]
-            self._takes_looks = "look" in (field_of(message, "takes", list) if "takes" in message else ())
+            self._keep.takes_looks = "look" in (field_of(message, "takes", list) if "takes" in message else ())
             self._running = True
-        if self._answers.qsize() >= UNTAKEN_LIMIT:
-            raise BadMessage("it sends more than it is asked for")
-        self._answers.put(message)
+        self._keep.note(message)
 
     def _on_our_clock(self, message: Message) -> dict[str, float]:
         """When the Keep's steps were done. A machine of its own has a clock of its own, of which it sends the time."""
@@ -593,9 +536,9 @@ class Session:
         wasm = next((one.size for one in self._package.files if one.path == "main.wasm"), 0)
         if wasm >= SLOW_TO_COMPILE and not self.needs_certificate:
             with contextlib.suppress(queue.Empty):
-                return self._answers.get(timeout=_QUIET)
+                return self._keep.next(_QUIET)
             self.on_wait(f"the Keep compiles {size(wasm)} of wasm to native code, which is kept for its next start")
-        return self._answers.get(timeout=COMING_UP_LIMIT)
+        return self._keep.next(COMING_UP_LIMIT)
 
     def _await(self, *kinds: str) -> Message:
         """The next message, which must be of one of these kinds. The end of a Keep that ran is for `wait`.
@@ -621,13 +564,6 @@ class Session:
         if self._source is not None:
             hint += "; where the Keep cannot have the package, --fetch-here has this machine fetch it"
         raise KeepError(f"the Keep did not start: {what}", hint=hint)
-
-
-def _unanswered(limit: float) -> KeepError:
-    return KeepError(
-        f"the Keep has not answered in {limit:.0f} seconds",
-        hint="it answers when its workload waits for something or makes calls",
-    )
 
 
 def _challenge(challenge: Challenge) -> Message:
