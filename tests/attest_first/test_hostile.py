@@ -225,8 +225,8 @@ def test_a_package_that_the_steward_denies_is_never_asked_for(keeper, steward) -
 def test_a_keep_that_asks_for_what_no_manifest_can_list_gets_nothing(keeper, message) -> None:
     keep = keeper(f"sha256:{'ab' * 32}", 1, [])
     keep.session._ended.set()  # nobody is there to be waited for
-    keep.session._answers.put(message)
+    keep.session._keep.note(message)
     with pytest.raises(KeepError):
         keep.session._come_up()
-    keep.session._control.close()
+    keep.session._keep.end()
     assert keep.session.endpoints == []

@@ -109,7 +109,7 @@ class Keeper:
         self.session = session = Session(
             self.package, self.manifest, Nil(), stdio, release=self.release or self._honestly
         )
-        session._control = Noted(session._control, self.relayed)
+        session._keep._control = Noted(session._keep._control, self.relayed)
         session.start()
         assert session.needs_certificate
         return session
