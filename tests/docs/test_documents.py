@@ -14,6 +14,8 @@ import pytest
 
 from enarx_deploy.cli.app import app
 from enarx_deploy.cli.context import Context
+from enarx_deploy.manifest import Manifest, parse
+from enarx_steward import answers
 
 ROOT = Path(__file__).parents[2]
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
@@ -192,6 +194,34 @@ def test_words_for_the_workload_are_its_own() -> None:
 
 def test_command_lines_are_found_at_all() -> None:
     assert len(list(command_lines((ROOT / "README.md").read_text()))) >= 6
+
+
+def manifests() -> Iterator[tuple[str, str]]:
+    """The manifests that pages show, and parts of such; a page's other TOML has tables that no manifest has."""
+    for path in documents():
+        for language, block in FENCE.findall(path.read_text()):
+            if language == "toml" and set(tomllib.loads(block)) <= set(Manifest.__struct_fields__):
+                yield str(path.relative_to(ROOT)), block
+
+
+def with_sockets(block: str) -> str:
+    """The same with the sockets that a part of a manifest speaks of, where it lists no files."""
+    shown = tomllib.loads(block)
+    names = () if "files" in shown else shown.get("tls", ())
+    sockets = [f'[[files]]\nkind = "listen"\nprot = "tls"\nport = 0\nname = "{name}"\n' for name in names]
+    return "\n".join([block, *sockets])
+
+
+def test_manifests_that_are_shown_are_good() -> None:
+    found = list(manifests())
+    assert len(found) >= 10
+    for name, block in found:
+        parse(with_sockets(block).encode(), name)
+
+
+def test_every_problem_of_a_steward_is_explained() -> None:
+    page = (ROOT / "docs/steward.md").read_text()
+    assert [code for code in answers.KINDS if f"`{code}`" not in page] == []
 
 
 def dependencies() -> dict[str, list[str]]:

@@ -131,7 +131,7 @@ def register(context: Context, user: str) -> None:
 @click.argument("user")
 @common_options("registry")
 def show(context: Context, user: str) -> None:
-    """Show whose USER is, which is [HOST/]NAME, to whom it belongs."""
+    """Show the subject of USER, which is [HOST/]NAME. Only that subject is told."""
     from enarx_deploy import drawbridge_client
     from enarx_deploy.cli.drawbridge_names import record
 
