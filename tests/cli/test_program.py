@@ -358,3 +358,12 @@ def test_a_file_system_without_locks_is_no_fault_of_the_program(enarx_deploy, sh
     ended = enarx_deploy("package")
     assert ended.returncode == 1
     assert "enarx-deploy: a file cannot be locked: No locks\n  hint: its file system has no locks" in ended.stderr
+
+
+def test_a_path_that_is_not_utf_8_is_answered_in_json_and_in_words(enarx_deploy):
+    place = enarx_deploy.directory / "project\udcff"
+    place.mkdir()
+    (place / "Enarx.toml").touch()
+    ended = enarx_deploy("--json", "-C", str(place), "compile")
+    assert json.loads(ended.stdout)["error"]["message"] == f"{place}/.enarx: the path is not UTF-8"
+    assert "project\\udcff/.enarx: the path is not UTF-8" in enarx_deploy("-C", str(place), "compile").stderr

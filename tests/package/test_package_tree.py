@@ -324,6 +324,14 @@ def test_a_file_larger_than_enarx_takes_is_refused(tmp_path: Path, name: str, si
         package_tree.read(tmp_path)
 
 
+def test_a_path_longer_than_the_system_has_is_refused_and_nothing_is_left(tmp_path: Path) -> None:
+    deep = "/".join(["assets", *["a" * 250] * 20])
+    with pytest.raises(PackageError, match="File name too long") as caught:
+        package_tree.lay_out([("main.wasm", [WASM]), (deep, [b""])], tmp_path / "into")
+    assert caught.value.hint == "put it into a folder with a shorter path"
+    assert list((tmp_path / "into").iterdir()) == []
+
+
 def test_a_package_is_read_as_it_was_made(example: Example) -> None:
     package = with_a_site(example).build()
     assert package_tree.read(Path(package.root)) == package

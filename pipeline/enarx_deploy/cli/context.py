@@ -160,12 +160,7 @@ class Context:
 
     def emit(self, human: str | Callable[[], str], record: Any) -> None:
         """Answer on stdout: `record` as JSON with `--json`, else the text that `human` is or returns."""
-        if self.json:
-            import msgspec
-
-            text = msgspec.json.format(msgspec.json.encode(record), indent=2).decode()
-        else:
-            text = human if isinstance(human, str) else human()
+        text = _as_json(record) if self.json else _as_text(human)
         if text:
             click.echo(text if self.json else printable(text))
         self.answered = True
@@ -440,3 +435,18 @@ def _refuse_unused(context: Context, accepted: frozenset[str], command: str) -> 
     for name, word in context.given_before.items():
         if name not in accepted:
             raise UsageError(f"{word} means nothing to {command!r}", hint=f"`{command} --help` lists its options")
+
+
+def _as_text(human: str | Callable[[], str]) -> str:
+    return human if isinstance(human, str) else human()
+
+
+def _as_json(record: Any) -> str:
+    import msgspec
+
+    try:
+        return msgspec.json.format(msgspec.json.encode(record), indent=2).decode()
+    except UnicodeEncodeError:  # of a path that is not UTF-8, which only an escape can stand for
+        import json
+
+        return json.dumps(msgspec.to_builtins(record), indent=2)
