@@ -29,7 +29,7 @@ from .conftest import POLICY, launch, make_state
 NOW = datetime.now(UTC)
 ASK = b"GET /v1/info HTTP/1.1\r\nHost: localhost\r\n\r\n"
 LOCALHOST = grants.Grant(dns_names=("localhost",), addresses=(), lifetime=timedelta())
-BRIEF = timedelta(seconds=0.4)
+BRIEF = timedelta(seconds=0.8)
 
 
 class Brief(BoundedConnection):
