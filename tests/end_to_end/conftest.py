@@ -147,8 +147,11 @@ def refuses(port: int) -> bool:
 
 def children(pid: int) -> list[int]:
     """The child processes of all threads of a process."""
-    tasks = Path(f"/proc/{pid}/task")
-    return [int(child) for task in tasks.iterdir() for child in (task / "children").read_text().split()]
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # a thread that has ended since
+            found += map(int, (task / "children").read_text().split())
+    return found
 
 
 def read_exactly(connection: socket.socket, size: int) -> bytes:
