@@ -164,20 +164,22 @@ def _places(deployment: Deployment, identity: Identity) -> list[tuple[str, str]]
 
 def _names(endpoint: Endpoint, identity: Identity) -> list[tuple[str, str]]:
     """Told where the certificate is not for the name by which the endpoint is reached: names come from the policy."""
-    named, names = _leaf(endpoint, identity).is_for(reached_by(endpoint.host))
+    leaf = _leaf(endpoint, identity)
+    named, names = leaf.is_for(reached_by(endpoint.host)) if leaf else (True, "")
     if named:
         return []
     return [("", f"{names}: clients have to expect one of its names, which are those of the Steward's policy")]
 
 
-def _leaf(endpoint: Endpoint, identity: Identity) -> Leaf:
-    """The certificate that an endpoint with TLS serves."""
+def _leaf(endpoint: Endpoint, identity: Identity) -> Leaf | None:
+    """The certificate that an endpoint serves; None where the target did not tell."""
     import ssl
 
     from enarx_deploy.verification.certificate import read_leaf
 
-    chain = next(served.chain_pem for served in identity.endpoints if served.endpoint == endpoint.name)
-    return read_leaf(ssl.PEM_cert_to_DER_cert(chain[: chain.index(_END) + len(_END)]))
+    chain = next((served.chain_pem for served in identity.endpoints if served.endpoint == endpoint.name), "")
+    first, end, _ = chain.partition(_END)
+    return read_leaf(ssl.PEM_cert_to_DER_cert(first + end)) if end else None
 
 
 def _answers(values: ReferenceValues, deployment: Deployment, identity: Identity) -> list[tuple[str, str]]:
@@ -253,5 +255,6 @@ def _check(deployment: Deployment, identity: Identity) -> list[tuple[str, str]]:
 def _expected_name(endpoint: Endpoint, identity: Identity) -> str:
     """What `verify` has to be told where the certificate has other names than the endpoint's host."""
     leaf = _leaf(endpoint, identity)
-    named, _ = leaf.is_for(reached_by(endpoint.host))
-    return "" if named or not leaf.dns_names else f" --server-name {shlex.quote(leaf.dns_names[0])}"
+    if leaf is None or not leaf.dns_names or leaf.is_for(reached_by(endpoint.host))[0]:
+        return ""
+    return f" --server-name {shlex.quote(leaf.dns_names[0])}"
