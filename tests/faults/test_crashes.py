@@ -114,6 +114,27 @@ def test_a_service_process_that_is_asked_to_end_starts_no_keep_again_meanwhile(d
     echo.state_is_valid()
 
 
+def test_keeps_that_end_with_the_machine_before_their_service_process_are_started_again(deployment, cli, tmp_path):
+    """systemd ends what it has started in any order, and says meanwhile that it is about to end."""
+    tool, ending = tmp_path / "tools" / "systemctl", tmp_path / "ending"
+    tool.parent.mkdir()
+    tool.write_text(f'#!/bin/sh\n[ "$1" = is-system-running ] && [ -e {ending} ] && echo stopping\n')
+    tool.chmod(0o755)
+    cli.environment["PATH"] = f"{tool.parent}:{cli.environment['PATH']}"
+    echo = deployment()
+    process, (keep,) = service_process(echo), echo.known()
+    ending.touch()
+    os.kill(keep.pid, signal.SIGTERM)
+    eventually(lambda: not echo.known(), "the Keep has ended")
+    os.kill(process, signal.SIGTERM)
+    eventually(lambda: not Path(f"/proc/{process}").exists(), "the service process ends")
+    ending.unlink()
+    echo.cli.start("service", "run", echo.name)
+    eventually(lambda: echo.is_whole(1), "it is started again")
+    assert echo.known()[0].id == keep.id
+    echo.answers()
+
+
 def _open_connections(echo, keep: str) -> int:
     return requests.ask(echo.state / "keeps" / keep, {"do": "counters"})["open"]
 

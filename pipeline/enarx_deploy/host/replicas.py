@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from enarx_deploy.errors import EnarxDeployError, KeepError
-from enarx_deploy.host import background, ended, ending, looking, requests, restarts, services, state
+from enarx_deploy.host import background, ended, ending, looking, requests, restarts, services, state, systemd
 from enarx_deploy.host.cgroup import Groups
 from enarx_deploy.host.known import Known
 from enarx_deploy.host.services import Served
@@ -156,6 +156,8 @@ class Replicas:
     def ended(self, replica: Replica, at_once: bool = False) -> None:
         """A Keep has ended: start it again, or not."""
         status = state.read_status(replica.directory)
+        if status is not None and status.cause == "killed" and not replica.leaving.is_set() and systemd.is_ending():
+            return  # nobody wanted it: the next service process starts it again
         with self._known.turn:
             if self._closed:
                 return

@@ -19,7 +19,7 @@ import msgspec
 
 from enarx_deploy import __version__
 from enarx_deploy.errors import EnarxDeployError, KeepError
-from enarx_deploy.host import background, ending, requests, state
+from enarx_deploy.host import background, ending, requests, state, systemd
 from enarx_deploy.host.cgroup import Groups
 from enarx_deploy.host.known import Known
 from enarx_deploy.host.listeners import Listeners
@@ -116,7 +116,8 @@ class ServiceProcess:
             case "stop":
                 self._stop(str(request["keep"]), float(request["grace"]))
             case "stopping":
-                self._note_stopping(str(request["keep"]))
+                if not systemd.is_ending():  # else this process is asked to end as well, perhaps a moment later
+                    self._note_stopping(str(request["keep"]))
             case "leave":
                 self._leave_to_the_next()
             case other:

@@ -9,6 +9,7 @@ them over; when the unit is stopped, it ends them itself.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -194,6 +195,17 @@ def installed(name: str) -> Unit | None:
     scopes: tuple[Scope, ...] = ("user", "system")
     units = (Unit(name, scope) for scope in scopes)
     return next((unit for unit in units if unit.installed), None)
+
+
+def is_ending() -> bool:
+    """Whether the user's systemd or the machine's ends now, and so all that it has started, whatever anyone wants."""
+    tool = shutil.which("systemctl")
+    if tool is None:
+        return False
+    asked = ([tool, *whose, "is-system-running"] for whose in (["--user"], []))
+    with contextlib.suppress(KeepError, OSError):
+        return any(_run(words).stdout.strip() == "stopping" for words in asked)
+    return False
 
 
 def _run(words: list[str], environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
