@@ -6,10 +6,15 @@ import json
 import shutil
 import signal
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
 
 
 @pytest.fixture
@@ -75,6 +80,41 @@ def test_people_are_told_from_whom_for_how_long_and_where(enarx_deploy, shelf):
     assert "where TLS ends inside the Keep, on target shelf; the machine that it runs on sees all that" in told
     assert "check it enarx-deploy verify localhost:4433" in told
     assert "secure" not in told
+
+
+SAID_BY_ANOTHER = """
+import msgspec
+from enarx_deploy.hookspecs import hookimpl
+@hookimpl(wrapper=True)
+def provision_tls(project, deployment, target, issuer, progress):
+    identity = yield
+    served = [msgspec.structs.replace(one, chain_pem=%r) for one in identity.endpoints]
+    return msgspec.structs.replace(identity, endpoints=served[:%d])
+"""
+
+
+def certificate_for(name: str) -> str:
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.now(UTC)
+    builder = x509.CertificateBuilder(x509.Name([]), x509.Name([]), key.public_key(), 1, now, now + timedelta(days=1))
+    made = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), False).sign(key, SHA256())
+    return made.public_bytes(Encoding.PEM).decode()
+
+
+@pytest.mark.parametrize(
+    ("chain", "endpoints"),
+    [("", 0), ("-----BEGIN CERTIFICATE-----\nleaf\n-----END CERTIFICATE-----\n", 1), (certificate_for("a\n  b"), 1)],
+    ids=["none", "damaged", "name-of-two-lines"],
+)
+def test_a_certificate_that_another_machine_is_wrong_about_spoils_no_answer(
+    enarx_deploy, shelf, install_plugin, chain, endpoints
+):
+    """A target may only repeat what it was told of what its Keeps serve."""
+    install_plugin("another", SAID_BY_ANOTHER % (chain, endpoints))
+    ended = enarx_deploy("up")
+    assert ended.returncode == 0, ended.stderr
+    (check,) = [line.split() for line in ended.stdout.splitlines() if line.startswith("  check it")]
+    assert check[2:5] == ["enarx-deploy", "verify", "localhost:4433"]
+    assert "--server-name" not in check
 
 
 def test_the_stages_run_in_order_and_the_providers_do_the_work(up, calls):

@@ -172,14 +172,18 @@ def _names(endpoint: Endpoint, identity: Identity) -> list[tuple[str, str]]:
 
 
 def _leaf(endpoint: Endpoint, identity: Identity) -> Leaf | None:
-    """The certificate that an endpoint serves; None where the target did not tell."""
+    """The certificate that an endpoint serves; None where none was told that can be read: by a plugin, or by another
+    machine."""
     import ssl
 
     from enarx_deploy.verification.certificate import read_leaf
 
     chain = next((served.chain_pem for served in identity.endpoints if served.endpoint == endpoint.name), "")
     first, end, _ = chain.partition(_END)
-    return read_leaf(ssl.PEM_cert_to_DER_cert(first + end)) if end else None
+    try:
+        return read_leaf(ssl.PEM_cert_to_DER_cert(first + end)) if end else None
+    except ValueError:
+        return None
 
 
 def _answers(values: ReferenceValues, deployment: Deployment, identity: Identity) -> list[tuple[str, str]]:
@@ -255,6 +259,7 @@ def _check(deployment: Deployment, identity: Identity) -> list[tuple[str, str]]:
 def _expected_name(endpoint: Endpoint, identity: Identity) -> str:
     """What `verify` has to be told where the certificate has other names than the endpoint's host."""
     leaf = _leaf(endpoint, identity)
-    if leaf is None or not leaf.dns_names or leaf.is_for(reached_by(endpoint.host))[0]:
+    if leaf is None or leaf.is_for(reached_by(endpoint.host))[0]:
         return ""
-    return f" --server-name {shlex.quote(leaf.dns_names[0])}"
+    name = next((one for one in leaf.dns_names if one.isprintable()), "")
+    return f" --server-name {shlex.quote(name)}" if name else ""
