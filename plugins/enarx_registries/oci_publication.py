@@ -96,7 +96,8 @@ class Publication:
     def _set_tags(self, artifact: Blob, image: Blob) -> None:
         """Set the tags, and look whose they are: a registry does not compare before it sets, and others publish, too.
 
-        Of two who found a version free, the one that was replaced learns it here, and the other sets both tags.
+        Of two who found a version free, the one that was replaced learns it here, unless the other sets the tag still
+        later; and the other sets both tags.
         """
         tag = tag_of(self._named)
         self._repository.put_manifest(image, tag + IMAGE_SUFFIX)

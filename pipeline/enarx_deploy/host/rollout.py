@@ -53,9 +53,7 @@ class Rollout:
         self._say = say
         self._wake = wake
         self.changing = threading.Lock()
-        self._began_serving = (
-            -math.inf
-        )  # what a service process finds serving is not new: it may be the machine that is
+        self._began_serving = -math.inf  # what is found serving is not new: it may be the machine that is
         self._ends_of_version = 0
 
     @contextlib.contextmanager
