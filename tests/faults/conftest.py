@@ -60,8 +60,12 @@ class Deployment:
 
     def is_whole(self, replicas: int) -> bool:
         """Whether so many Keeps run, and no other is there."""
+        return len(self.whole(replicas)) == replicas
+
+    def whole(self, replicas: int) -> list[KeepStatus]:
+        """So many Keeps if they run and no other is there, from one look: at the next one might have ended."""
         keeps = self.known()
-        return len(keeps) == replicas and all(keep.state == "running" for keep in keeps)
+        return keeps if len(keeps) == replicas and all(keep.state == "running" for keep in keeps) else []
 
     def scale(self, replicas: int) -> None:
         assert len(self.does("scale", self.name, str(replicas))) == replicas
