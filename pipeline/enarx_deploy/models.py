@@ -71,6 +71,11 @@ class Package(Record, frozen=True):
     size: int
     files: list[PackageFile]
 
+    @property
+    def module(self) -> PackageFile | None:
+        """What a Keep runs; None of what is no package."""
+        return next((file for file in self.files if file.path == "main.wasm"), None)
+
 
 class Published(Record, frozen=True):
     """What a registry says of one package: nothing of it is believed before the package was fetched and checked.

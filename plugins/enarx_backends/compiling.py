@@ -52,12 +52,11 @@ def of_package(package: Package) -> Wanted:
     """The module of a package, of which the same code is made as of its launch. Raises ManifestError."""
     from enarx_deploy.manifest import parse
 
-    digest = next((file.sha256 for file in package.files if file.path == "main.wasm"), "")
-    if not package.root or not digest:
+    if not package.root or package.module is None:
         return Wanted("", "", False)
     root = Path(package.root)
     resources = parse((root / "Enarx.toml").read_bytes(), "Enarx.toml").manifest.resources
-    return Wanted(str(root / "main.wasm"), digest.removeprefix("sha256:"), resources.has_deadline)
+    return Wanted(str(root / "main.wasm"), package.module.sha256.removeprefix("sha256:"), resources.has_deadline)
 
 
 def code_of(wanted: Wanted, kind: Kind = MACHINE) -> bytes:

@@ -29,6 +29,7 @@ T = TypeVar("T")
 _ALTOGETHER: Final = 180.0
 """Seconds for one answer: evidence is appraised within a few, and a module may be asked for a signature."""
 _TIMEOUT: Final = httpx.Timeout(20.0, connect=10.0)
+_NO_STEWARD: Final = "is there a Steward at that URL?"
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 _JSON: Final = {"Content-Type": "application/json"}
 _AS_IT_IS: Final = {"Accept-Encoding": "identity"}
@@ -170,7 +171,7 @@ def certificate_enarx(url: str, request: CertificateRequest, root_pem: str = "")
         path = [member.raw for member in der.children(der.whole(body, der.SEQUENCE))]
     except DerError as error:
         raise StewardError(
-            f"the Steward at {url} answered with what is not a PkiPath: {error}", hint="is there a Steward at that URL?"
+            f"the Steward at {url} answered with what is not a PkiPath: {error}", hint=_NO_STEWARD
         ) from error
     return Issued(chain=tuple(reversed(path)), appraisal={"ok": True, "kind": request.evidence_kind, "checks": []})
 
@@ -213,7 +214,7 @@ def _ask(
                 if len(answer) > MAX_ANSWER:
                     raise StewardError(
                         f"the Steward at {url} answered with more than {MAX_ANSWER} bytes",
-                        hint="is there a Steward at that URL?",
+                        hint=_NO_STEWARD,
                     )
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         reason = str(error) or type(error).__name__

@@ -73,7 +73,7 @@ def test_a_host_that_names_another_kind_of_evidence_gets_no_keep(
 
 def test_what_takes_a_large_module_long_is_told(make_session: Callable[[Backend], Session], monkeypatch) -> None:
     """The Keep is held up until that is said, as if it compiled."""
-    monkeypatch.setattr("enarx_deploy.host.session.SLOW_TO_COMPILE", 0)
+    monkeypatch.setattr("enarx_deploy.sizes.SLOW_TO_COMPILE", 0)
     monkeypatch.setattr("enarx_deploy.host.session._QUIET", 0.1)
     said = []
 

@@ -38,7 +38,7 @@ def ends(known: Known, version: int) -> None:
     """A Keep of this version that takes no connections ends by itself."""
     keeps = Replicas("a", known, print, goes_back=lambda *_: False, wake=lambda: None)
     replica = Replica("abc", version)
-    spec = known.version(version).keep
+    spec = known.service.version(version).keep
     state.write_status(
         state.new_keep(spec),
         KeepStatus(

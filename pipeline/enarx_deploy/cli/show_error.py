@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _TRACEBACK_FROM = 2  # -vv
 _DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})  # a write tells no file's name
+_ROOM = "make room, and do it again"
 _OF_FILES = {
     errno.ENOENT: "is the path right?",
     errno.EACCES: "may you read, or write, it?",
@@ -29,7 +30,7 @@ _OF_FILES = {
     errno.ENOTDIR: "name a directory",
     errno.ENAMETOOLONG: "use a shorter path",
     errno.ELOOP: "it leads through a symbolic link that is not followed, or in a circle",
-    **dict.fromkeys(_DISK, "make room, and do it again"),
+    **dict.fromkeys(_DISK, _ROOM),
 }
 _LOCKS = (
     "its file system has no locks (flock): have the project, and state and cache (ENARX_DEPLOY_STATE_DIR, "
@@ -80,14 +81,16 @@ def of_others(context: Context, error: Exception) -> int:
 
 
 def _of_system(error: Exception) -> EnarxDeployError | None:
-    if isinstance(error, OSError) and error.errno in NO_LOCKS and error.filename is None:
-        return EnarxDeployError(f"a file cannot be locked: {error.strerror}", hint=_LOCKS)
-    if isinstance(error, OSError) and error.errno in _DISK and error.filename is None:
-        return EnarxDeployError(f"a file cannot be written: {error.strerror}", hint="make room, and do it again")
-    if not isinstance(error, OSError) or error.filename is None:
+    if not isinstance(error, OSError):
         return None
-    hint = _OF_FILES.get(error.errno or 0, "-vv shows what was being done")
-    return EnarxDeployError(f"{error.filename}: {error.strerror}", hint=hint)
+    if error.filename is not None:
+        hint = _OF_FILES.get(error.errno or 0, "-vv shows what was being done")
+        return EnarxDeployError(f"{error.filename}: {error.strerror}", hint=hint)
+    if error.errno in NO_LOCKS:
+        return EnarxDeployError(f"a file cannot be locked: {error.strerror}", hint=_LOCKS)
+    if error.errno in _DISK:
+        return EnarxDeployError(f"a file cannot be written: {error.strerror}", hint=_ROOM)
+    return None
 
 
 def _bug(error: Exception) -> EnarxDeployError:

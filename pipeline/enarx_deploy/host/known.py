@@ -94,10 +94,6 @@ class Known:
 
         return tuple(map(changed, self.service.versions))
 
-    def version(self, number: int) -> Served:
-        """The version of that number. Raises UsageError."""
-        return self.service.version(number)
-
     def is_pending(self, number: int) -> bool:
         """Whether a version is begun, and neither serves nor has failed."""
         served = self.service.numbered(number)

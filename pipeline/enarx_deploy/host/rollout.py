@@ -76,7 +76,7 @@ class Rollout:
     def serve(self, number: int, keep: str) -> None:
         """Have a version serve whose first Keep has its certificate. One that has no sockets may have ended already."""
         with self._one_change():
-            served = self._known.version(number)
+            served = self._known.service.version(number)
             if served.version.state == "serving":
                 return
             first = self._keeps.get(keep)
@@ -121,7 +121,7 @@ class Rollout:
                 replicas=max(1, self._known.service.replicas),
                 asked=(serving or earlier).asked,
             )
-            served = self._known.version(first.version)
+            served = self._known.service.version(first.version)
             try:
                 self._keeps.provision(first)
             except EnarxDeployError as error:
@@ -154,7 +154,7 @@ class Rollout:
         task.start()
 
     def _give_up_unserved(self, first: Replica) -> None:
-        served = self._known.version(first.version)
+        served = self._known.service.version(first.version)
         within = served.keep.certified_within
         if first.ended.wait(within):
             return

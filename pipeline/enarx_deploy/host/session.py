@@ -44,7 +44,7 @@ from enarx_deploy.protocols import (
     SecretsRequest,
 )
 from enarx_deploy.records import digest_of
-from enarx_deploy.sizes import SLOW_TO_COMPILE, size
+from enarx_deploy.sizes import slow_to_compile
 from enarx_keep.channel import Message, encode
 from enarx_keep.channel import field as field_of
 from enarx_keep.errors import BadMessage
@@ -533,11 +533,11 @@ class Session:
 
         Raises queue.Empty where none comes in COMING_UP_LIMIT seconds.
         """
-        wasm = next((one.size for one in self._package.files if one.path == "main.wasm"), 0)
-        if wasm >= SLOW_TO_COMPILE and not self.needs_certificate:
+        slow = slow_to_compile(self._package)
+        if slow and not self.needs_certificate:
             with contextlib.suppress(queue.Empty):
                 return self._keep.next(_QUIET)
-            self.on_wait(f"the Keep compiles {size(wasm)} of wasm to native code, which is kept for its next start")
+            self.on_wait(f"the Keep compiles {slow} of wasm to native code, which is kept for its next start")
         return self._keep.next(COMING_UP_LIMIT)
 
     def _await(self, *kinds: str) -> Message:

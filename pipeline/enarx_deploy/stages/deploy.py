@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from enarx_deploy.errors import UsageError
 from enarx_deploy.hookspecs import hookimpl
 from enarx_deploy.protocols import Elsewhere, ReportsProgress
-from enarx_deploy.sizes import SLOW_TO_COMPILE, size
+from enarx_deploy.sizes import slow_to_compile
 
 if TYPE_CHECKING:
     from enarx_deploy.models import Deployment, Package, ReferenceValues
@@ -48,8 +48,8 @@ def deploy(
 
 def _compiling(package: Package) -> str:
     """What is worth to be known of a start that takes half a minute instead of a second."""
-    wasm = next((file.size for file in package.files if file.path == "main.wasm"), 0)
-    return f"; {size(wasm)} of wasm become native code, where they have not before" if wasm >= SLOW_TO_COMPILE else ""
+    slow = slow_to_compile(package)
+    return f"; {slow} of wasm become native code, where they have not before" if slow else ""
 
 
 def _drawbacks(backend: Backend, target: Target) -> list[str]:
