@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +16,7 @@ import pytest
 from enarx_backends import nil
 from enarx_backends.nil import Nil
 from enarx_deploy.errors import KeepError
+from enarx_deploy.host.conversation import Conversation
 from enarx_deploy.host.session import Session, Stdio
 from enarx_deploy.host.session import _endorsements as endorsements_of
 from enarx_deploy.manifest import parse
@@ -48,7 +51,8 @@ def make_session(program, tmp_path: Path, monkeypatch, shared_cache) -> Iterator
     yield make
     for session in made:
         session.kill()
-        session.wait()
+        if session._process is not None:  # else it did not start, which its test tells
+            session.wait()
     for descriptor in (stdin, to_keep, from_keep, stdout):
         os.close(descriptor)
 
@@ -139,6 +143,21 @@ def test_what_is_not_of_the_protocol_ends_the_keep(lines: str, words: str, make_
     assert outcome.kind == "died", outcome
     assert "broke the control protocol" in outcome.message
     assert words in outcome.message
+
+
+def test_nobody_waits_to_deliver_what_is_not_read_after_a_breach() -> None:
+    """It was waited for until the limit for last words, 30 seconds, with a Keep that had sent much."""
+    ours, of_host_half = socket.socketpair()
+    with ours, of_host_half:
+        conversation = Conversation(ours.fileno())
+        of_host_half.sendall(b"\0\0\0\1{")
+        assert "broke the control protocol" in conversation.listen(pytest.fail)
+        looked = select.poll()
+        looked.register(of_host_half)
+        assert dict(looked.poll(0))[of_host_half.fileno()] & select.POLLHUP  # what wakes a writer that found it full
+        with pytest.raises(BrokenPipeError):
+            of_host_half.sendall(b"more")
+        conversation.end()
 
 
 def test_a_keep_of_an_image_from_before_there_were_looks_is_not_asked_what_it_would_not_answer(make_session) -> None:

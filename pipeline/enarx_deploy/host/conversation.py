@@ -35,7 +35,10 @@ class Conversation:
         self.takes_looks = False
 
     def listen(self, take: Callable[[Message], None]) -> str:
-        """Hand on each message, up to the end of the stream. Answers what was not of the protocol; "" for nothing."""
+        """Hand on each message, up to the end of the stream. Answers what was not of the protocol; "" for nothing.
+
+        After that the stream is closed: the host half would wait for somebody to read what else came.
+        """
         reader = Reader(self._control.recv)
         try:
             while True:
@@ -43,6 +46,8 @@ class Conversation:
         except (EOFError, OSError):
             return ""
         except (BadMessage, TypeError, ValueError, OverflowError) as error:
+            with contextlib.suppress(OSError):
+                self._control.shutdown(socket.SHUT_RDWR)
             return f"the Keep broke the control protocol: {error}"
 
     def note(self, message: Message) -> None:
