@@ -40,6 +40,7 @@ _FIRST_PAUSE: Final = 0.25  # seconds; doubled each time
 _LONGEST_PAUSE: Final = 20.0
 _REDIRECTS: Final = 5
 _TIMEOUT: Final = httpx.Timeout(120.0, connect=10.0)  # a registry may look through a whole blob before it answers
+_BLOB_UNKNOWN: Final = "BLOB_UNKNOWN"  # as it is, and as MANIFEST_BLOB_UNKNOWN
 _AGAIN: Final = (429, 500, 502, 503, 504)
 _REDIRECTED: Final = (301, 302, 303, 307, 308)
 _HOSTS: Final = {"docker.io": "registry-1.docker.io"}  # whose registry has another name than its references
@@ -304,6 +305,8 @@ class Connection:
         if answer.status in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
             return self._refused(answer.status, oci_login.find(host, self.repository))
         said = _said(answer.body) if self._is_own(answer.url) else ""
+        if method == "PUT" and _BLOB_UNKNOWN in said:  # it was sent: another who sends the same may be half through it
+            return Interrupted(f"{host} does not have what was sent to it{said}", hint=ASK)
         if answer.status == httpx.codes.NOT_FOUND:
             return NotPublished(
                 f"{host} has no such thing in {self.repository}{said}", hint="is the name right? `search` lists tags"

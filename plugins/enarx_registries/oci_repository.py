@@ -85,14 +85,19 @@ class Repository:
     def put_blob(self, blob: Descriptor, content: Content) -> None:
         """Store a blob, unless it is there.
 
-        What was interrupted goes on where the registry says that it stands, else from the beginning.
+        What was interrupted goes on where the registry says that it stands, else from the beginning. Some registries
+        refuse what another publisher has stored meanwhile.
         """
         if self._has(f"blobs/{blob.digest}"):
             return
         upload = _Upload(self._connection, blob, content)
         for attempt in oci_http.attempts():
             with attempt:
-                upload.run()
+                try:
+                    upload.run()
+                except RegistryError as error:
+                    if isinstance(error, Interrupted) or not self._has(f"blobs/{blob.digest}"):
+                        raise
                 return
 
     def put_bytes(self, blob: Blob) -> None:

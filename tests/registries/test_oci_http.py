@@ -383,6 +383,46 @@ def test_an_upload_that_the_registry_forgot_begins_anew(
     assert not any(answers.values())
 
 
+def problem(code: str) -> bytes:
+    return json.dumps({"errors": [{"code": "DIGEST_INVALID"}, {"code": code}]}).encode()
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(400, "MANIFEST_BLOB_UNKNOWN"), (404, "MANIFEST_BLOB_UNKNOWN"), (404, "BLOB_UNKNOWN")]
+)
+def test_a_manifest_is_sent_again_whose_blobs_another_publisher_is_half_through(
+    server: Server, client: httpx.Client, no_pauses: list[float], status: int, code: str
+) -> None:
+    answers = [Answer(status, body=problem(code)), Answer(201)]
+    server.answer = lambda _: answers.pop(0)
+    repository(server, client).put_manifest(oci_forms.blob(oci_forms.MANIFEST, b"{}"), "1.0.0")
+    assert [one.body for one in server.asked] == [b"{}", b"{}"]
+    assert len(no_pauses) == 1
+
+
+@pytest.mark.usefixtures("no_pauses")
+def test_a_manifest_whose_blobs_stay_unknown_is_an_error_in_the_end(server: Server, client: httpx.Client) -> None:
+    server.answer = lambda _: Answer(404, body=problem("MANIFEST_BLOB_UNKNOWN"))
+    with pytest.raises(RegistryError, match=r"does not have what was sent to it: .*MANIFEST_BLOB_UNKNOWN"):
+        repository(server, client).put_manifest(oci_forms.blob(oci_forms.MANIFEST, b"{}"), "1.0.0")
+    assert len(server.asked) == oci_http.ATTEMPTS
+
+
+@pytest.mark.parametrize("there", [True, False], ids=["and it is there", "and it is not there"])
+def test_a_blob_that_is_refused_since_another_publisher_was_quicker(
+    server: Server, client: httpx.Client, there: bool
+) -> None:
+    answers = {"HEAD": [404, 200 if there else 404], "POST": [202], "PUT": [400]}
+    server.answer = lambda asked: Answer(answers[asked.method].pop(0), {"Location": "/upload"})
+    blob = oci_forms.blob("application/octet-stream", BLOB)
+    if there:
+        repository(server, client).put_bytes(blob)
+    else:
+        with pytest.raises(RegistryError, match="answered PUT with status 400"):
+            repository(server, client).put_bytes(blob)
+    assert not any(answers.values())
+
+
 def test_a_registry_with_a_list_of_referrers_gets_no_tag_in_its_place(server: Server, tmp_path: Path) -> None:
     """As the distribution specification 1.1 has it: it answers with the header OCI-Subject."""
     there: dict[str, bytes] = {}
