@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated, Any, ClassVar, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from cryptography.exceptions import InvalidSignature
@@ -93,9 +93,10 @@ class AzSnpClaims(SnpClaims, frozen=True, kw_only=True):
 
 
 class AzSnpPolicy(SnpPolicy, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Section `[az_snp]`: that of `[snp]`, for the paravisor, and registers for what it booted."""
+    """Section `[az_snp]`: that of `[snp]`, for the paravisor, and registers for what it booted.
 
-    WORKLOAD: ClassVar[tuple[str, ...]] = ("pcrs",)
+    Registers are the word of whoever holds the TPM's key: without a rule for the paravisor, of any guest's.
+    """
 
     pcrs: Mapping[str, tuple[str, ...]] = {}
     """By number: accepted values, 32 bytes in hexadecimal."""
@@ -104,6 +105,8 @@ class AzSnpPolicy(SnpPolicy, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         super().__post_init__()
         if not all(number.isdecimal() and int(number) < 24 for number in self.pcrs):
             raise PolicyError("`pcrs`: the key of a register is its number, 0 to 23")
+        if self.any_workload and self.pcrs:
+            raise PolicyError("`any_workload` and `pcrs` contradict each other")
 
 
 def recognise(data: bytes) -> bool:

@@ -79,7 +79,7 @@ class NitroPolicy(Section, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Section `[nitro]`."""
 
     pcrs: Mapping[str, tuple[str, ...]] = {}
-    """By number: accepted values, hexadecimal. "0" (image) or "8" (signer) is needed, else `any_workload`."""
+    """By number: accepted values, hexadecimal. "0" (image) or "8" (signer) is needed, or else `any_workload`."""
     debug: Literal["any", "forbid"] = "forbid"
     maximum_age_seconds: int = 300
     """Most seconds between the document's timestamp and the verification."""
@@ -92,6 +92,8 @@ class NitroPolicy(Section, frozen=True, kw_only=True, forbid_unknown_fields=True
             raise PolicyError("`pcrs` names neither the image (0) nor the signer (8)")
         if not self.any_workload:
             constrained(self, "pcrs")
+        elif {"0", "8"} & self.pcrs.keys():
+            raise PolicyError("`any_workload` and the image (0) or signer (8) in `pcrs` contradict each other")
 
 
 def recognise(data: bytes) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, Final, Literal
+from typing import Final, Literal
 
 import msgspec
 
@@ -97,9 +97,6 @@ class PlatformInfo(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
 class SnpPolicy(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Section `[snp]`. Lists hold lower-case hexadecimal; an empty allow-list does not constrain."""
 
-    WORKLOAD: ClassVar[tuple[str, ...]] = ()
-    """Further fields of a sub-class that constrain the workload."""
-
     measurements: tuple[str, ...] = ()
     """Accepted launch measurements, 48 bytes."""
     deny_measurements: tuple[str, ...] = ()
@@ -170,7 +167,7 @@ class SnpPolicy(Section, frozen=True, kw_only=True, forbid_unknown_fields=True):
             ("id_keys", "deny_id_keys"),
             ("author_keys", "deny_author_keys"),
         )
-        constrained(self, *self.WORKLOAD, "measurements", "id_keys", "author_keys")
+        constrained(self, "measurements", "id_keys", "author_keys")
 
 
 def _check_minimum(minimum: Mapping[str, Tcb]) -> None:

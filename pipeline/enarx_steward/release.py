@@ -20,7 +20,7 @@ from typing import Final
 
 import msgspec
 from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
@@ -82,6 +82,10 @@ def read_key(spki: bytes) -> X25519PublicKey:
         raise MalformedRequest("secrets are sealed to an X25519 key, and this is of another kind")
     if key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo) != spki:
         raise MalformedRequest("the key that secrets are to be sealed to is not in DER")
+    try:
+        X25519PrivateKey.generate().exchange(key)
+    except ValueError as exc:  # a point of small order: what it agrees on is known to everybody (RFC 7748, section 6.1)
+        raise MalformedRequest("nothing can be sealed to this key") from exc
     return key
 
 

@@ -74,10 +74,30 @@ def test_azure_with_another_quote_is_refused() -> None:
 def test_azure_registers_by_policy() -> None:
     evidence = (AZURE / "evidence.json").read_bytes()
     good = azure_document()["tpm_quote"]["pcrs"][4]
-    assert azure(evidence, {"pcrs": {"4": [good]}}).ok
-    assert failed(azure(evidence, {"pcrs": {"4": ["00" * 32]}})) == {"az-snp.policy.registers"}
-    with pytest.raises(PolicyError):
-        load_policy({"az_snp": {"pcrs": {"x": []}}})
+    parsed: Any = parse(evidence)
+    paravisor = {"measurements": [parsed.report.measurement.hex()]}
+    assert azure(evidence, {**paravisor, "pcrs": {"4": [good]}}).ok
+    assert failed(azure(evidence, {**paravisor, "pcrs": {"4": ["00" * 32]}})) == {"az-snp.policy.registers"}
+
+
+PARAVISOR = {"measurements": ["ab" * 48]}
+
+
+@pytest.mark.parametrize(
+    ("kind", "section", "named"),
+    [
+        # Any guest of SNP can make a key, have its report commit to that, and sign the registers that are wanted.
+        pytest.param("az_snp", {"pcrs": {"4": ["00" * 32]}}, "measurements", id="registers-of-any-paravisor"),
+        pytest.param("az_snp", {"any_workload": True, "pcrs": {"4": ["00" * 32]}}, "any_workload", id="azure-both"),
+        pytest.param("az_snp", {**PARAVISOR, "pcrs": {"x": []}}, "pcrs", id="a-register-without-a-number"),
+        pytest.param("nitro", {"pcrs": {"4": ["00" * 48]}}, "pcrs", id="neither-image-nor-signer"),
+        pytest.param("nitro", {"any_workload": True, "pcrs": {"0": ["00" * 48]}}, "any_workload", id="nitro-both"),
+        pytest.param("nitro", {"any_workload": True, "pcrs": {"8": ["00" * 48]}}, "any_workload", id="signer-and-any"),
+    ],
+)
+def test_a_section_that_accepts_more_than_it_seems_to_is_an_error(kind: str, section: Any, named: str) -> None:
+    with pytest.raises(PolicyError, match=f"`{named}`"):
+        load_policy({kind: section})
 
 
 @settings(max_examples=60, deadline=None, derandomize=True)

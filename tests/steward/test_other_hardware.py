@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256, SHA384
 from msgspec.structs import replace
 
-from enarx_attestation import Anchors, cbor, report_data
+from enarx_attestation import Anchors, cbor, parse, report_data
 from enarx_attestation.snp import read_collateral
 from enarx_steward import policy as policy_file
 from enarx_steward.appraiser import Appraiser
@@ -36,10 +36,10 @@ class Azure:
     """A virtual machine of Azure: a paravisor's report that vouches for a TPM."""
 
     kind = "az-snp"
-    section = f'[az_snp]\npcrs = {{ "4" = ["{GOOD.hex()}"] }}\n'
 
     def __init__(self, amd: Any) -> None:
         self.amd = amd
+        self.section = f'[az_snp]\nmeasurements = ["{self.paravisor()}"]\npcrs = {{ "4" = ["{GOOD.hex()}"] }}\n'
         self.key = VENDORS.rsa_key("tpm")
         self.anchors = amd.anchors
         self.collateral = read_collateral(amd.vek(amd.extensions()).der, crls=[amd.crl()])
@@ -58,6 +58,11 @@ class Azure:
         pcrs = [value.hex() for value in shown]
         quote = {"message": message.hex(), "signature": signature.hex(), "pcrs": pcrs}
         return json.dumps({"hcl_report": base64.b64encode(self.report()).decode(), "tpm_quote": quote}).encode()
+
+    def paravisor(self) -> str:
+        """What it measures to."""
+        report: Any = parse(self.amd.report({}), "snp")
+        return str(report.measurement.hex())
 
     def report(self) -> bytes:
         """The paravisor's, with the document to which it commits."""

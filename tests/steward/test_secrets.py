@@ -11,7 +11,7 @@ import pytest
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, InvalidTag
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -29,6 +29,16 @@ SUITE = Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.AES_256_GCM)
 
 def section(name: str, file: Path, kinds: str = '"nil"', package: str = PACKAGE) -> str:
     return f'[[secret]]\nname = "{name}"\nfile = "{file}"\nkinds = [{kinds}]\npackages = ["{package}"]\n'
+
+
+class SmallOrder:
+    """Of a key pair the public half alone."""
+
+    def __init__(self, point: bytes) -> None:
+        self._point = point
+
+    def public_key(self) -> X25519PublicKey:
+        return X25519PublicKey.from_public_bytes(self._point)
 
 
 DEFECTS = {"gone": b"", "mode": SECRET, "large": bytes(grants.MAX_SECRET + 1), "link": SECRET}
@@ -64,7 +74,7 @@ class Claimant:
     """What the Keep does, in Python alone: it shares no line with the Keep's own program."""
 
     package: str = PACKAGE
-    key: X25519PrivateKey = field(default_factory=X25519PrivateKey.generate)
+    key: X25519PrivateKey | SmallOrder = field(default_factory=X25519PrivateKey.generate)
 
     @property
     def spki(self) -> bytes:
@@ -192,6 +202,23 @@ def test_a_key_of_another_kind_is_no_key_to_seal_to(steward, keep):
     assert isinstance(steward.client.certify(keep)[0], x509.Certificate)
     answer = Claimant().ask(steward.client, "password", key=base64.b64encode(keep.spki).decode())
     assert (answer.status_code, answer.json()["code"]) == (400, "malformed")
+
+
+SMALL_ORDER = {
+    "zero": bytes(32),
+    "one": (1).to_bytes(32, "little"),
+    "order-eight": bytes.fromhex("e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800"),
+    "minus-one": (2**255 - 20).to_bytes(32, "little"),
+    "zero-unreduced": (2**255 - 19).to_bytes(32, "little"),
+}
+
+
+@pytest.mark.parametrize("point", SMALL_ORDER.values(), ids=SMALL_ORDER.keys())
+def test_a_key_of_small_order_is_no_key_to_seal_to(steward, point):
+    """Whatever is sealed to it, everybody could open."""
+    claimant = Claimant(key=SmallOrder(point))
+    answer = claimant.ask(steward.client, "password")
+    assert (answer.status_code, answer.json()["code"]) == (400, "malformed"), answer.text
 
 
 @pytest.mark.parametrize(
