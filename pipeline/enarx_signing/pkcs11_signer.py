@@ -32,7 +32,10 @@ _FAULTS: Final = {
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
-    """What to do: sign `digest`, if there is one. `pin` is a secret."""
+    """What to do: sign `digest`, if there is one. `pin` is a secret.
+
+    `make` makes the key where there is none, and `anew` refuses one that is there.
+    """
 
     module: str
     token: str
@@ -40,6 +43,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     pin: str
     digest: bytes
     make: bool
+    anew: bool = False
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,7 +56,11 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Unfit(Exception):
-    """The key may not be used."""
+    """The key may not be used; `hint` says what to do."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.hint = hint
 
 
 def main() -> int:
@@ -75,7 +83,7 @@ def _answer(order: Order) -> Answer:
         ):
             return _carry_out(session, order)
     except _Unfit as exc:
-        return Answer(fault=str(exc), hint="make another in the token, with CKA_SENSITIVE and not CKA_EXTRACTABLE")
+        return Answer(fault=str(exc), hint=exc.hint)
     except (pkcs11.PKCS11Error, OSError, RuntimeError) as exc:
         name = type(exc).__name__
         fault, hint = _FAULTS.get(name, (f"{name} {exc}".strip(), "see the documentation of the device"))
@@ -95,8 +103,14 @@ def _carry_out(session: pkcs11.Session, order: Order) -> Answer:
             raise
         _make(session, order.key)
         private = session.get_key(object_class=ObjectClass.PRIVATE_KEY, label=order.key)
+    else:
+        if order.anew:
+            raise _Unfit(f"the token has a key {order.key!r} already", "give the new one a name that no key has yet")
     if private[Attribute.EXTRACTABLE] or not private[Attribute.SENSITIVE]:
-        raise _Unfit(f"the key {order.key!r} could be taken out of the token")
+        raise _Unfit(
+            f"the key {order.key!r} could be taken out of the token",
+            "make another in the token, with CKA_SENSITIVE and not CKA_EXTRACTABLE",
+        )
     public: Any = session.get_key(object_class=ObjectClass.PUBLIC_KEY, label=order.key)
     signature = private.sign(order.digest, mechanism=Mechanism.ECDSA) if order.digest else b""
     return Answer(spki=encode_ec_public_key(public), signature=signature)

@@ -63,9 +63,9 @@ class TokenKey(ec.EllipticCurvePrivateKey):
         """Bits."""
         return self.curve.key_size
 
-    def make(self) -> None:
-        """Make the key, unless there is one of its name."""
-        self._ask(make=True)
+    def make(self, *, anew: bool = False) -> None:
+        """Make the key, unless there is one of its name; `anew` refuses that one. Raises `KeyFault`."""
+        self._ask(make=True, anew=anew)
 
     def public_key(self) -> ec.EllipticCurvePublicKey:
         """Read the public half. Raises `KeyFault`."""
@@ -105,9 +105,17 @@ class TokenKey(ec.EllipticCurvePrivateKey):
     def __deepcopy__(self, memo: dict[int, Any]) -> TokenKey:
         return self
 
-    def _ask(self, *, digest: bytes = b"", make: bool = False) -> Answer:
+    def _ask(self, *, digest: bytes = b"", make: bool = False, anew: bool = False) -> Answer:
         token = self._token
-        order = Order(module=token.module, token=token.token, key=token.key, pin=_pin(token), digest=digest, make=make)
+        order = Order(
+            module=token.module,
+            token=token.token,
+            key=token.key,
+            pin=_pin(token),
+            digest=digest,
+            make=make,
+            anew=anew,
+        )
         answer = _run(order, without=token.pin_env)
         if answer.fault:
             raise KeyFault(f"{token.module}: {answer.fault}", hint=answer.hint)

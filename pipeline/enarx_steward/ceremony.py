@@ -49,8 +49,9 @@ def install(directory: Path, chain_pem: bytes, policy: StewardPolicy, now: datet
 def roll(directory: Path, now: datetime, label: str = "") -> Root:
     """Replace key and root. The old root certifies the new one, so that clients that pin either are served.
 
-    An old key in a file is gone with it. One in a token stays there, and the new one is made beside it under `label`.
-    Raises `ConfigurationError`.
+    An old key in a file is gone with it. One in a token stays there, and the new one is made beside it under `label`;
+    a key that the token has already is refused, for it may be one that was rolled away from. Raises
+    `ConfigurationError`.
     """
     old = state.load_root(directory, now)
     if old.above:
@@ -85,7 +86,7 @@ def _new_key(directory: Path, label: str) -> tuple[ec.EllipticCurvePrivateKey, d
     if not label:
         raise ConfigurationError("the key is in a token", hint="--key LABEL names the new one, which is made there")
     made = hsm.read_configuration(configuration).beside(label)
-    made.make()
+    made.make(anew=True)
     return made, {state.CONFIGURATION: (made.configuration, 0o600)}
 
 

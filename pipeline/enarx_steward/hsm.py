@@ -5,7 +5,7 @@
     [pkcs11]
     module = "/usr/lib/softhsm/libsofthsm2.so"   # the vendor's library
     token = "steward"                            # the token's label
-    key = "steward-root"                         # the key's label; made if there is no root yet
+    key = "steward-root"                         # the key's label; made if there is neither it nor a root
     pin_file = "/etc/steward/pin"                # or pin_env = "NAME", of an environment variable
 
 The root signs seldom, so that the process which `enarx_signing.token` starts for each signature costs nothing.
@@ -46,9 +46,9 @@ class RootKey(TokenKey):
         """What `ca.toml` has to say to name it."""
         return msgspec.toml.encode(Configuration(pkcs11=self._token))
 
-    def make(self) -> None:
+    def make(self, *, anew: bool = False) -> None:
         with _faults():
-            super().make()
+            super().make(anew=anew)
 
     def public_key(self) -> ec.EllipticCurvePublicKey:
         with _faults():

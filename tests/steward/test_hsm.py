@@ -103,6 +103,18 @@ def test_a_root_in_the_token_is_replaced_by_one_beside_it(configure, token):
     assert not (state / "ca.key").exists()
 
 
+def test_a_root_is_not_replaced_by_a_key_that_the_token_has_already(configure, token):
+    state = configure(key="rolled-away-from")
+    hsm.read_configuration(state / "ca.toml").make()
+    configured = (configure() / "ca.toml").read_bytes()
+    root = files.load_root(state, NOW)
+    with pytest.raises(ConfigurationError, match="the token has a key 'rolled-away-from' already") as caught:
+        ceremony.roll(state, NOW, "rolled-away-from")
+    assert "a name that no key has yet" in caught.value.hint
+    assert files.load_root(state, NOW).certificate == root.certificate
+    assert (state / "ca.toml").read_bytes() == configured
+
+
 def test_the_token_is_asked_for_new_intermediates_and_for_nothing_else(configure, token):
     state = configure()
     first = files.load_authority(state, ACCEPTED, NOW)

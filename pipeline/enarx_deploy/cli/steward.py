@@ -251,7 +251,7 @@ def roll(context: Context, state: Path | None, label: str) -> None:
     """Replace the Steward's key and root; the old root certifies the new one.
 
     Clients that pin the old root are served until it ends or `finish`: give them the new one meanwhile. Where the key
-    is in a token, the new one is made beside it, as ca.toml then says.
+    is in a token, the new one is made beside it under a label that no key has yet, as ca.toml then says.
     """
     from enarx_steward import ceremony
     from enarx_steward.issuance import utc_now
