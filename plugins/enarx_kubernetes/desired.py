@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _LABEL = re.compile(r"[a-z]([a-z0-9-]{0,48}[a-z0-9])?")
 _HOST_MEMORY = 256 << 20  # bytes: both interpreters, the compiler, the rings
 _FIRST_UNPRIVILEGED = 1024
+_PORT_NAME = 15  # characters of a port's name (RFC 6335, 5.1)
+_NUMBERED = re.compile(r"(.*-)?p[0-9]+")
 
 
 @dataclass(frozen=True)
@@ -142,10 +144,12 @@ def is_loopback(address: str) -> bool:
 
 
 def _port_name(name: str, number: int) -> str:
+    """The socket's own name where it is short and plain; else what there is room for of it, and its number."""
     plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:11].strip("-")
-    if plain == name and re.search("[a-z]", plain):
+    if plain == name and re.search("[a-z]", plain) and not _NUMBERED.fullmatch(plain):
         return plain
-    return f"{plain}-p{number}".lstrip("-")
+    ending = f"-p{number}"
+    return f"{plain[: _PORT_NAME - len(ending)].strip('-')}{ending}".lstrip("-")
 
 
 def _destinations(manifest: Manifest) -> tuple[Destination, ...]:

@@ -15,6 +15,7 @@ from typing import Any
 import kubernetes_validate
 import msgspec
 import pytest
+import tomli_w
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
@@ -270,6 +271,34 @@ def test_every_name_of_a_keep_becomes_one_that_a_service_can_have(name):
     assert made.replace("-", "").isalnum()
     assert made == made.lower()
     assert not made.endswith("-")
+
+
+IANA_SERVICE_NAME = re.compile(r"(?=[0-9-]*[a-z])[a-z0-9]+(-[a-z0-9]+)*")
+"""RFC 6335, 5.1; Kubernetes wants small letters."""
+
+
+def listening(names: list[str]) -> str:
+    files = [{"kind": "listen", "name": name, "prot": "tls", "port": 8000 + n} for n, name in enumerate(names)]
+    return tomli_w.dumps({"steward": "https://steward.example.org", "files": files})
+
+
+def assert_ports_are_named_as_a_service_can_have_them(names: list[str]) -> None:
+    ports = [port.name for port in wanted(listening(names)).ports]
+    assert len(set(ports)) == len(names)
+    assert [name for name in ports if len(name) > 15 or not IANA_SERVICE_NAME.fullmatch(name)] == []
+
+
+@given(st.lists(st.from_regex(r"[A-Za-z0-9._/ -]{1,30}", fullmatch=True), unique=True, max_size=5))
+def test_every_name_of_a_socket_becomes_one_that_a_port_can_have(names):
+    assert_ports_are_named_as_a_service_can_have_them(names)
+
+
+def test_sockets_beyond_the_hundredth_have_names_that_a_port_can_have():
+    assert_ports_are_named_as_a_service_can_have_them([f"listener-of-{n}" for n in range(1001)])
+
+
+def test_a_socket_that_is_named_as_another_is_numbered_stays_apart_from_it():
+    assert_ports_are_named_as_a_service_can_have_them(["Web", "web-p0", "p2", "2"])
 
 
 def test_names_that_differ_in_what_is_lost_stay_apart():
