@@ -151,7 +151,21 @@ class Replicas:
             looks = state.read_spec(replica.directory).looks
             reason = looking.until_unhealthy(replica.directory, looks, replica.ended, serves, self._say)
             if reason:
-                ending.fail(replica.directory, reason)
+                self.fail(replica, reason)
+
+    def end(self, replica: Replica, grace: float) -> None:
+        """End a Keep as somebody wants it; one that does not end is told of."""
+        self._tell(lambda: ending.end(replica.directory, grace))
+
+    def fail(self, replica: Replica, reason: str) -> None:
+        """End a Keep as one that has failed; one that does not end is told of."""
+        self._tell(lambda: ending.fail(replica.directory, reason))
+
+    def _tell(self, end: Callable[[], None]) -> None:
+        try:
+            end()
+        except KeepError as error:
+            self._say(f"{error}; {error.hint}")
 
     def ended(self, replica: Replica, at_once: bool = False) -> None:
         """A Keep has ended: start it again, or not."""
@@ -213,12 +227,12 @@ class Replicas:
             if not replica.leaving.is_set():
                 requests.ask(replica.directory, {"do": "accept"})
         except EnarxDeployError as error:
-            ending.fail(replica.directory, str(error))  # to end it as if somebody wanted that would be for good
+            self.fail(replica, str(error))  # to end it as if somebody wanted that would be for good
             self._reap(replica)
             self.start_again_later(replica, str(error))
             return
         if replica.leaving.is_set():
-            ending.end(replica.directory, 0)
+            self.end(replica, 0)
         self.watch(replica)
 
     def provision(self, replica: Replica) -> None:
@@ -248,7 +262,7 @@ class Replicas:
             self.note_leaving(replica)
 
         def leave() -> None:
-            ending.end(replica.directory, grace)
+            self.end(replica, grace)
             self.forget(replica)
 
         threading.Thread(target=leave, name="leave").start()

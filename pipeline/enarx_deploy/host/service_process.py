@@ -181,7 +181,7 @@ class ServiceProcess:
         self._keeps.adopt(replica)
         status = state.read_status(replica.directory)
         if replica.serves and status is not None and status.state == "starting":
-            ending.fail(replica.directory, _ENDED_BEFORE)  # who would have had it certified has gone
+            self._keeps.fail(replica, _ENDED_BEFORE)  # who would have had it certified has gone
         if not state.is_held(replica.directory):
             return
         if replica.serves:
@@ -238,7 +238,7 @@ class ServiceProcess:
     def _end_all(self) -> None:
         """End the Keeps, to start them again when a service process is there again."""
         self._keeps.close()
-        ends = [threading.Thread(target=ending.end, args=(one.directory, DEFAULT_GRACE)) for one in self._keeps.alive()]
+        ends = [threading.Thread(target=self._keeps.end, args=(one, DEFAULT_GRACE)) for one in self._keeps.alive()]
         for thread in ends:
             thread.start()
         for thread in ends:
