@@ -16,11 +16,12 @@ import pytest
 from enarx_backends import nil
 from enarx_backends.nil import Nil
 from enarx_deploy.errors import KeepError
+from enarx_deploy.host import state
 from enarx_deploy.host.conversation import Conversation
 from enarx_deploy.host.session import Session, Stdio
 from enarx_deploy.host.session import _endorsements as endorsements_of
 from enarx_deploy.manifest import parse
-from enarx_deploy.models import Module
+from enarx_deploy.models import KeepStatus, Module
 from enarx_deploy.package_tree import build
 from enarx_deploy.project import Project
 from enarx_deploy.protocols import Backend, Challenge, KeepProcess, Launch
@@ -132,8 +133,10 @@ UNASKED = SEND.format("{'type': 'request', 'csr': 'x' * 100_000}")
         (SEND.format("{'type': 'running', 'phases': [], 'lacking': []}"), "phases is not of type dict"),
         (SEND.format("{'type': 'running', 'phases': {}, 'lacking': 1}"), "lacking is not of type list"),
         (SEND.format("{'type': 'running', 'phases': {}, 'lacking': [], 'takes': 1}"), "takes is not of type list"),
+        (SEND.format("{'type': 'running', 'phases': {'a': float('nan')}, 'lacking': []}"), "not JSON compliant"),
+        (f"{RUNNING}\nreturn {{'type': 'exit', 'kind': 'error', 'message': '\\ud800'}}", "surrogates not allowed"),
     ],
-    ids=["flood", "huge-number", "list-for-table", "number-for-list", "number-for-kinds"],
+    ids=["flood", "huge-number", "list-for-table", "number-for-list", "number-for-kinds", "no-number", "half-a-letter"],
 )
 def test_what_is_not_of_the_protocol_ends_the_keep(lines: str, words: str, make_session) -> None:
     session = make_session(Hostile(lines))
@@ -143,6 +146,18 @@ def test_what_is_not_of_the_protocol_ends_the_keep(lines: str, words: str, make_
     assert outcome.kind == "died", outcome
     assert "broke the control protocol" in outcome.message
     assert words in outcome.message
+
+
+@pytest.mark.parametrize("code", [True, 10**30, -(10**30), 0.5, None])
+def test_an_exit_status_that_is_none_can_be_written_down_and_read(code: object, make_session, tmp_path: Path) -> None:
+    session = make_session(Hostile(f"{RUNNING}\nreturn {{'type': 'exit', 'kind': 'exit', 'code': {code}}}"))
+    session.start()
+    outcome = session.wait()
+    assert (outcome.kind, outcome.exit_status) == ("exit", 1)
+    texts = dict.fromkeys(("id", "name", "backend", "target", "package", "created"), "")
+    ended = KeepStatus(**texts, state="exited", endpoints=[], exit_status=outcome.code)
+    state.write_status(tmp_path, ended)
+    assert state.read_status(tmp_path) == ended
 
 
 def test_nobody_waits_to_deliver_what_is_not_read_after_a_breach() -> None:

@@ -7,6 +7,7 @@ message's number (`ask`, `look`), and nothing else.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import queue
 import socket
@@ -42,7 +43,7 @@ class Conversation:
         reader = Reader(self._control.recv)
         try:
             while True:
-                take(reader.message())
+                take(_writable(reader.message()))
         except (EOFError, OSError):
             return ""
         except (BadMessage, TypeError, ValueError, OverflowError) as error:
@@ -111,6 +112,13 @@ class Conversation:
                 self._answered = max(self._answered, min(told, self._asked))
             if answer.get("id") == number:
                 return answer
+
+
+def _writable(message: Message) -> Message:
+    """The same. Raises ValueError for what no record, log or answer in JSON can hold: half a letter, a number that is
+    none."""
+    json.dumps(message, ensure_ascii=False, allow_nan=False).encode()
+    return message
 
 
 def _unanswered(limit: float) -> KeepError:

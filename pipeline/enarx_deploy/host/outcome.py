@@ -8,6 +8,7 @@ from typing import NamedTuple
 from enarx_keep.channel import Message
 
 _LARGEST_STATUS = 255
+_CODES = range(-(1 << 31), 1 << 32)  # what 32 bits can be, with a sign or without
 _SIGNALLED = 128
 _TIMED_OUT = 124
 _TOLD = ("exit", "trap", "limit", "error")
@@ -53,7 +54,7 @@ def told(message: Message) -> Outcome:
     kind = str(message.get("kind"))
     return Outcome(
         kind if kind in _TOLD else "error",
-        code if isinstance(code, int) else 1,
+        code if type(code) is int and code in _CODES else 1,
         text if isinstance(text, str) else "",
     )
 
