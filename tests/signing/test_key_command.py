@@ -178,6 +178,29 @@ def test_rotation_both_keys_count_for_the_overlap_and_then_the_new_one_alone(ena
     assert counts(enarx_deploy, by_new, now() + timedelta(days=8))
 
 
+def test_a_trusted_key_is_said_more_of_and_keeps_the_rest(enarx_deploy, key):
+    make(key, "release.key")
+    trust = ("trust", "release.key.pub", "--name", "release team", "--trust", "signers.toml")
+    key(*trust, "--not-before", "2026-01-01", "--not-after", "2027-01-01")
+    key(*trust, "--native-code")
+    (signer,) = key(*trust, "--not-after", "2028-01-01")["signers"]
+    assert (signer["not_before"], signer["not_after"]) == ("2026-01-01T00:00:00Z", "2028-01-01T00:00:00Z")
+    assert signer["native_code"] is True
+
+
+def test_a_trusted_key_does_not_change_its_owner_and_a_revoked_one_does_not_come_back(enarx_deploy, key):
+    make(key, "release.key")
+    key("trust", "release.key.pub", "--name", "release team", "--trust", "signers.toml")
+    before = (enarx_deploy.directory / "signers.toml").read_bytes()
+    trust = ("key", "trust", "release.key.pub", "--trust", "signers.toml", "--name")
+    ended = enarx_deploy(*trust, "somebody else")
+    assert (ended.returncode, "is trusted already, as 'release team'" in ended.stderr) == (2, True), ended.stderr
+    assert (enarx_deploy.directory / "signers.toml").read_bytes() == before
+    key("revoke", "release.key.pub", "--trust", "signers.toml")
+    ended = enarx_deploy(*trust, "release team")
+    assert (ended.returncode, "was revoked, and is not trusted again" in ended.stderr) == (2, True), ended.stderr
+
+
 def test_revocation_nothing_of_the_key_counts_from_then_on(enarx_deploy, key):
     made = make(key, "stolen.key")
     key("trust", "stolen.key.pub", "--name", "release team", "--trust", "signers.toml")

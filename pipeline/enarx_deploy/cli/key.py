@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -154,17 +155,24 @@ def trust_key(
     native_code: bool,
     trust: Path | None,
 ) -> None:
-    """Trust the key in PUBLIC to sign packages. Compare its id with what its owner says, by another way."""
+    """Trust the key in PUBLIC to sign packages. Compare its id with what its owner says, by another way.
+
+    A key that is trusted already, under that name, keeps what is not given here: `--native-code` is added, a time takes
+    the place of the one before.
+    """
     from enarx_signing import Signer
 
-    signer = Signer(
-        name=name,
-        key=_require_public(public),
-        not_before=not_before,
-        not_after=not_after,
-        native_code=native_code,
-    )
-    _change(context, trust, lambda known: [*known, signer])
+    key = _require_public(public)
+    given = {"not_before": not_before, "not_after": not_after, "native_code": native_code or None}
+    said: dict[str, Any] = {field: value for field, value in given.items() if value is not None}
+
+    def with_it(known: Signers) -> list[Signer]:
+        listed = next((signer for signer in known if signer.key == key), None)
+        if listed is None:
+            return [*known, Signer(name=name, key=key, **said)]
+        return _replaced(known, _changed(listed, name, said))
+
+    _change(context, trust, with_it)
 
 
 @command.command()
@@ -231,6 +239,22 @@ def _change(context: Context, trust: Path | None, make: Callable[[Signers], list
     path, signers = change(make, trust)
     record = {"file": str(path), "signers": [_signer_record(signer) for signer in signers]}
     context.emit(lambda: _listing(signers), record)
+
+
+def _changed(listed: Signer, name: str, said: dict[str, Any]) -> Signer:
+    """A trusted key with what is said of it now. Raises UsageError for one that was revoked, or is another's."""
+    from msgspec.structs import replace
+
+    if listed.revoked_at is not None:
+        raise UsageError(
+            f"the key {listed.key.id} was revoked, and is not trusted again", hint="have its owner make another one"
+        )
+    if listed.name != name:
+        raise UsageError(
+            f"the key {listed.key.id} is trusted already, as {listed.name!r}",
+            hint=f"--name {shlex.quote(listed.name)} changes what is said of it",
+        )
+    return replace(listed, **said)
 
 
 def _replaced(known: Signers, changed: Signer) -> list[Signer]:
