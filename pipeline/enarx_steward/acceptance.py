@@ -45,6 +45,7 @@ def accept(text: bytes, sections: Mapping[str, Mapping[str, Any]], names: Sequen
         if kind not in plain:
             document[kind] = _new_section(kind, rules, names, granted=bool(plain.get("grant")))
             continue
+        _require_choosing(kind, plain[kind])
         for key, value in rules.items():
             document[kind][key] = _merged(kind, key, plain[kind].get(key), value)
     changed = tomlkit.dumps(document).encode()
@@ -62,6 +63,14 @@ def _require_measured(kind: str, rules: object) -> None:
         raise ConfigurationError(
             f"the reference values want to decide `{kind}.{more[0]}`, which is the policy's alone",
             hint="ask who signed them why, and change the policy by hand if that is to hold",
+        )
+
+
+def _require_choosing(kind: str, section: Mapping[str, Any]) -> None:
+    if section.get("any_workload") is True:
+        raise ConfigurationError(
+            f"[{kind}] accepts any workload already, by `any_workload = true`: a list would contradict it",
+            hint="take that line out of the policy, if only what is listed is to be accepted; then do this again",
         )
 
 

@@ -61,7 +61,7 @@ def test_a_kind_without_a_section_gets_one_with_its_names():
     ("old", "words"),
     [
         (POLICY.replace(b"measured_package = true", b"measured_package = false"), "measured_package"),
-        (POLICY.replace(b"measurements", b"any_workload = true #"), "contradict"),
+        (POLICY.replace(b"measurements", b"any_workload = true #"), "accepts any workload already"),
         (POLICY + b'deny_measurements = ["%s"]\n' % MEASURED.encode(), "deny_measurements"),
     ],
     ids=["other-value", "any-workload", "on-the-deny-list"],
