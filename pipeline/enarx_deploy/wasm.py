@@ -104,7 +104,7 @@ _NOT_WASM: tuple[tuple[bytes, str, str], ...] = (
     (
         b"(module",
         "WebAssembly text",
-        "name it .wat and run the directory that it is in: the `wat` toolchain translates it",
+        "put it into a project as main.wat and run that directory: the `wat` toolchain translates it",
     ),
     (
         b"(component",

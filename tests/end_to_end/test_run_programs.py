@@ -453,6 +453,7 @@ def test_connect_tls_refuses_whom_it_does_not_trust(run, serve, authority, tls_p
     assert ended.status == 1
     assert "TLS with localhost" in ended.err
     assert "UnknownIssuer" in ended.err or "unknown issuer" in ended.err
+    assert "enarx-deploy logs" not in ended.err  # what it wrote is here, and nowhere else
     assert len(server.faults) == 1
 
 

@@ -26,8 +26,9 @@ UNTAKEN_LIMIT = 64
 class Conversation:
     """See the module. One thread listens, and of the others one at a time asks."""
 
-    def __init__(self, control_fd: int) -> None:
+    def __init__(self, control_fd: int, where_it_wrote: str = "") -> None:
         self._control = socket.socket(fileno=os.dup(control_fd))
+        self._where_it_wrote = where_it_wrote
         self._untaken: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._asking = threading.Lock()
         self._asked = 0
@@ -107,7 +108,7 @@ class Conversation:
                 raise _unanswered(limit) from None
             if answer["type"] == "end":
                 self._untaken.put(answer)
-                raise KeepError("the Keep has ended", hint="`enarx-deploy logs` shows what it wrote")
+                raise KeepError("the Keep has ended", hint=self._where_it_wrote)
             if isinstance(told := answer.get("id"), int):
                 self._answered = max(self._answered, min(told, self._asked))
             if answer.get("id") == number:

@@ -65,7 +65,6 @@ COMING_UP_LIMIT = 1500.0
 Less than `background.START_LIMIT`, so that who started it is told why it did not come up."""
 KILLED_DELIVERY_LIMIT = 1.0
 """The same where the Keep was ended by us: who does not read must not hold up its end."""
-_LOGS = "`enarx-deploy logs` shows what it wrote"
 _QUIET = 3.0  # seconds of silence after which whoever waits is told what for
 
 DEFAULT_GRACE = 5.0
@@ -127,7 +126,9 @@ class Session:
         listen: Callable[[Listen], socket.socket] | None = None,
         release: Release | None = None,
         source: PackageSource | None = None,
+        where_it_wrote: str = "",
     ) -> None:
+        """`where_it_wrote` is said where the Keep fails, to users who do not have before them what it wrote."""
         self._package = package
         self._manifest = manifest
         self._backend = backend
@@ -140,9 +141,10 @@ class Session:
         self._listeners: list[tuple[int, Listen, socket.socket]] = []
         self._release = release or _release_nothing
         self._source = source
+        self._where_it_wrote = where_it_wrote
         self._host = Host(ring_bytes=RING_BYTES, **(room(manifest) if source is None else fetching.UNSEEN))
         self._outbound = Outbound(manifest, self._host)
-        self._keep = Conversation(self._host.control_fd)
+        self._keep = Conversation(self._host.control_fd, where_it_wrote)
         self._ended = threading.Event()
         self._process: KeepProcess | None = None
         self._fault = ""
@@ -550,7 +552,7 @@ class Session:
         except queue.Empty:
             self.kill()
             raise KeepError(
-                f"the Keep did not start: it said nothing for {COMING_UP_LIMIT:.0f} seconds", hint=_LOGS
+                f"the Keep did not start: it said nothing for {COMING_UP_LIMIT:.0f} seconds", hint=self._where_it_wrote
             ) from None
         if message["type"] in kinds:
             return message
@@ -560,10 +562,10 @@ class Session:
         self.kill()
         self._ended.wait()
         what = self._outcome.explanation if message["type"] == "end" else f"it sent {message['type']!r}"
-        hint = _LOGS
+        hints = [self._where_it_wrote] if self._where_it_wrote else []
         if self._source is not None:
-            hint += "; where the Keep cannot have the package, --fetch-here has this machine fetch it"
-        raise KeepError(f"the Keep did not start: {what}", hint=hint)
+            hints.append("where the Keep cannot have the package, --fetch-here has this machine fetch it")
+        raise KeepError(f"the Keep did not start: {what}", hint="; ".join(hints))
 
 
 def _challenge(challenge: Challenge) -> Message:

@@ -197,6 +197,7 @@ class _Supervisor:
             listen=self._listen if spec.service else None,
             release=self._release,
             source=spec.source,
+            where_it_wrote="`enarx-deploy logs` shows what it wrote",
         )
 
     def _stdio(self) -> Stdio:
