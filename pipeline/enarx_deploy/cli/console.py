@@ -61,7 +61,7 @@ def command(context: Context, listen: str, tls_cert: Path | None, tls_key: Path 
 
 
 def _said(serving: Serving) -> str:
-    trust = f"\nits root     {serving.root_pem_path}" if serving.root_pem_path else ""
+    trust = f"\nits root    {serving.root_pem_path}" if serving.root_pem_path else ""
     return f"open        {serving.link}\nlater       {serving.url}, with the token in {serving.token_file}{trust}"
 
 

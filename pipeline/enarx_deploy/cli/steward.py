@@ -181,7 +181,8 @@ its first certificate."""
 _AFTER_FINISH = """
 Next:
   enarx-deploy steward --reload     the Steward serves its own root alone
-Keeps that were started under the root above are renewed no more: deploy them anew (`enarx-deploy up --force`)."""
+Keeps that were started under the root that was taken away are renewed no more: deploy them anew
+(`enarx-deploy up --force`)."""
 
 
 @command.group()
