@@ -33,6 +33,19 @@ _LONGEST_ANSWER = 4096  # characters
 _LARGEST_DESCRIPTION = 1 << 20  # bytes of a package.json
 _VERSION = re.compile(r"\d[\w.+-]{0,63}", re.ASCII)
 _OUTSIDE_OF_PROJECTS = "/"
+_SECRETS = frozenset(
+    {
+        "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
+        "ENARX_DEPLOY_ID_TOKEN",
+        "ENARX_DEPLOY_STEWARD_DATABASE",
+        "ENARX_INSECURE_AUTH_TOKEN",
+        "ENARX_OIDC_CLIENT_SECRET",
+        "OTEL_EXPORTER_OTLP_HEADERS",
+        "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
+    }
+)
+"""Variables of this program's own that hold secrets, and that by which a CI job asks for its identity: what a build
+runs is others' code, and what outlives a command has no use for them."""
 
 LOOKED_AT = "enarx_deploy.looked_at"
 """The audit event (PEP 578) for a path whose mere presence or state decides something; Python itself has none."""
@@ -135,6 +148,11 @@ def pypi_package(name: str, *requirements: str) -> MissingTool:
     """A tool that is not here, and that pip installs."""
     words = (sys.executable, "-P", "-m", "pip", "install", *requirements)
     return MissingTool(name=name, install=f"pip install {shlex.join(requirements)}", registry="PyPI", command=words)
+
+
+def environment_without_secrets() -> dict[str, str]:
+    """This process's, without the variables of ours that hold secrets."""
+    return {name: value for name, value in os.environ.items() if name not in _SECRETS}
 
 
 def npm_package(name: str, *requirements: str) -> MissingTool:

@@ -14,6 +14,7 @@ from weakref import WeakSet
 
 from enarx_deploy.errors import BuildError
 from enarx_deploy.protocols import Progress
+from enarx_deploy.tools import environment_without_secrets
 from enarx_languages.silence import Silence
 
 Lines = Sequence[str]
@@ -28,19 +29,6 @@ _REPRODUCIBLE = {
     "TZ": "UTC",
     "LC_ALL": "C.UTF-8",
 }
-_NOT_FOR_TOOLS = frozenset(
-    {
-        "ACTIONS_ID_TOKEN_REQUEST_TOKEN",
-        "ENARX_DEPLOY_ID_TOKEN",
-        "ENARX_DEPLOY_STEWARD_DATABASE",
-        "ENARX_INSECURE_AUTH_TOKEN",
-        "ENARX_OIDC_CLIENT_SECRET",
-        "OTEL_EXPORTER_OTLP_HEADERS",
-        "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
-    }
-)
-"""Variables of this program's own that hold secrets, and that by which a CI job asks for its identity: what a build
-runs is others' code."""
 _CONFINED = (
     *("setpriv", "--pdeathsig", "KILL", "--"),
     *("unshare", "--user", "--map-current-user", "--pid", "--fork", "--kill-child"),
@@ -130,7 +118,7 @@ def _started(command: Sequence[str], name: str, cwd: Path, environment: Mapping[
         return subprocess.Popen(
             command,
             cwd=cwd,
-            env={**_REPRODUCIBLE, **_own_environment(), "LC_ALL": _REPRODUCIBLE["LC_ALL"], **environment},
+            env={**_REPRODUCIBLE, **environment_without_secrets(), "LC_ALL": _REPRODUCIBLE["LC_ALL"], **environment},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -140,10 +128,6 @@ def _started(command: Sequence[str], name: str, cwd: Path, environment: Mapping[
         )
     except OSError as error:
         raise BuildError(f"cannot start {name}: {error.strerror}", hint="is it installed?") from error
-
-
-def _own_environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name not in _NOT_FOR_TOOLS}
 
 
 def _confined(command: Sequence[str], cwd: Path, progress: Progress, *, network: bool) -> Sequence[str]:

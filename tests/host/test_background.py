@@ -39,6 +39,17 @@ def test_one_that_says_nothing_is_given_up_and_ended(started_by, monkeypatch) ->
     assert open_descriptors() == before
 
 
+def test_what_outlives_its_command_is_given_no_token_of_it(started_by, monkeypatch) -> None:
+    monkeypatch.setenv("ENARX_INSECURE_AUTH_TOKEN", "a-token")
+    monkeypatch.setenv("ENARX_DEPLOY_CACHE_DIR", "/a/cache")
+    place = started_by("env > given")
+    with pytest.raises(KeepError, match="died while it started"):
+        background.start("keep", place, "host.log")
+    given = (place / "given").read_text()
+    assert "ENARX_DEPLOY_CACHE_DIR=/a/cache" in given
+    assert "a-token" not in given
+
+
 def test_the_last_words_of_one_that_dies_are_told(started_by) -> None:
     place = started_by("echo first >&2; echo no such planet >&2; exit 3")
     with pytest.raises(KeepError, match="died while it started") as told:

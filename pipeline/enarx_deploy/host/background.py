@@ -14,6 +14,7 @@ import msgspec
 
 from enarx_deploy.errors import KeepError
 from enarx_deploy.host import log_files
+from enarx_deploy.tools import environment_without_secrets
 
 START_LIMIT = 1800.0
 """Seconds that a start may take: a large module is compiled for every Keep at once."""
@@ -36,6 +37,7 @@ def start(kind: Literal["keep", "service"], place: Path, log_name: str) -> subpr
                 stderr=log,
                 pass_fds=(report.told,),
                 cwd=place,
+                env=environment_without_secrets(),
                 start_new_session=True,
             )
             message = report.read(kind, time.monotonic() + START_LIMIT)
