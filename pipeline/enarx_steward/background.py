@@ -24,6 +24,8 @@ from .record import Running, find
 
 START_SECONDS: Final = 60
 STOP_SECONDS: Final = 10
+KILLED_SECONDS: Final = 60
+"""The end of one that was killed, which nothing holds up but a machine that has much else to do."""
 RELOAD_SECONDS: Final = 60
 MAX_LOG: Final = 1 << 20
 """Bytes beyond which the log is put aside (one old one is kept) when a Steward starts."""
@@ -60,9 +62,9 @@ def stop(directory: Path) -> Running | None:
     with contextlib.suppress(ProcessLookupError), _process(running.pid) as process:
         # Looked up again under the handle: from here on, the id cannot pass to another process.
         if _still(directory, running):
-            for number in (signal.SIGTERM, signal.SIGKILL):
+            for number, patience in ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, KILLED_SECONDS)):
                 signal.pidfd_send_signal(process, number)
-                if select.select([process], [], [], STOP_SECONDS)[0]:
+                if select.select([process], [], [], patience)[0]:
                     break
     if _still(directory, running):
         raise ConfigurationError(
