@@ -90,10 +90,10 @@ def test_a_scope_that_is_enough_is_enough(server, owner, provider, scope):
 
 
 def test_keys_of_the_issuer_are_not_asked_for_at_every_token_with_an_unknown_key(server, owner, provider):
-    before = httpx.get(f"{provider.issuer}/count").json()["jwks"]
+    before = httpx.get(f"{provider.issuer}/count", timeout=120).json()["jwks"]
     for number in range(20):
         server.client(provider.token(kid=f"unheard-of-{number}")).get("testuser")
-    assert httpx.get(f"{provider.issuer}/count").json()["jwks"] - before <= 1
+    assert httpx.get(f"{provider.issuer}/count", timeout=120).json()["jwks"] - before <= 1
 
 
 @pytest.mark.parametrize("path", ["", "/tree", "/tree/main.wasm"])
@@ -274,7 +274,7 @@ def test_keeps_without_protection_are_served_where_the_policy_asks_for_them_by_n
     owner.register(repository="secret", public=False)
     owner.publish(SECRET, "1.0.0", "testuser/secret")
     context = steward.context(steward.certify(SECRET.root.sha256), tmp_path)
-    with httpx.Client(verify=context, trust_env=False) as http:
+    with httpx.Client(verify=context, trust_env=False, timeout=120) as http:
         assert http.get(f"{server.url}/api/v0.1.0/{WHERE}/tree/main.wasm").content == WASM
 
 

@@ -50,7 +50,7 @@ def log_in(user: Program, host: str, *words: str, answer: str = "") -> tuple[int
     process = user.start("user", "login", f"drawbridge+http://{host}", *words)
     line = process.stderr.readline()
     if line.startswith("open "):
-        httpx.get(line.split()[1] + answer).raise_for_status()
+        httpx.get(line.split()[1] + answer, timeout=120).raise_for_status()
     out, err = process.communicate(timeout=60)
     return process.returncode, out, line + err
 
@@ -203,7 +203,7 @@ def test_the_registry_starts_from_nothing_and_says_where_it_is(user):
     while lines[-1].rstrip() != "}":
         lines.append(process.stdout.readline())
     running = json.loads("".join(lines))
-    assert httpx.get(f"{running['url']}/health").status_code == 200
+    assert httpx.get(f"{running['url']}/health", timeout=120).status_code == 200
     process.terminate()
     assert process.wait(timeout=120) == 0
 

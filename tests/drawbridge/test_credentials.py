@@ -117,7 +117,7 @@ def test_no_token_goes_in_clear_to_another_machine(curious, tmp_path, place):
     host = "registry.example:8080"
     logins = Logins(tmp_path)
     logins.keep(host, IN_CLEAR)
-    with httpx.Client(trust_env=False, proxy=f"http://{curious.host}") as client:
+    with httpx.Client(trust_env=False, proxy=f"http://{curious.host}", timeout=120) as client:
         connection = Connection(client, f"http://{host}", Place(host, in_clear=True, **place), logins)
         with pytest.raises(Refused, match="in clear"):
             connection.get("testuser/hello")
@@ -125,7 +125,7 @@ def test_no_token_goes_in_clear_to_another_machine(curious, tmp_path, place):
 
 
 def test_nobody_logs_in_in_clear_to_another_machine(tmp_path):
-    with httpx.Client(trust_env=False) as client:
+    with httpx.Client(trust_env=False, timeout=120) as client:
         connection = Connection(
             client, "http://registry.example", Place("registry.example", in_clear=True), Logins(tmp_path)
         )

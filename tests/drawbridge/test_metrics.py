@@ -7,7 +7,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 
 def samples(url: str) -> dict[tuple[str, ...], float]:
-    text = httpx.get(url).raise_for_status().text
+    text = httpx.get(url, timeout=120).raise_for_status().text
     return {
         (sample.name, *(sample.labels[name] for name in sorted(sample.labels))): sample.value
         for family in text_string_to_metric_families(text)
@@ -36,7 +36,7 @@ def test_requests_are_counted_by_what_they_ask_for_and_what_there_is_by_kind(sta
         "uploads": 0,
     }
     assert found[("enarx_drawbridge_free_bytes",)] > 0
-    assert "a-secret-name" not in httpx.get(url).text
+    assert "a-secret-name" not in httpx.get(url, timeout=120).text
 
 
 def test_metrics_are_not_on_the_registrys_own_listener(server):

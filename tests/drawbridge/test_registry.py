@@ -191,7 +191,7 @@ def test_a_tree_with_a_foreign_file_is_fetched_by_no_one(owner, place, tmp_path)
 def test_a_tag_without_its_tree_is_not_published(owner, server):
     lone = make_package({"main.wasm": b"never put"})
     assert owner.put("testuser/hello/_tag/1.9.0", lone.tag, ENTRY_TYPE).status_code == 201
-    assert httpx.get(f"{server.url}/api/v0.1.0/testuser/hello/_tag/1.9.0").status_code == 404
+    assert httpx.get(f"{server.url}/api/v0.1.0/testuser/hello/_tag/1.9.0", timeout=120).status_code == 404
 
 
 def test_a_whole_registry_is_searched_for_what_is_public(place, made):

@@ -234,6 +234,15 @@ def service(up: Callable[..., Service], echo_project: Callable[..., Path]) -> Ca
     return lambda **how: up(echo_project(**how))
 
 
+@pytest.fixture
+def patient(cli: Any, tmp_path: Path) -> None:
+    """Host processes give who is connected ten minutes to finish: no test is to depend on the machine's pace."""
+    place = tmp_path / "patient"
+    place.mkdir()
+    (place / "sitecustomize.py").write_text("from enarx_deploy.host import session\nsession.DEFAULT_GRACE = 600.0\n")
+    cli.environment["PYTHONPATH"] = f"{place}:{cli.environment.get('PYTHONPATH', '')}".rstrip(":")
+
+
 @dataclass
 class Ran:
     """How a program ended: exit status, standard output, standard error."""

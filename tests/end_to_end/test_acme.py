@@ -80,12 +80,14 @@ def start_pebble(authority: Callable, tmp_path_factory: pytest.TempPathFactory, 
 
         def root(number: int) -> Path:
             path = folder / f"root-{number}.pem"
-            path.write_text(httpx.get(f"https://localhost:{management}/roots/{number}", verify=context).text)
+            path.write_text(
+                httpx.get(f"https://localhost:{management}/roots/{number}", verify=context, timeout=120).text
+            )
             return path
 
         def is_up() -> bool:
             try:
-                return httpx.get(directory, verify=context).status_code == 200
+                return httpx.get(directory, verify=context, timeout=120).status_code == 200
             except httpx.TransportError:
                 return False
 
@@ -456,8 +458,8 @@ def test_http_01_answers_what_is_open_and_nothing_else() -> None:
     address = f"127.0.0.1:{free_port()}"
     with control.by_http(address, {"token": "token.thumbprint"}):
         silent = socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2])))  # and holds nobody up
-        found = httpx.get(f"http://{address}{control.PREFIX}token")
+        found = httpx.get(f"http://{address}{control.PREFIX}token", timeout=120)
         assert (found.status_code, found.text) == (200, "token.thumbprint")
         for path in ("/", f"{control.PREFIX}other", f"{control.PREFIX}../token", "/token"):
-            assert httpx.get(f"http://{address}{path}").status_code == 404
+            assert httpx.get(f"http://{address}{path}", timeout=120).status_code == 404
     silent.close()

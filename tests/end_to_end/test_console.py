@@ -259,5 +259,5 @@ def test_the_options_for_a_certificate_belong_together(cli, authority) -> None:
     process = cli.start("console", "--json", "--tls-cert", str(own.certificate), "--tls-key", str(own.key))
     served = Console(process)
     assert served.said["root_pem_path"] == ""
-    with httpx.Client(verify=ssl.create_default_context(cafile=own.root)) as client:
+    with httpx.Client(verify=ssl.create_default_context(cafile=own.root), timeout=120) as client:
         assert client.get(f"https://localhost:{served.port}/sign-in").status_code == 200

@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +59,13 @@ class Developing:
         return event["endpoints"][0]["port"]
 
     def save(self, word: str) -> None:
-        (self.root / "main.c").write_text(SERVER.replace("WORD", word))
+        self.put("main.c", SERVER.replace("WORD", word))
+
+    def put(self, name: str, text: str) -> None:
+        """Replace a file of the project in one step: one that is written can be seen, and built, while it is empty."""
+        new = self.root.with_name(f"{self.root.name}-new")
+        new.write_text(text)
+        new.replace(self.root / name)
 
 
 def answer(port: int) -> str:
@@ -101,17 +106,17 @@ def test_a_saved_source_is_served_on_the_same_port_until_it_is_interrupted(devel
 def test_what_does_not_build_is_shown_and_the_keep_before_goes_on_serving(develop) -> None:
     developing = develop("one")
     port = developing.serving()
-    (developing.root / "main.c").write_text("int main(void) { retrun 0; }\n")
+    developing.put("main.c", "int main(void) { retrun 0; }\n")
     failed = developing.event()
     assert failed["event"] == "failed"
     assert "main.c:1:" in failed["message"]
     assert answer(port) == "one"
-    (developing.root / "Enarx.toml").write_text("flies = []\n")
+    developing.put("Enarx.toml", "flies = []\n")
     misspelt = developing.event()
     assert misspelt["event"] == "failed"
     assert "flies" in misspelt["message"]
     assert answer(port) == "one"
-    (developing.root / "Enarx.toml").write_text(MANIFEST.replace("PROT", "tcp"))
+    developing.put("Enarx.toml", MANIFEST.replace("PROT", "tcp"))
     assert "main.c:1:" in developing.event()["message"]
     developing.save("one")  # as it was: the Keep before is the right one, and that it is well again is said
     assert developing.serving() == port
@@ -133,7 +138,7 @@ def test_a_grant_without_use_is_said_once_when_it_serves(develop) -> None:
         developing.serving()
 
 
-def test_nobody_is_refused_while_one_keep_takes_the_place_of_another(develop) -> None:
+def test_nobody_is_refused_while_one_keep_takes_the_place_of_another(develop, eventually) -> None:
     developing = develop("one")
     port = developing.serving()
     answers, faults, enough = [], [], threading.Event()
@@ -147,13 +152,15 @@ def test_nobody_is_refused_while_one_keep_takes_the_place_of_another(develop) ->
 
     asking = threading.Thread(target=ask)
     asking.start()
-    for word in ("two", "three"):
-        developing.save(word)
-        assert developing.serving() == port
-    while answers[-1] != "three" and not faults:
-        time.sleep(0.02)
-    enough.set()
-    asking.join()
+    try:
+        eventually(lambda: answers or faults, "the first one answers")
+        for word in ("two", "three"):
+            developing.save(word)
+            assert developing.serving() == port
+            eventually(lambda: word in answers or faults, "the next one answers")  # noqa: B023
+    finally:
+        enough.set()
+        asking.join()
     assert faults == []
     assert sorted(set(answers), key=answers.index) == ["one", "two", "three"]
 
@@ -173,12 +180,12 @@ def test_a_new_file_and_a_packaged_one_count_and_passing_ones_do_not(develop, cl
     first = developing.event()
     assert developing.event()["event"] == "warning"  # this program opens nothing by name
     (developing.root / "notes.swp").write_text("an editor's")
-    (developing.root / "page" / "index.html").write_text("new")
+    developing.put("page/index.html", "new")
     second = developing.event()
     assert (first["event"], second["event"]) == ("serving", "serving")
     assert first["package"] != second["package"]
     (developing.root / "more.c").write_text("int more;\n")
-    (developing.root / "page" / "index.html").write_text("newest")
+    developing.put("page/index.html", "newest")
     assert developing.event()["event"] == "serving"
 
 

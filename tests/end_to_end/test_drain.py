@@ -11,6 +11,7 @@ from tests.end_to_end.conftest import refuses
 from tests.ports import free_port
 
 
+@pytest.mark.usefixtures("patient")
 def test_sigterm_lets_who_is_connected_finish_and_nobody_else_in(service, eventually) -> None:
     echo = service()
     with echo.connect() as connection:
@@ -33,6 +34,7 @@ def test_sigterm_does_not_wait_for_ever_for_who_is_connected(service, eventually
         os.kill(keep, 0)
 
 
+@pytest.mark.usefixtures("patient")
 def test_run_drains_too_and_a_second_signal_ends_it_at_once(run, echo_project, eventually) -> None:
     port = free_port()
     process = run.start(echo_project(prot="tcp", port=port))

@@ -86,15 +86,17 @@ def test_nothing_that_was_written_before_the_end_is_lost(meet, what: str, status
 def test_nothing_that_was_written_before_a_keep_is_killed_is_lost(
     run, program, children, eventually, tmp_path: Path
 ) -> None:
-    with (tmp_path / "out").open("wb") as out:
-        process = run.start(program("limits"), "--", "loud-wait", stdout=out)
+    said = tmp_path / "err"
+    with (tmp_path / "out").open("wb") as out, said.open("wb") as err:
+        process = run.start(program("limits"), "--", "loud-wait", stdout=out, stderr=err)
         eventually(lambda: (tmp_path / "out").stat().st_size == 8 * len(OUTPUT), "the workload has written all")
+        eventually(lambda: said.read_text() == "last words\n", "and its last words")
         (keep,) = children(process.pid)
         import os
         import signal
 
         os.kill(keep, signal.SIGKILL)
-        _, err = process.communicate(timeout=120)
+        process.wait(120)
     assert (tmp_path / "out").read_text().splitlines() == OUTPUT
-    assert err.startswith(b"last words\n")
-    assert (process.returncode, b"SIGKILL" in err) == (128 + signal.SIGKILL, True)
+    assert said.read_text().startswith("last words\n")
+    assert (process.returncode, "SIGKILL" in said.read_text()) == (128 + signal.SIGKILL, True)

@@ -9,12 +9,13 @@ import signal
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from tests.end_to_end.conftest import NO_LOOKS
 
 
 @pytest.fixture
 def watched(up, echo_project):
-    """An echo service that serves metrics on a free port."""
-    return up(echo_project(extra='[deploy.default]\nmetrics = "127.0.0.1:0"\n'))
+    """An echo service that serves metrics on a free port, and is looked at when it starts alone."""
+    return up(echo_project(extra='[deploy.default]\nmetrics = "127.0.0.1:0"\n' + NO_LOOKS))
 
 
 def get(address: str, path: str, **headers: str) -> tuple[int, str]:
@@ -34,6 +35,7 @@ def samples(address: str) -> dict[tuple[str, str], float]:
 
 def test_connections_bytes_and_handshakes_are_counted(watched, eventually) -> None:
     address = watched.status()["metrics"]
+    eventually(lambda: samples(address)["enarx_keep_connections_open", ""] == 0, "the looks are over")
     before = samples(address)
     looked = before["enarx_keep_connections_total", ""]  # whether it is healthy, before clients were let in and after
     assert looked == 2
@@ -93,6 +95,7 @@ def test_a_web_page_whose_name_leads_here_is_refused(watched) -> None:
         assert get(address, "/metrics", Host=host)[0] == 421
 
 
+@pytest.mark.usefixtures("patient")
 def test_a_keep_that_drains_is_not_healthy(watched, eventually) -> None:
     address = watched.status()["metrics"]
     with watched.connect():

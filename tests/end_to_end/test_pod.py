@@ -32,7 +32,7 @@ from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 from enarx_deploy.host import pod, renewal
 pod.PACKAGES, pod.WORK, pod.TERMINATION, ahead = (Path(word) for word in sys.argv[2:6])
-pod.UNREADY = 2.0
+pod.UNREADY = 10.0
 renewal.LOOK_EVERY = 0.1
 pod.Renewal = functools.partial(renewal.Renewal, clock=lambda: time.time() + float(ahead.read_text()))
 sys.exit(pod.main(sys.argv[6:]))
@@ -131,7 +131,7 @@ class Pod:
     def connected(self) -> Iterator[ssl.SSLSocket]:
         context = ssl.create_default_context(cafile=self.state / "root.pem")
         with (
-            socket.create_connection(("localhost", self.port), timeout=60) as plain,
+            socket.create_connection(("localhost", self.port), timeout=120) as plain,
             context.wrap_socket(plain, server_hostname="localhost", suppress_ragged_eofs=True) as client,
         ):
             yield client
@@ -162,20 +162,20 @@ def test_a_pod_waits_for_its_steward_serves_is_found_ready_and_leaves_in_order(p
     away = next(line for line in process.stderr if "cannot be reached" in line)
     assert "trying for 60 s" in away
     pod.start_steward()
-    eventually(lambda: pod.status.get("state") == "running" or process.poll() is not None, "the Keep runs", 60)
+    eventually(lambda: pod.status.get("state") == "running" or process.poll() is not None, "the Keep runs")
     assert process.poll() is None, process.communicate()[1]
     assert pod.echo() == b"hello\n"
     assert pod.probe().returncode == 0
     assert pod.status["certificate_not_after"]
     by_pods_address = {"Host": f"10.244.0.7:{port}"}  # as a Prometheus of the cluster asks
-    used = usage_in(httpx.get(f"http://127.0.0.1:{port}/metrics", headers=by_pods_address).text)
+    used = usage_in(httpx.get(f"http://127.0.0.1:{port}/metrics", headers=by_pods_address, timeout=120).text)
     assert used.connections >= 1
     assert used.memory > 1 << 20
     process.send_signal(signal.SIGTERM)
-    eventually(lambda: pod.status["state"] == "stopping", "it says that it is leaving", 60)
+    eventually(lambda: pod.status["state"] == "stopping", "it says that it is leaving")
     assert pod.echo() == b"hello\n"  # for as long as others may still take it for ready
     assert pod.probe().returncode == 1
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=120)
     assert process.returncode == 0
     assert "enarx-deploy: certificate {" in said
     assert pod.status["state"] == "exited"
@@ -188,20 +188,20 @@ LATER = str(16 * 3600)
 def test_a_pod_renews_by_the_clock_and_goes_on_while_its_steward_is_away(pod: Pod, eventually) -> None:
     steward = pod.start_steward()
     pod.start(pod.state / "root.pem")
-    eventually(lambda: pod.status.get("state") == "running", "the Keep runs", 60)
+    eventually(lambda: pod.status.get("state") == "running", "the Keep runs")
     with pod.connected() as old:
         first = pod.certificate()
         steward.kill()
         steward.wait()
         pod.ahead.write_text(LATER)
-        failure = eventually(lambda: pod.status["renewal_failure"], "it tries to renew", 60)
+        failure = eventually(lambda: pod.status["renewal_failure"], "it tries to renew")
         assert "not renewed" in failure
         assert "cannot be reached" in failure
         assert pod.probe().returncode == 0
         assert pod.certificate() == first
         pod.start_steward()
-        eventually(lambda: pod.certificate() != first, "a new client is shown another certificate", 120)
-        eventually(lambda: pod.status["renewal_failure"] == "", "and nothing is wrong any more", 60)
+        eventually(lambda: pod.certificate() != first, "a new client is shown another certificate")
+        eventually(lambda: pod.status["renewal_failure"] == "", "and nothing is wrong any more")
         old.sendall(b"still here\n")
         assert old.recv(64) == b"still here\n"
 
@@ -210,7 +210,7 @@ def test_a_steward_under_another_root_gets_nothing_signed(pod: Pod, tmp_path: Pa
     assert pod.cli("steward", "--init", "--state", str(tmp_path / "other")).returncode == 0
     pod.start_steward()
     process = pod.start(tmp_path / "other/root.pem")
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=120)
     assert process.returncode == 1
     assert "has another root certificate now" in said
     assert "has another root certificate now" in pod.termination.read_text()
@@ -219,7 +219,7 @@ def test_a_steward_under_another_root_gets_nothing_signed(pod: Pod, tmp_path: Pa
 
 def test_another_package_than_was_asked_for_is_not_run(pod: Pod) -> None:
     process = pod.start(pod.state / "root.pem", digest=f"sha256:{'0' * 64}")
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=120)
     assert process.returncode == 1
     assert "enarx-deploy: " in said
     assert "Traceback" not in said
@@ -227,7 +227,7 @@ def test_another_package_than_was_asked_for_is_not_run(pod: Pod) -> None:
 
 def test_a_pod_that_is_to_be_attested_does_not_start_where_no_guest_vouches_for_it(pod: Pod) -> None:
     process = pod.start(pod.state / "root.pem", backend="snp")
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=120)
     assert process.returncode == 1
     assert "no snp guest vouches for this Keep" in said
     for looked_for in ("/sys/kernel/config/tsm/report", "/dev/sev-guest", "/dev/tdx_guest"):
@@ -237,7 +237,7 @@ def test_a_pod_that_is_to_be_attested_does_not_start_where_no_guest_vouches_for_
 
 def test_a_root_that_somebody_changed_is_not_taken(pod: Pod) -> None:
     process = pod.start(pod.state / "root.pem", root_digest=f"sha256:{'0' * 64}")
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=120)
     assert process.returncode == 1
     assert "is not the root that this pod was made for" in said
 

@@ -387,20 +387,24 @@ def test_a_machine_that_starts_something_else_is_not_believed(cli, project, mach
 def test_a_machine_that_goes_on_and_on_is_not_waited_for(machine, monkeypatch):
     from enarx_targets import ssh_client
 
-    monkeypatch.setattr(ssh_client, "AT_ONCE", 2.0)
-    endless = program(machine, "exec sleep 60").partition("=")[2]
+    endless = program(machine, "exec sleep 600").partition("=")[2]
     client = ssh_client.Client(ssh_client.Place("there", str(machine.config), endless))
-    with pytest.raises(KeepError, match="there did not answer within 2 s"):
+    assert client.holds("true")  # from here on there is a connection, and a command takes no time to begin
+    monkeypatch.setattr(ssh_client, "AT_ONCE", 4.0)
+    with pytest.raises(KeepError, match="there did not answer within 4 s"):
         client.version()
-    with pytest.raises(KeepError, match="there did not answer within 2 s"):
-        list(client.stream(["logs", "x"], within=2.0))
-    assert endless_ones(machine) == 2, "the machine goes on, and is not waited for"
+    with pytest.raises(KeepError, match="there did not answer within 4 s"):
+        list(client.stream(["logs", "x"], within=4.0))
+    going_on = endless_ones(machine)
+    for pid in going_on:
+        os.kill(pid, signal.SIGKILL)
+    assert len(going_on) == 2, "the machine goes on, and is not waited for"
 
 
-def endless_ones(machine: Machine) -> int:
+def endless_ones(machine: Machine) -> set[int]:
     """The commands there that would still be waited for if this side read to their end."""
-    found = subprocess.run(["pgrep", "-f", "^sleep 60$"], capture_output=True, text=True, check=False)
-    return len({pid for pid in found.stdout.split() if str(machine.folder) in environment_of(int(pid))})
+    found = subprocess.run(["pgrep", "-f", "^sleep 600$"], capture_output=True, text=True, check=False)
+    return {int(pid) for pid in found.stdout.split() if str(machine.folder) in environment_of(int(pid))}
 
 
 def environment_of(pid: int) -> str:

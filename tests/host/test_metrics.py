@@ -59,7 +59,7 @@ def test_a_client_too_many_is_sent_away_and_those_that_leave_make_room() -> None
 
     def is_served() -> bool:
         with contextlib.suppress(httpx.HTTPError):
-            return httpx.get(f"http://{served.address}/").text == "here"
+            return httpx.get(f"http://{served.address}/", timeout=120).text == "here"
         return False
 
     eventually(is_served, "one who comes later is served")

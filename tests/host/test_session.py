@@ -85,10 +85,13 @@ def test_what_takes_a_large_module_long_is_told(make_session: Callable[[Backend]
     class HeldUp(Nil):
         def start(self, launch: Launch) -> KeepProcess:
             process = super().start(launch)
-            os.kill(process.pid, signal.SIGSTOP)
+            os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
             return process
 
-    session = make_session(HeldUp())
+    backend = HeldUp()
+    backend.program = f"import os; os.kill(os.getpid(), {int(signal.SIGSTOP)}); {backend.program}"
+
+    session = make_session(backend)
 
     def go_on(line: str) -> None:
         said.append(line)

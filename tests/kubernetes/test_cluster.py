@@ -231,7 +231,7 @@ def test_the_rendered_stewards_serve_with_one_root_over_a_real_database(shop: Sh
         )
         context = ssl.create_default_context(cafile=shop.steward / "root.pem")
         context.check_hostname = False  # asked by the pod's address, and named by the Service's
-        info = httpx.get(f"https://{pods[0]['status']['podIP']}:8443/v1/info", verify=context).json()
+        info = httpx.get(f"https://{pods[0]['status']['podIP']}:8443/v1/info", verify=context, timeout=120).json()
         assert info["audience"] == url
         tables = database.sql("SELECT count(*) FROM issuance_log", database="log").stdout.strip()
         assert tables.isdigit()

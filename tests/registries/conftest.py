@@ -42,7 +42,7 @@ class Server:
         return f"oci://{self.host}/{repository}:{tag}"
 
     def get(self, path: str, accept: str = "*/*") -> httpx.Response:
-        return httpx.get(f"http://{self.host}/v2/{path}", headers={"Accept": accept})
+        return httpx.get(f"http://{self.host}/v2/{path}", headers={"Accept": accept}, timeout=120)
 
 
 @contextlib.contextmanager

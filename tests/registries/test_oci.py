@@ -310,7 +310,9 @@ def test_a_registry_that_does_not_run_is_named() -> None:
 
 
 def put(server: Server, path: str, body: bytes, media_type: str = oci_forms.MANIFEST) -> None:
-    answer = httpx.put(f"http://{server.host}/v2/{path}", content=body, headers={"Content-Type": media_type})
+    answer = httpx.put(
+        f"http://{server.host}/v2/{path}", content=body, headers={"Content-Type": media_type}, timeout=120
+    )
     assert answer.status_code == 201, answer.text
 
 

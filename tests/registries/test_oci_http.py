@@ -193,7 +193,7 @@ def test_no_login_goes_in_clear_to_another_machine(
     host = "registry.example:5000"
     monkeypatch.setenv("DOCKER_CONFIG", str(log_in(tmp_path, f"{scheme}://{host}" if scheme else host)))
     server.answer = lambda _: Answer(401, {"WWW-Authenticate": 'Basic realm="shelf"'})
-    with httpx.Client(trust_env=False, proxy=f"http://{server.host}") as through:
+    with httpx.Client(trust_env=False, proxy=f"http://{server.host}", timeout=120) as through:
         named = Reference("oci+http", host, "team/echo", "1.0.0", "")
         with pytest.raises(RegistryError, match=r"no login goes to registry\.example:5000 in clear"):
             Repository(Connection(named, through, f"http://{host}/v2/"), named.place).tags()

@@ -7,7 +7,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -30,12 +30,7 @@ NOW = datetime.now(UTC)
 ASK = b"GET /v1/info HTTP/1.1\r\nHost: localhost\r\n\r\n"
 LOCALHOST = grants.Grant(dns_names=("localhost",), addresses=(), lifetime=timedelta())
 BRIEF = timedelta(seconds=0.8)
-
-
-class Brief(BoundedConnection):
-    """Connections with a life that a test can wait for."""
-
-    LIFETIME = BRIEF
+PATIENT = timedelta(minutes=2)
 
 
 class Peer:
@@ -92,14 +87,26 @@ def peer(request, tmp_path_factory, http):
 
 
 @pytest.fixture(params=["plain", "tls"])
-def brief(request, monkeypatch) -> Iterator[Peer]:
-    """A Steward in this process whose patience ends while a test waits."""
-    monkeypatch.setattr(connections, "HANDSHAKE", BRIEF)
+def impatient(request) -> Iterator[Callable[[str], Peer]]:
+    """A Steward in this process whose patience ends while a test waits: with `handshake`, `head`, `body` or `nothing`.
+
+    With all else it is patient, so that the test may be slow.
+    """
+    with contextlib.ExitStack() as stack:
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
+        yield lambda thing: stack.enter_context(_running(request, patch, thing))
+
+
+@contextlib.contextmanager
+def _running(request, patch: pytest.MonkeyPatch, thing: str) -> Iterator[Peer]:
+    patience = dict.fromkeys(("handshake", "head", "body"), PATIENT) | {thing: BRIEF}
+    patch.setattr(connections, "HANDSHAKE", patience["handshake"])
+    patch.setattr(BoundedConnection, "LIFETIME", patience["head"])
     accepted, root = policy.parse(POLICY.encode()), Root.create(NOW)
     steward = Steward(Authority.create(root, accepted, NOW), accepted, audience="a")
     config = uvicorn.Config(
-        make_app(steward, body_timeout=BRIEF),
-        http=Brief,
+        make_app(steward, body_timeout=patience["body"]),
+        http=BoundedConnection,
         loop=f"{BoundedLoop.__module__}:{BoundedLoop.__name__}",
         ws="none",
         lifespan="off",
@@ -174,14 +181,16 @@ def test_connections_that_ask_nothing_make_room(peer):
             assert peer.say(ASK).startswith(b"HTTP/1.1 200 ")
 
 
-def test_a_client_that_does_not_take_its_answers_is_cut_off(brief):
+def test_a_client_that_does_not_take_its_answers_is_cut_off(impatient):
+    brief = impatient("head")
     with socket.socket() as plain:
         plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         plain.settimeout(120)
         plain.connect(brief.address)
         connection = brief.context.wrap_socket(plain, server_hostname="localhost") if brief.context else plain
         with connection:
-            connection.sendall(b"GET /v1/openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 1000)
+            with contextlib.suppress(ConnectionError, ssl.SSLEOFError):  # it may be cut off before all is sent
+                connection.sendall(b"GET /v1/openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * 1000)
             deadline = time.monotonic() + 60
             while brief.server.server_state.connections:
                 assert time.monotonic() < deadline, "it is still there"
@@ -189,19 +198,21 @@ def test_a_client_that_does_not_take_its_answers_is_cut_off(brief):
 
 
 @pytest.mark.parametrize("words", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nHost: loc"], ids=["none", "line", "header"])
-def test_a_head_that_does_not_come_ends_the_connection(brief, words):
-    assert brief.say(words) == b""
+def test_a_head_that_does_not_come_ends_the_connection(impatient, words):
+    assert impatient("head").say(words) == b""
 
 
-def test_a_body_that_does_not_come_is_a_timeout(brief):
+def test_a_body_that_does_not_come_is_a_timeout(impatient):
+    brief = impatient("body")
     assert brief.say(post("/", 100, "application/pkcs10"), b"x").startswith(b"HTTP/1.1 408 ")
     assert brief.say(post("/v1/certificate", 100, "application/json"), b"{").startswith(b"HTTP/1.1 408 ")
 
 
-def test_what_comes_in_time_is_answered(brief):
-    assert brief.say(b"GET / HTTP/1.1\r\n", b"Host: localhost\r\n\r\n").startswith(b"HTTP/1.1 200 ")
+def test_what_comes_in_time_is_answered(impatient):
+    assert impatient("nothing").say(b"GET / HTTP/1.1\r\n", b"Host: localhost\r\n\r\n").startswith(b"HTTP/1.1 200 ")
 
 
-def test_a_tls_handshake_that_does_not_come_ends_the_connection(brief):
-    with socket.create_connection(brief.address, timeout=120) as silent:
+@pytest.mark.parametrize("impatient", ["tls"], indirect=True)
+def test_a_tls_handshake_that_does_not_come_ends_the_connection(impatient):
+    with socket.create_connection(impatient("handshake").address, timeout=120) as silent:
         assert head_of(silent) == b""

@@ -313,10 +313,10 @@ def test_connections_that_say_nothing_or_half_a_request_are_ended():
     """In this process, with a life of a connection that a test can wait for."""
 
     class Brief(BoundedConnection):
-        LIFETIME = timedelta(seconds=0.5)
+        LIFETIME = timedelta(seconds=1)
 
     async def slow(scope, receive, send):
-        await asyncio.sleep(1.2)
+        await asyncio.sleep(2.2)
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b"late"})
 

@@ -102,12 +102,12 @@ def test_for_other_machines_it_speaks_tls_1_3_under_its_own_root(for_others, por
     with pytest.raises(ssl.SSLCertVerificationError):
         shown(port, root, name="keep.example.org")
     context = ssl.create_default_context(cadata=root)
-    with httpx.Client(verify=context, trust_env=False) as http:
+    with httpx.Client(verify=context, trust_env=False, timeout=120) as http:
         client = Client(url, http)
         assert client.info()["transport"] == "own-tls"
         assert len(client.certify(keep)) == 3
     with pytest.raises(httpx.HTTPError):
-        httpx.get(f"http://localhost:{port}/v1/info", trust_env=False)
+        httpx.get(f"http://localhost:{port}/v1/info", trust_env=False, timeout=120)
 
 
 def test_openssl_accepts_the_listener(for_others, port):
@@ -164,7 +164,7 @@ def test_given_certificates_are_taken_up_anew_and_connections_stay(for_others, p
     certificate, key = write_server_files(tmp_path, first)
     running, url = for_others("--tls-cert", certificate, "--tls-key", key)
     context = ssl.create_default_context(cadata=first.pem)
-    with httpx.Client(verify=context, trust_env=False, limits=httpx.Limits(max_connections=1)) as http:
+    with httpx.Client(verify=context, trust_env=False, limits=httpx.Limits(max_connections=1), timeout=120) as http:
         client = Client(url, http)
         assert client.info()["transport"] == "given-tls"
         write_server_files(tmp_path, second)

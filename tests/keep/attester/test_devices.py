@@ -194,7 +194,7 @@ class QuotingService:
     def connect(self, port: int) -> socket.socket:
         self.ports.append(port)
         ours, theirs = socket.socketpair()
-        ours.settimeout(10)
+        ours.settimeout(120)
         threading.Thread(target=self._serve, args=(theirs,)).start()
         return ours
 
