@@ -180,8 +180,14 @@ def check(digest: str, found: Sequence[Attachment], signers: Signers, at: dateti
             return Checked(signed.signers, _named(signed.described, found))
         except (SigningError, PackageError) as error:
             reasons.append(str(error))
+    if not reasons:
+        raise VerificationRefused(
+            f"{digest}: nobody signed the package",
+            hint="one of the keys that you trust must (`enarx-deploy key show`): whoever made it signs by --sign KEY; "
+            "--allow-unsigned takes it all the same",
+        )
     raise VerificationRefused(
-        f"{digest}: {'; '.join(reasons) or 'nobody signed the package'}",
+        f"{digest}: {'; '.join(reasons)}",
         hint="`enarx-deploy key show` lists whom you trust, and `key trust` adds a key",
     )
 

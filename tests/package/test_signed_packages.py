@@ -73,6 +73,7 @@ def test_once_a_key_is_trusted_nothing_unsigned_is_fetched(run, project, key):
     run("key", "trust", "release.key.pub", "--name", "release team")
     refused = run("fetch", reference, "--into", "refused", status=3)
     assert "nobody signed the package" in refused["error"]["message"]
+    assert "--allow-unsigned" in refused["error"]["hint"]
     assert not (project / "refused").exists()
     run("fetch", reference, "--into", "fetched", "--allow-unsigned")
 
