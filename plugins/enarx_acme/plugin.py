@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -178,7 +179,9 @@ def _root(named: str) -> str:
     from cryptography.hazmat.primitives.serialization import Encoding
     from cryptography.x509.oid import NameOID
 
-    known = x509.load_pem_x509_certificates(Path(certifi.where()).read_bytes())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # some of the set have serial numbers that RFC 5280 forbids
+        known = x509.load_pem_x509_certificates(Path(certifi.where()).read_bytes())
     for root in known:
         if any(one.value == named for one in root.subject.get_attributes_for_oid(NameOID.COMMON_NAME)):
             return root.public_bytes(Encoding.PEM).decode()

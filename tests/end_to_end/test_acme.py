@@ -258,6 +258,15 @@ def test_nothing_is_done_that_the_user_did_not_ask_for(cli, pebble, echo_project
     assert "is no https:// URL" in plain.stderr
 
 
+def test_a_root_is_found_by_its_name_and_nothing_is_said_of_the_others(cli) -> None:
+    directory = ("--directory", f"https://127.0.0.1:{free_port()}/dir", "--http-01", "127.0.0.1:1")
+    known = cli("acme", "register", *directory, "--root", "ISRG Root X1")
+    assert known.returncode == 1  # nobody listens there
+    assert known.stderr.startswith("enarx-deploy: the ACME server at https://127.0.0.1:"), known.stderr
+    unknown = cli("acme", "register", *directory, "--root", "ISRG Root X0")
+    assert (unknown.returncode, "no root of the Mozilla set has that name" in unknown.stderr) == (2, True)
+
+
 def test_the_host_cannot_ask_for_other_names_than_the_package_lists(cli, pebble, echo_project) -> None:
     """They are in the package, which its digest vouches for, and the Keep signs the request."""
     assert pebble.register(cli).returncode == 0
