@@ -229,6 +229,7 @@ def _desired(
 ) -> Desired:
     from enarx_kubernetes import desired
 
+    steward_root = _steward_root(project, settings)  # first: an image is long at being sent
     return desired.desired(
         project.manifest,
         settings,
@@ -238,7 +239,7 @@ def _desired(
         package=package.digest,
         backend=backend.name,
         replicas=project.settings.replicas,
-        steward_root=_steward_root(project, settings),
+        steward_root=steward_root,
     )
 
 

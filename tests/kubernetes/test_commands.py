@@ -115,6 +115,17 @@ def test_render_with_an_image_that_is_there_asks_nobody(enarx_deploy):
     assert (enarx_deploy.directory / "out/deployment.yaml").read_bytes() == first
 
 
+def test_a_stewards_root_that_is_not_there_is_told_before_an_image_is_built(enarx_deploy):
+    project(enarx_deploy)
+    words = [
+        "deploy.default.kubernetes.repository=oci://127.0.0.1:1/x",
+        "deploy.default.kubernetes.steward_root=nowhere",
+    ]
+    ended = enarx_deploy("deploy", "--render", "out", *(word for one in words for word in ("--set", one)))
+    assert (ended.returncode, "steward_root: " in ended.stderr) == (2, True), ended.stderr
+    assert "building the image" not in ended.stderr
+
+
 WITH_IMAGE = (
     *("--set", f"deploy.default.kubernetes.image=registry.example/shop@sha256:{'a' * 64}"),
     *("--set", "deploy.default.kubernetes.steward_root=root.pem"),
