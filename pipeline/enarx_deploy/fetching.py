@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import os
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,7 +44,7 @@ def fetch(
     cache = paths.cache_dir("packages")
     with pruning.arriving(cache):
         package = _fetch(reference, plugins, progress, cache, signers)
-        os.utime(package.root)  # it may have been there, and has the times of its making
+        pruning.make_latest(Path(package.root))  # it may have been there
     pruning.arrived(cache, KEPT)
     return package
 

@@ -40,15 +40,30 @@ def test_the_cache_keeps_the_packages_that_were_asked_for_last(
     first, second = fetch(0), fetch(1)
     assert fetch(0) == first, "which makes it the latest"
     third = fetch(2)
-    assert sorted(first.parent.glob("[!.]*")) == sorted(
-        path for tree in (first, third) for path in (tree, tree.with_name(f"{tree.name}.attachments"))
-    )
+    assert trees_in(first.parent) == {first, third}
     assert fetch(1) == second
     mine = tmp_path / "mine"
-    assert {fetch(number, mine).parent for number in range(3)} == {mine}
-    assert len([path for path in mine.iterdir() if path.suffix == ""]) == 3, (
-        "a directory of the user's own is not pruned"
-    )
+    fetched = {fetch(number, mine) for number in range(3)}
+    assert trees_in(mine) == fetched, "a directory of the user's own is not pruned"
+    assert len(fetched) == 3
+
+
+def test_of_two_that_come_within_one_tick_of_the_file_systems_clock_the_later_is_kept(tmp_path: Path) -> None:
+    trees = [tmp_path / (digit * 64) for digit in "fedcba9876543210"]
+    for tree in trees:
+        tree.mkdir()
+    for tree in trees:
+        pruning.make_latest(tree)
+    pruning.arrived(tmp_path, 1)
+    assert list(tmp_path.glob("[!.]*")) == [trees[-1]]
+
+
+def trees_in(place: Path) -> set[Path]:
+    """The packages in a directory, each of which has its attachments beside it, and nothing else is there."""
+    found = set(place.glob("[!.]*"))
+    trees = {path for path in found if path.suffix != ".attachments"}
+    assert found == trees | {tree.with_name(f"{tree.name}.attachments") for tree in trees}
+    return trees
 
 
 def test_what_is_just_being_fetched_is_removed_by_nobody(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -164,7 +163,7 @@ def unpack(context: Context, archive: Path, into: Path, keep: int | None) -> Non
     else:
         with pruning.arriving(into):
             package = _unpacked(context, archive, into)
-            os.utime(package.root)  # it was laid out with the times of its making
+            pruning.make_latest(Path(package.root))
         pruning.arrived(into, keep)
     context.emit(f"{package.digest} {package.root}", package)
 
