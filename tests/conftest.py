@@ -60,7 +60,7 @@ class Program:
     started: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def __call__(
-        self, *words: str, env: Mapping[str, str] | None = None, cwd: Path | None = None, timeout: float = 120
+        self, *words: str, env: Mapping[str, str] | None = None, cwd: Path | None = None, timeout: float = 400
     ) -> subprocess.CompletedProcess[str]:
         """Run to the end; nothing is checked."""
         process = self.start(*words, env=env, cwd=cwd)
@@ -85,10 +85,15 @@ class Program:
         return process
 
     def end(self) -> None:
-        """End what is still running."""
+        """End what is still running, also in the background."""
         for process in self.started:
             process.kill()
             process.communicate()
+        state = Path(self.environment["ENARX_DEPLOY_STATE_DIR"])
+        if (state / "keeps").is_dir():
+            self("stop", "--all", "--grace", "0")
+        if (state / "steward").is_dir():
+            self("steward", "--stop")
 
     def _environment(self) -> dict[str, str]:
         known = [str(path) for path in self.paths] + self.environment.get("PYTHONPATH", "").split(os.pathsep)
@@ -140,7 +145,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def enarx_deploy(tmp_path: Path) -> Iterator[Program]:
-    """The program, in an empty directory."""
+    """The program, in an empty directory; its Keeps and its Steward end with the test."""
     program = _program_in(tmp_path)
     yield program
     program.end()
@@ -152,8 +157,6 @@ def module_enarx_deploy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pr
     program = _program_in(tmp_path_factory.mktemp("shared"))
     yield program
     program.end()
-    program("stop", "--all", "--grace", "0")
-    program("steward", "--stop")
 
 
 @pytest.fixture

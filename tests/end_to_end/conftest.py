@@ -45,16 +45,10 @@ def _eventually() -> Callable[..., Any]:
 
 @pytest.fixture
 def cli(enarx_deploy: Any, shared_cache: Path, zig_cache: Path) -> Any:
-    """`enarx-deploy` with a state directory of its own; all that it started is ended with the test."""
+    """`enarx-deploy` with a state directory of its own, and caches that are kept."""
     enarx_deploy.environment["ENARX_DEPLOY_CACHE_DIR"] = str(shared_cache)
     enarx_deploy.environment["ZIG_GLOBAL_CACHE_DIR"] = str(zig_cache)
-    yield enarx_deploy
-    enarx_deploy.end()
-    state = Path(enarx_deploy.environment["ENARX_DEPLOY_STATE_DIR"])
-    if (state / "keeps").is_dir():
-        enarx_deploy("stop", "--all", "--grace", "0")
-    if (state / "steward").is_dir():
-        enarx_deploy("steward", "--stop")
+    return enarx_deploy
 
 
 @dataclass

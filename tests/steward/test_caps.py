@@ -181,6 +181,17 @@ def test_connections_that_ask_nothing_make_room(peer):
             assert peer.say(ASK).startswith(b"HTTP/1.1 200 ")
 
 
+def test_a_client_that_sends_nothing_holds_up_nobody(impatient):
+    peer = impatient("nothing")
+    with contextlib.ExitStack() as silent:
+        connections = [silent.enter_context(peer.connect()) for _ in range(50)]
+        assert peer.say(ASK).startswith(b"HTTP/1.1 200 ")
+        for connection in connections:  # none of them had to end before
+            connection.setblocking(False)
+            with pytest.raises((BlockingIOError, ssl.SSLWantReadError)):
+                connection.recv(1)
+
+
 def test_a_client_that_does_not_take_its_answers_is_cut_off(impatient):
     brief = impatient("head")
     with socket.socket() as plain:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import os
-import socket
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -363,20 +362,6 @@ def test_fifty_keeps_at_once_get_a_certificate_each(steward, make_keep):
     assert len({leaf.serial_number for leaf, *_ in chains}) == 50
     for leaf, intermediate, _ in chains:
         leaf.verify_directly_issued_by(intermediate)
-
-
-def test_a_client_that_sends_nothing_holds_up_nobody(steward, keep):
-    host, _, port = steward.url.removeprefix("http://").rpartition(":")
-    silent = [socket.create_connection((host, int(port))) for _ in range(50)]
-    try:
-        steward.certify(keep)
-        for connection in silent:  # none of them had to end before
-            connection.setblocking(False)
-            with pytest.raises(BlockingIOError):
-                connection.recv(1)
-    finally:
-        for connection in silent:
-            connection.close()
 
 
 def test_the_package_that_is_named_must_be_the_one_in_the_evidence(steward, keep):
