@@ -28,6 +28,7 @@ NAME = "keep"
 MANIFEST = f"{NAME}.manifest.sgx"
 SIGNATURE = f"{NAME}.sig"
 """Where Gramine looks for them (its manual, gramine-sgx-sign)."""
+_LOCK = ".lock"
 
 
 class Folder:
@@ -66,7 +67,7 @@ def _locked_folder(place: Path) -> tuple[Path, int]:
     while True:
         path = Path(tempfile.mkdtemp(prefix="enclave-", dir=place))
         with contextlib.suppress(FileNotFoundError):
-            lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            lock = _opened_lock(path)
             fcntl.flock(lock, fcntl.LOCK_EX)
             if os.fstat(lock).st_nlink:
                 return path, lock
@@ -77,12 +78,21 @@ def remove_abandoned(place: Path) -> None:
     """Remove the folders of processes that have ended without doing so."""
     for folder in place.glob("enclave-*"):
         with contextlib.suppress(OSError):
-            lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            lock = _opened_lock(folder)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(folder)
             finally:
                 os.close(lock)
+
+
+def _opened_lock(folder: Path) -> int:
+    """A file, since NFS shows the lock of a folder to its own machine alone. Raises OSError."""
+    place = os.open(folder, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        return os.open(_LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=place)
+    finally:
+        os.close(place)
 
 
 class Started(NamedTuple):

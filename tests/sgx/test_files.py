@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import os
 import stat
 import subprocess
 import sys
@@ -189,6 +191,27 @@ def test_what_a_killed_host_left_is_removed_and_what_is_in_use_is_not(tmp_path):
     assert list(tmp_path.iterdir()) == [used.path]
     used.remove()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_in_use_stays_where_locks_of_folders_are_not_seen_as_on_nfs(tmp_path, monkeypatch):
+    lock = fcntl.flock
+
+    def of_files_alone(descriptor: int, how: int) -> None:
+        if not stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            lock(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", of_files_alone)
+    used = Folder(tmp_path, {"file": b""})
+    remove_abandoned(tmp_path)
+    assert (used.path / "file").exists()
+    used.remove()
+
+
+def test_a_link_that_is_named_as_a_folder_is_not_followed(tmp_path):
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "enclave-link").symlink_to(tmp_path / "precious")
+    remove_abandoned(tmp_path)
+    assert list((tmp_path / "precious").iterdir()) == []
 
 
 def test_a_folder_that_another_start_took_for_abandoned_is_made_again(tmp_path, monkeypatch):
