@@ -61,6 +61,10 @@ RULES: Final = {
         "Report, endorsement key and root are of different product lines: collateral of another machine was given.",
         _KDS + "section 3.1",
     ),
+    "snp.tcb.reserved": Rule(
+        "Reserved bytes of a TCB version are set: the report was altered, or comes of firmware that is not known here.",
+        _ABI + "section 2.2",
+    ),
     "snp.tcb.reported": Rule(
         "Fetch the endorsement key for the report's REPORTED_TCB; each firmware level has its own.",
         _KDS + "section 3.1",
@@ -270,11 +274,13 @@ def _check_product(report: SnpEvidence, anchor: AmdAnchor | None, vek: Vek | Non
 def _check_platform(report: SnpEvidence, vek: Vek, line: ProductLine, sheet: Sheet) -> None:
     reported, current = components(line, report.reported_tcb), components(line, report.current_tcb)
     committed = components(line, report.committed_tcb)
+    of_another_form = [name for name, raw in _tcb_versions(report).items() if not reserved_zero(line, raw)]
+    sheet.check("snp.tcb.reserved", not of_another_form, "zero", ", ".join(of_another_form) or "zero")
     certified = {name: vek.tcb[name] for name in reported if name in vek.tcb}
     others = {name: value for name, value in vek.tcb.items() if name not in reported and value}
     sheet.check(
         "snp.tcb.reported",
-        certified == reported and not others and reserved_zero(line, report.reported_tcb),
+        certified == reported and not others,
         show({**certified, **others}),
         show(reported),
     )
@@ -291,6 +297,15 @@ def _check_platform(report: SnpEvidence, vek: Vek, line: ProductLine, sheet: She
     else:
         same = len(vek.hwid) == line.chip_id_size and report.chip_id == vek.hwid.ljust(64, b"\0")
         sheet.check("snp.chip-id", same, vek.hwid.hex(), report.chip_id.hex())
+
+
+def _tcb_versions(report: SnpEvidence) -> dict[str, bytes]:
+    return {
+        "CURRENT_TCB": report.current_tcb,
+        "REPORTED_TCB": report.reported_tcb,
+        "COMMITTED_TCB": report.committed_tcb,
+        "LAUNCH_TCB": report.launch_tcb,
+    }
 
 
 def _check_signature(report: SnpEvidence, vek: Vek, sheet: Sheet) -> None:

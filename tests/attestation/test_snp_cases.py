@@ -146,7 +146,7 @@ def keys_of_turin(turin: Amd) -> dict[str, tuple[Fields, list[Any], set[str]]]:
             set(),
         ),
         "boot loader and FMC exchanged": (good | tcbs(swapped), plain, {"tcb.reported"}),
-        "Milan's layout": (good | tcbs(bytes([2, 0, 0, 0, 0, 0, 4, 81])), plain, {"tcb.reported"}),
+        "Milan's layout": (good | tcbs(bytes([2, 0, 0, 0, 0, 0, 4, 81])), plain, {"tcb.reported", "tcb.reserved"}),
         "a certificate without FMC": (
             good,
             turin.extensions(without_fmc, hwid=CHIP[:8], product="Turin"),

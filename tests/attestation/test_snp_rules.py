@@ -89,7 +89,10 @@ FLAWS: dict[str, tuple[dict[int, bytes], set[str]]] = {
     "another chip": ({0x1A0: b"\xff"}, {"snp.chip-id"}),
     "a masked chip": ({0x1A0: bytes(64)}, set()),
     "lower REPORTED_TCB": ({0x180: bytes([3])}, {"snp.tcb.reported"}),
-    "a reserved byte of REPORTED_TCB": ({0x182: b"\1"}, {"snp.tcb.reported"}),
+    "a reserved byte of REPORTED_TCB": ({0x182: b"\1"}, {"snp.tcb.reserved"}),
+    "a reserved byte of CURRENT_TCB": ({0x3A: b"\1"}, {"snp.tcb.reserved"}),
+    "a reserved byte of COMMITTED_TCB": ({0x1E5: b"\1"}, {"snp.tcb.reserved"}),
+    "a reserved byte of LAUNCH_TCB": ({0x1F3: b"\x80"}, {"snp.tcb.reserved"}),
     "CURRENT_TCB below REPORTED_TCB": ({0x38: bytes([3])}, {"snp.tcb.order"}),
     "COMMITTED_TCB below REPORTED_TCB": ({0x1E0: bytes([3])}, set()),
     "COMMITTED_TCB above CURRENT_TCB": ({0x1E0: bytes([5])}, {"snp.tcb.order"}),
@@ -173,6 +176,7 @@ def test_turin(turin: Amd) -> None:
     assert judge(turin, turin.report(fields), vek).ok
     assert judge(turin, turin.report(fields), vek, minimum_tcb={"turin": {"fmc": 1}}).ok
     assert failed(judge(turin, turin.report({**fields, 0x1A8: b"\1"}), vek)) == {"snp.chip-id"}
+    assert failed(judge(turin, turin.report({**fields, 0x1F4: b"\1"}), vek)) == {"snp.tcb.reserved"}
     swapped = turin.vek(turin.extensions({**parts, "fmc": 2, "bl": 1}, hwid=CHIP[:8], product="Turin")).der
     assert failed(judge(turin, turin.report(fields), swapped)) == {"snp.tcb.reported"}
 
