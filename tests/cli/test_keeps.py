@@ -50,6 +50,15 @@ def test_keeps_are_listed_oldest_first(enarx_deploy, keeps):
     assert "web tls localhost:4433" in rows[0]
 
 
+def test_a_long_reason_is_said_whole_and_shifts_its_own_row_alone(enarx_deploy, keeps, shelf):
+    before = enarx_deploy("keeps").stdout.splitlines()
+    reason = "the secrets db-password are not released: their file cannot be read by the Steward"
+    keep(shelf, "ccc444", state="failed", reason=reason, created="2026-01-03T00:00:00Z")
+    *others, last = enarx_deploy("keeps").stdout.splitlines()
+    assert others == before
+    assert f"failed ({reason})" in last
+
+
 def test_what_a_stranger_said_of_a_keep_moves_no_cursor(enarx_deploy, shelf):
     shelf.parent.mkdir(parents=True, mode=0o700)
     keep(shelf, "aaa111", state="crashed", reason="\x1b[2Jgone\x9b31m")

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from enarx_deploy.models import Version
 
 _HEAD = ("VERSION", "STATE", "BACKEND", "CREATED", "PACKAGE")
+_WIDEST = 80  # a digest's length; a reason may be a whole sentence
 
 
 @click.command()
@@ -29,7 +30,7 @@ def command(context: Context, name: str) -> None:
     found = find_deployment(context, name)
     with context.plugins.boundary():
         versions = found.versions.history(found.name)
-    context.emit(lambda: table(_HEAD, [_row(version) for version in versions]), versions)
+    context.emit(lambda: table(_HEAD, [_row(version) for version in versions], _WIDEST), versions)
 
 
 def _row(version: Version) -> tuple[str, ...]:

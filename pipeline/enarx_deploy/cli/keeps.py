@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from enarx_deploy.models import KeepStatus
 
 _HEAD = ("ID", "NAME", "STATE", "BACKEND", "TARGET", "ENDPOINTS", "CREATED")
+_WIDEST = 40  # a reason may be a whole sentence
 
 
 @click.command()
@@ -30,7 +31,7 @@ def _shown(statuses: list[KeepStatus]) -> str:
 
     if not statuses:
         return "no Keeps"
-    return table(_HEAD, [_row(status) for status in statuses])
+    return table(_HEAD, [_row(status) for status in statuses], _WIDEST)
 
 
 def _row(status: KeepStatus) -> tuple[str, ...]:
