@@ -160,7 +160,7 @@ def test_someone_at_work_in_the_project_is_waited_for(project):
         while b"at work in this project" not in os.read(waiting.stderr.fileno(), 1 << 16):
             pass
         fcntl.flock(lock, fcntl.LOCK_UN)
-        _, said = waiting.communicate(timeout=60)
+        _, said = waiting.communicate(timeout=120)
     assert " unchanged: " in said
 
 

@@ -51,7 +51,7 @@ def log_in(user: Program, host: str, *words: str, answer: str = "") -> tuple[int
     line = process.stderr.readline()
     if line.startswith("open "):
         httpx.get(line.split()[1] + answer, timeout=120).raise_for_status()
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=120)
     return process.returncode, out, line + err
 
 

@@ -388,7 +388,7 @@ def is_alive(pid: int) -> bool:
     """Whether a process runs; one that has ended may still wait to be seen by its parent."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):
         return False
 
 

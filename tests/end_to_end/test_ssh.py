@@ -434,7 +434,7 @@ def test_a_connection_that_is_lost_midway(settled, machine, eventually):
     eventually(marker.exists, "it is being unpacked", 120)
     for child in _sessions(machine):
         os.kill(child, signal.SIGKILL)
-    _, told = process.communicate(timeout=60)
+    _, told = process.communicate(timeout=120)
     assert process.returncode == 1
     assert "the connection to there was lost" in told
     assert "hint: what had begun there may have gone on: `enarx-deploy keeps` says" in told

@@ -196,7 +196,7 @@ def test_verify_finds_no_hardware_behind_a_nil_keep(cli, service) -> None:
 def test_two_ups_at_once_in_one_project_start_one_keep(cli, echo_project) -> None:
     project = echo_project()
     both = [cli.start("up", "--json", "-C", str(project)) for _ in range(2)]
-    answers = [process.communicate(timeout=60) for process in both]
+    answers = [process.communicate(timeout=300) for process in both]
     assert [process.returncode for process in both] == [0, 0], answers
     assert len({json.loads(out)["deployment"]["id"] for out, _ in answers}) == 1
     keeps = json.loads(cli("keeps", "--json").stdout)

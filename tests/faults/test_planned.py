@@ -72,12 +72,13 @@ def test_a_renewal_fails_no_request(deployment):
 
 @pytest.mark.parametrize("fault", ["does not start", "does not serve"])
 def test_a_version_that_does_not_get_healthy_leaves_the_one_before_serving(deployment, program, fault):
-    echo = deployment("[deploy.default.local]\nhealthy_within = 3\n")
+    echo = deployment()
     package = echo.keeps()[0]["package"]
     broken = program("exit_126") if fault == "does not start" else program("spins")
     with under_load(echo.load()) as load:
         shutil.copy(broken, echo.project / "main.wasm")
-        refused = echo.cli("up", "-C", str(echo.project))
+        soon = "deploy.default.local.healthy_within=3"  # for this version alone: the one before may take its time
+        refused = echo.cli("up", "-C", str(echo.project), "--set", soon)
         assert refused.returncode == 1, refused.stdout
         assert "did not get healthy" in refused.stderr
         assert "version 1 goes on serving" in refused.stderr

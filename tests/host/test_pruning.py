@@ -90,5 +90,5 @@ def test_nothing_is_removed_while_somebody_is_about_to_name_a_package(state: Pat
         process = subprocess.Popen([sys.executable, "-c", "from enarx_deploy import pruning; pruning.state()"])
         (state / "keeps").mkdir()
         (state / "keeps" / "spec.json").write_text(f'"sha256:{digest(0)}"')
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=120) == 0
     assert 0 in there(state / "packages")

@@ -121,7 +121,7 @@ def test_the_passphrase_is_asked_for_twice_on_a_terminal(enarx_deploy):
             while not shown.endswith(prompt):
                 shown += os.read(terminal, 1024)
             os.write(terminal, PASSPHRASE.encode() + b"\n")
-        out, _ = process.communicate(timeout=60)
+        out, _ = process.communicate(timeout=120)
     os.close(other)
     os.close(terminal)
     assert process.returncode == 0

@@ -213,7 +213,7 @@ class Cluster:
 
     def stop(self) -> None:
         self._process.send_signal(signal.SIGINT)
-        self._process.wait(timeout=60)
+        self._process.wait(timeout=120)
 
     def url(self, database: str, user: str = "steward") -> str:
         return f"postgresql://{user}@/{database}?host={self.place}"
