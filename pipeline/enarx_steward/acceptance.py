@@ -55,7 +55,10 @@ def accept(text: bytes, sections: Mapping[str, Mapping[str, Any]], names: Sequen
 
 def _require_measured(kind: str, rules: object) -> None:
     if kind not in Policy.__struct_fields__ or not isinstance(rules, Mapping):
-        raise ConfigurationError(f"the reference values have a section [{kind}], which is of no kind of evidence")
+        raise ConfigurationError(
+            f"the reference values have a section [{kind}], which is of no kind of evidence",
+            hint=f"kinds are {', '.join(sorted(Policy.__struct_fields__))}",
+        )
     more = sorted(rules.keys() - _MEASURED)
     if rules.get("measured_package", True) is not True:
         more.append("measured_package")

@@ -100,7 +100,10 @@ def read_grant(kind: str, section: dict[str, Any], *, nameless: bool = False) ->
 def read_rules(value: object, kinds: Mapping[str, Any]) -> tuple[GrantRule, ...]:
     """The sections [[grant]] of a policy that has sections for these kinds."""
     if not isinstance(value, list) or len(value) > MAX_RULES:
-        raise ConfigurationError(f"`grant` must be sections [[grant]], at most {MAX_RULES}")
+        raise ConfigurationError(
+            f"`grant` must be sections [[grant]], at most {MAX_RULES}",
+            hint="two brackets, and one section for each service",
+        )
     return tuple(
         _read_rule(f"grant.{number}", dict(table_of(table, "grant")), kinds) for number, table in enumerate(value)
     )
@@ -120,7 +123,10 @@ def require_signers(rules: Sequence[GrantRule], signers: Signers) -> None:
 def read_secrets(value: object, kinds: Mapping[str, Any]) -> tuple[SecretRule, ...]:
     """The sections [[secret]] of a policy that has sections for these kinds."""
     if not isinstance(value, list) or len(value) > MAX_SECRET_RULES:
-        raise ConfigurationError(f"`secret` must be sections [[secret]], at most {MAX_SECRET_RULES}")
+        raise ConfigurationError(
+            f"`secret` must be sections [[secret]], at most {MAX_SECRET_RULES}",
+            hint="two brackets, and one section for each secret",
+        )
     return tuple(
         _read_secret(f"secret.{number}", table_of(table, "secret"), kinds) for number, table in enumerate(value)
     )
@@ -150,7 +156,9 @@ def _read_secret(key: str, table: Mapping[str, Any], kinds: Mapping[str, Any]) -
             raise ConfigurationError(f"`{key}` has no `{name}`", hint="a secret is released to nobody in general")
     check_text(table["name"], f"{key}.name", SECRET_NAME, "1 to 64 small letters, digits, '.', '_' and '-'")
     if not isinstance(table["file"], str) or not Path(table["file"]).is_absolute():
-        raise ConfigurationError(f"`{key}.file` must be the absolute path of a file")
+        raise ConfigurationError(
+            f"`{key}.file` must be the absolute path of a file", hint='such as file = "/etc/steward/db-password"'
+        )
     named = table["kinds"]
     if not isinstance(named, list) or not named or not all(isinstance(kind, str) for kind in named):
         raise ConfigurationError(f"`{key}.kinds` must list kinds of evidence", hint='such as kinds = ["snp", "tdx"]')
@@ -175,9 +183,14 @@ def _read_names(value: object, key: str) -> tuple[tuple[str, ...], tuple[Address
         elif isinstance(name, str) and _DNS_NAME.fullmatch(name):
             dns_names.append(name)
         else:
-            raise ConfigurationError(f"`{key}`: {name!r} is not a DNS name in small letters, nor an IP address")
+            raise ConfigurationError(
+                f"`{key}`: {name!r} is not a DNS name in small letters, nor an IP address",
+                hint='such as "app.example.org" or "192.0.2.7"',
+            )
     if len({*dns_names, *addresses}) != len(value):
-        raise ConfigurationError(f"`{key}` has a name twice")
+        raise ConfigurationError(
+            f"`{key}` has a name twice", hint="name each once; two ways to write an address are one name"
+        )
     return tuple(dns_names), tuple(addresses)
 
 

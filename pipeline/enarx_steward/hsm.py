@@ -72,7 +72,10 @@ def read_configuration(path: Path) -> RootKey:
             f"{path}: {exc}", hint="a section [pkcs11] with module, token, key, and pin_file or pin_env"
         ) from exc
     if bool(found.pkcs11.pin_file) == bool(found.pkcs11.pin_env):
-        raise ConfigurationError(f"{path}: the PIN comes from `pin_file` or from `pin_env`: give one of them")
+        raise ConfigurationError(
+            f"{path}: the PIN comes from `pin_file` or from `pin_env`: give one of them",
+            hint='such as pin_file = "/etc/steward/pin", a file of mode 0600',
+        )
     return RootKey(found.pkcs11)
 
 

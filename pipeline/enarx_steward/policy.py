@@ -160,7 +160,9 @@ def parse(data: bytes) -> StewardPolicy:
     try:
         tables = tomllib.loads(data.decode("utf-8-sig"))  # some editors mark their files
     except (ValueError, RecursionError) as exc:  # also numbers of thousands of digits, and what is nested too deeply
-        raise ConfigurationError(f"not TOML: {exc}") from exc
+        raise ConfigurationError(
+            f"not TOML: {exc}", hint='such as [ca] in a line of its own, and trust_domain = "example.org" below it'
+        ) from exc
     refuse_unknown(tables, [*Policy.__struct_fields__, *_TABLES], "")
     ca = read_ca(table_of(tables.pop("ca", None), "ca"))
     requester_counts, collateral_store = read_collateral(table_of(tables.pop("collateral", {}), "collateral"))

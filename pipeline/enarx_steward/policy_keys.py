@@ -56,7 +56,10 @@ def check_text(value: object, key: str, pattern: re.Pattern[str], wanted: str) -
 def read_digests(value: object, key: str) -> frozenset[str]:
     """A list of packages' digests."""
     if not isinstance(value, list) or len(value) > MAX_PACKAGES:
-        raise ConfigurationError(f"`{key}` must list digests, at most {MAX_PACKAGES}")
+        raise ConfigurationError(
+            f"`{key}` must list digests, at most {MAX_PACKAGES}",
+            hint='such as ["sha256:HEX"]; `enarx-deploy package` prints the digest',
+        )
     for digest in value:
         check_text(digest, key, DIGEST, "sha256: and 64 digits of small hexadecimal")
     return frozenset(value)

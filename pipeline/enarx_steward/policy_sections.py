@@ -40,9 +40,12 @@ def read_ca(table: Mapping[str, Any]) -> dict[str, Any]:
             hint='[ca] trust_domain = "example.org"; it stands in the SPIFFE URI of every certificate',
         )
     if not isinstance(audience, str) or (audience and _AUDIENCE.fullmatch(audience) is None):
-        raise ConfigurationError("`ca.audience` must be the URL by which Keeps know this Steward")
+        raise ConfigurationError(
+            "`ca.audience` must be the URL by which Keeps know this Steward",
+            hint='such as audience = "https://steward.example.org"',
+        )
     if not isinstance(evidence_in_certificate, bool):
-        raise ConfigurationError("`ca.evidence_in_certificate` must be true or false")
+        raise ConfigurationError("`ca.evidence_in_certificate` must be true or false", hint="without quotes")
     return {
         "trust_domain": trust_domain,
         "audience": audience.rstrip("/"),
@@ -57,7 +60,10 @@ def read_collateral(table: Mapping[str, Any]) -> tuple[bool, Path | None]:
     refuse_unknown(table, ("endorsements", "store"), "collateral.")
     named, store = table.get("endorsements", "store"), table.get("store")
     if store is not None and not (isinstance(store, str) and Path(store).is_absolute()):
-        raise ConfigurationError("`collateral.store` must be the absolute path of a directory")
+        raise ConfigurationError(
+            "`collateral.store` must be the absolute path of a directory",
+            hint='such as store = "/var/lib/steward/collateral"',
+        )
     if not isinstance(named, str) or named not in _ENDORSEMENTS:
         raise ConfigurationError(
             '`collateral.endorsements` must be "store" or "request-too"',
@@ -71,9 +77,12 @@ def read_log(table: Mapping[str, Any]) -> tuple[str, bool]:
     refuse_unknown(table, _LOG_KEYS, "log.")
     database, public = table.get("database", ""), table.get("public", False)
     if not isinstance(database, str):
-        raise ConfigurationError("`log.database` must be the URL of a PostgreSQL database")
+        raise ConfigurationError(
+            "`log.database` must be the URL of a PostgreSQL database",
+            hint='such as database = "postgresql://steward@db.example.org/steward"',
+        )
     if not isinstance(public, bool):
-        raise ConfigurationError("`log.public` must be true or false")
+        raise ConfigurationError("`log.public` must be true or false", hint="without quotes")
     return database, public
 
 
@@ -83,10 +92,15 @@ def read_limits(table: Mapping[str, Any]) -> Limits:
     numbers = {name: table[name] for name in ("requests_per_minute", "burst") if name in table}
     for name, number in numbers.items():
         if type(number) is not int or not 1 <= number <= MAX_REQUESTS:
-            raise ConfigurationError(f"`limits.{name}` must be a number from 1 to {MAX_REQUESTS}")
+            raise ConfigurationError(
+                f"`limits.{name}` must be a number from 1 to {MAX_REQUESTS}", hint="a whole number, without quotes"
+            )
     proxies = table.get("trusted_proxies", [])
     if not isinstance(proxies, list) or len(proxies) > MAX_PROXIES:
-        raise ConfigurationError(f"`limits.trusted_proxies` must list addresses, at most {MAX_PROXIES}")
+        raise ConfigurationError(
+            f"`limits.trusted_proxies` must list addresses, at most {MAX_PROXIES}",
+            hint='such as trusted_proxies = ["10.0.0.7"]',
+        )
     # A user's own machine has one address for everything: it is limited where the policy asks for that.
     return Limits(**numbers, trusted_proxies=tuple(_as_network(proxy) for proxy in proxies), own_machine=bool(numbers))
 
@@ -108,7 +122,9 @@ def read_packages(table: Mapping[str, Any]) -> tuple[frozenset[str], frozenset[s
     refuse_unknown(table, ("allow", "deny"), "packages.")
     allow, deny = (read_digests(table.get(name, []), f"packages.{name}") for name in ("allow", "deny"))
     if allow & deny:
-        raise ConfigurationError(f"{min(allow & deny)} is both in `packages.allow` and in `packages.deny`")
+        raise ConfigurationError(
+            f"{min(allow & deny)} is both in `packages.allow` and in `packages.deny`", hint="take it out of one of them"
+        )
     return allow, deny
 
 

@@ -44,6 +44,9 @@ MAX_PATH: Final = 5
 
 _ROOT: Final = "a root certificate in PEM, signed by itself, by whose key the Steward signs"
 _PAIR: Final = "give the certificate that was made with this key"
+_NO_AUTHORITY: Final = (
+    "ask who issued it for an authority's certificate, as `ca request` asks for: CA:TRUE, keyCertSign"
+)
 _USAGE: Final = (
     "digital_signature",
     "content_commitment",
@@ -218,7 +221,10 @@ def read_path(pem: bytes, root: x509.Certificate, now: datetime) -> tuple[x509.C
             "the chain is not a list of certificates in PEM", hint="-----BEGIN CERTIFICATE-----, this Steward's first"
         ) from exc
     if len(path) > MAX_PATH:
-        raise ConfigurationError(f"the chain has {len(path)} certificates; at most {MAX_PATH} will do")
+        raise ConfigurationError(
+            f"the chain has {len(path)} certificates; at most {MAX_PATH} will do",
+            hint="leave out what is not between this Steward's certificate and the root",
+        )
     if path[0].public_key() != root.public_key():
         raise ConfigurationError(
             f"the chain begins with {_name(path[0])}, which is not for this Steward's key",
@@ -315,9 +321,13 @@ def _require_authority(certificate: x509.Certificate, below: int) -> None:
         usage = certificate.extensions.get_extension_for_class(x509.KeyUsage).value
         certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier)
     except (x509.ExtensionNotFound, ValueError) as exc:
-        raise ConfigurationError(f"{_name(certificate)} lacks an extension that authorities have: {exc}") from exc
+        raise ConfigurationError(
+            f"{_name(certificate)} lacks an extension that authorities have: {exc}", hint=_NO_AUTHORITY
+        ) from exc
     if not constraints.ca or not usage.key_cert_sign:
-        raise ConfigurationError(f"{_name(certificate)} is not an authority that may sign certificates")
+        raise ConfigurationError(
+            f"{_name(certificate)} is not an authority that may sign certificates", hint=_NO_AUTHORITY
+        )
     if constraints.path_length is not None and constraints.path_length < below:
         raise ConfigurationError(
             f"{_name(certificate)} has the path length {constraints.path_length}, and {below} authorities are below it",

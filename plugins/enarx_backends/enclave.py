@@ -135,7 +135,10 @@ class EnclaveProcess:
             except (OSError, RuntimeError) as error:
                 self.kill()
                 self._end()
-                raise KeepError(f"the sallyport cannot be carried to the enclave: {error}") from error
+                raise KeepError(
+                    f"the sallyport cannot be carried to the enclave: {error}",
+                    hint="is the machine short of memory, threads or descriptors?",
+                ) from error
 
     def poll(self) -> int | None:
         """See `KeepProcess`."""

@@ -129,11 +129,14 @@ class VirtualMachine:
             self.carry(launch.block_fd, launch.doorbell_fd)
         except KeepError as error:
             self.wait()
-            raise KeepError(f"{error}: {self.explanation()}") from error
+            raise KeepError(f"{error}: {self.explanation()}", hint=error.hint) from error
         except (OSError, RuntimeError) as error:
             self.kill()
             self.wait()
-            raise KeepError(f"the sallyport cannot be carried to the machine: {error}") from error
+            raise KeepError(
+                f"the sallyport cannot be carried to the machine: {error}",
+                hint="is the machine short of memory, threads or descriptors?",
+            ) from error
         return self
 
     def _take_connection(self, line: Line) -> None:

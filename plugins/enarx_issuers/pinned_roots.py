@@ -89,7 +89,9 @@ def _read(pem: str, whose: str) -> x509.Certificate:
     try:
         (certificate,) = x509.load_pem_x509_certificates(pem.encode())
     except ValueError as error:
-        raise StewardError(f"{whose} something else than one certificate in PEM") from error
+        raise StewardError(
+            f"{whose} something else than one certificate in PEM", hint="ask whoever runs the Steward for its root.pem"
+        ) from error
     return certificate
 
 

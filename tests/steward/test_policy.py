@@ -124,6 +124,29 @@ def test_faults_name_the_key(text, message):
     assert message in str(fault(text))
 
 
+@pytest.mark.parametrize(
+    ("text", "what_to_do"),
+    [
+        ("[ca", "in a line of its own"),
+        ("grant = 1\n" + CA + NIL, "two brackets"),
+        ("secret = 1\n" + CA + NIL, "two brackets"),
+        (CA + NIL.replace("localhost", "Local Host"), 'such as "app.example.org"'),
+        (CA + NIL.replace('"localhost"', '"::1", "0::1"'), "name each once"),
+        (CA + "audience = 1\n" + NIL, "such as audience ="),
+        (CA + "evidence_in_certificate = 1\n" + NIL, "without quotes"),
+        (CA + NIL + '[collateral]\nstore = "here"\n', "such as store ="),
+        (CA + NIL + "[log]\ndatabase = 1\n", "such as database ="),
+        (CA + NIL + '[log]\npublic = "true"\n', "without quotes"),
+        (CA + NIL + '[limits]\nburst = "8"\n', "without quotes"),
+        (CA + NIL + '[limits]\ntrusted_proxies = "10.0.0.7"\n', "such as trusted_proxies ="),
+        (CA + NIL + '[packages]\ndeny = "ab"\n', "`enarx-deploy package` prints the digest"),
+        (CA + NIL + f'[packages]\nallow = ["{DIGEST}"]\ndeny = ["{DIGEST}"]\n', "out of one of them"),
+    ],
+)
+def test_faults_say_what_to_do(text, what_to_do):
+    assert what_to_do in fault(text).hint
+
+
 def test_sections_of_enarx_are_read_in_its_own_words_with_a_grant_beside_them():
     hash_ = "ab" * 48
     found = policy.parse(f'{CA}[snp]\nhash = ["{hash_}"]\nabi = "1.51"\nnames = ["localhost"]\n'.encode())

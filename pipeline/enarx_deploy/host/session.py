@@ -76,6 +76,7 @@ ENDORSEMENTS_LIMIT = 8
 _ENDORSEMENT = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 _LOOK_EVERY = 2.0
 _NO_ENTRY = (1 << 31) - 1  # no manifest has so many
+_NO_KEEP_OF_OURS = "no Keep of this version does that: does it boot an image of another version, or a changed one?"
 
 _LIMITS = {
     "memory": "it stood at this limit, or near, when it ended",
@@ -203,7 +204,7 @@ class Session:
                 signatures=signatures_of(self._package) if self._source is None else tuple(self._source.signatures),
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise KeepError("the Keep sent a certificate request that cannot be read") from error
+            raise KeepError("the Keep sent a certificate request that cannot be read", hint=_NO_KEEP_OF_OURS) from error
 
     def install(self, chain: Sequence[bytes], root: bytes) -> None:
         """Hand the Keep its certificate (DER, leaf first) and the root it leads to.
@@ -231,7 +232,7 @@ class Session:
                 return
             self._serve(served[message["type"]], message)
         self.kill()
-        raise KeepError(f"the Keep asked for more than {REQUESTS_LIMIT} things before it ran")
+        raise KeepError(f"the Keep asked for more than {REQUESTS_LIMIT} things before it ran", hint=_NO_KEEP_OF_OURS)
 
     def _serve(self, serve: Callable[[Message], Message], message: Message) -> None:
         """Answer the Keep. Where that fails it is told why and ends by itself; then the failure is raised."""
@@ -277,7 +278,7 @@ class Session:
                 certified_by=self._certified_by,
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise KeepError("the Keep sent a claim for secrets that cannot be read") from error
+            raise KeepError("the Keep sent a claim for secrets that cannot be read", hint=_NO_KEEP_OF_OURS) from error
 
     def _shown(self, answer: Message) -> Attested:
         """The evidence of an answer, as the Keep sent it or as the guest gives it for what the Keep sent."""
@@ -577,7 +578,7 @@ def _endorsements(request: Message) -> dict[str, bytes]:
     """What came with the evidence, if it can be a directory of endorsements. Raises KeepError."""
     found: object = request.get("endorsements", {})
     if not isinstance(found, dict) or len(found) > ENDORSEMENTS_LIMIT or not all(map(_ENDORSEMENT.fullmatch, found)):
-        raise KeepError("the Keep sent endorsements that cannot be files of one directory")
+        raise KeepError("the Keep sent endorsements that cannot be files of one directory", hint=_NO_KEEP_OF_OURS)
     return {name: base64.b64decode(content) for name, content in found.items()}
 
 
