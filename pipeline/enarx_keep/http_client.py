@@ -21,7 +21,7 @@ SAID_LIMIT = 300
 """Most characters of what a server says of an error that are passed on."""
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.1 ([1-5][0-9]{2}) [\t -~\x80-\xff]*")
-_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[\t ]*([\t -~\x80-\xff]*?)[\t ]*")
+_FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([\t -~\x80-\xff]*)")
 _LENGTH = re.compile(rb"[0-9]{1,12}")
 _OK = 200
 _REFUSED = {
@@ -62,7 +62,7 @@ def read_head(head: bytes) -> Head:
         found = _FIELD.fullmatch(line)
         if found is None:
             raise RegistryFault("the head of its answer cannot be read")
-        fields.setdefault(found[1].lower(), []).append(found[2])
+        fields.setdefault(found[1].lower(), []).append(found[2].strip(b"\t "))
     return Head(int(status[1]), _length(fields), _closes(fields))
 
 

@@ -40,7 +40,8 @@ from .errors import MalformedRequest
 
 NOT_ENDORSED: Final = frozenset({"nil", "kvm", "nitro"})
 """Kinds that nobody endorses, or whose evidence carries all that does."""
-FILES: Final = frozenset({"vcek.der", "vlek.der", "ca_chain.pem", "collateral.json", "platform.pub.pem"})
+_AGELESS: Final = frozenset({"vcek.der", "vlek.der", "ca_chain.pem", "platform.pub.pem"})
+FILES: Final = _AGELESS | {"collateral.json"}
 """What a requester may send, beside revocation lists (`crl*.der`)."""
 MAX_FILES: Final = 8
 """Most endorsements of one request."""
@@ -109,10 +110,11 @@ class NoCollateral:
         raise MissingCollateral(f"this Steward has no store, and so nothing that endorses {evidence.kind} evidence")
 
 
-def read_offered(evidence: Evidence, files: Mapping[str, bytes]) -> Collateral | None:
-    """What a requester sent along, by file name. Raises `MalformedRequest`."""
-    if not files:
-        return None
+def read_offered(evidence: Evidence, files: Mapping[str, bytes], *, requester_counts: bool) -> Collateral | None:
+    """What a requester sent along, by file name. Raises `MalformedRequest`.
+
+    Lists and statements that do not count are not read: that takes long, and nobody had to show anything for it.
+    """
     strange = [name for name in files if name not in FILES and not (name.startswith("crl") and name.endswith(".der"))]
     if strange or len(files) > MAX_FILES:
         raise MalformedRequest(
@@ -121,6 +123,10 @@ def read_offered(evidence: Evidence, files: Mapping[str, bytes]) -> Collateral |
             else f"endorsements are at most {MAX_FILES} files, not {len(files)}",
             hint=f"known: {', '.join(sorted(FILES))}, crl*.der",
         )
+    if not requester_counts:
+        files = {name: data for name, data in files.items() if name in _AGELESS}
+    if not files:
+        return None
     try:
         return load_endorsements(evidence.kind, files, evidence)
     except MalformedCollateral as exc:

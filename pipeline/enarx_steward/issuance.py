@@ -97,10 +97,11 @@ class _Sent(NamedTuple):
     package: str | None
     endorsements: Mapping[str, bytes]
 
-    def read(self) -> _Shown:
-        """Read it. Raises `MalformedRequest`."""
+    def read(self, policy: StewardPolicy) -> _Shown:
+        """Read it, as far as it can count under a policy. Raises `MalformedRequest`."""
         document = _read_evidence(self.evidence, self.kind)
-        return _Shown(document, collateral.read_offered(document, self.endorsements))
+        counts = policy.requester_counts
+        return _Shown(document, collateral.read_offered(document, self.endorsements, requester_counts=counts))
 
 
 def utc_now() -> datetime:
@@ -213,7 +214,7 @@ class Steward:
         renewed: Sequence[bytes] | None,
     ) -> Certified:
         now = self._clock()
-        asked, shown = csr.read(request), sent.read()
+        asked, shown = csr.read(request), sent.read(version.policy)
         previous = None if renewed is None else renewal.read(renewed)
         sheet = self._sheet_of(sent.nonce)
         if previous is not None:
@@ -268,7 +269,7 @@ class Steward:
     def _release(
         self, version: PolicyVersion, names: Sequence[str], key: bytes, sent: _Sent, certified_by: str | None
     ) -> Released:
-        recipient_key, shown = release.read_key(key), sent.read()
+        recipient_key, shown = release.read_key(key), sent.read(version.policy)
         sheet = self._sheet_of(sent.nonce)
         _refuse_failed(sheet)
         verdict, package = self._judge(version.policy, sent, shown, key, self._clock(), sheet, purpose=release.PURPOSE)
@@ -344,6 +345,7 @@ class Steward:
             if grant is None:
                 raise Refused(sheet.done())
             return self._issue("enarx", version, asked, _unattested_claims(version.policy.sha256), grant, now)
+        _check_enarx_form(version.policy, asked.marking.kind, sheet)
         document, offered = collateral.read_enarx(asked.marking.kind, asked.marking.value)
         verdict, package = self._appraiser.enarx(
             version.policy, document, offered, spki=asked.spki, at=now, sheet=sheet
@@ -409,6 +411,16 @@ def _check_marking(marking: csr.Marking, kind: str, sheet: Sheet) -> None:
     expected = _MARKED_AS.get(kind, kind)
     right = marking.kind == expected and (kind not in _MARKED_AS or marking.value == b"")
     sheet.check("request.marking", right, f"the empty marking of {expected}", marking.kind)
+
+
+def _check_enarx_form(policy: StewardPolicy, kind: str, sheet: Sheet) -> None:
+    """Refuse what is not accepted in any case before it is read, which takes long: nobody had to show anything."""
+    section = policy.appraisal.section(kind)
+    if section is None:
+        sheet.check("policy.kind", False, f"a section [{kind}]")
+    elif not section.legacy_binding:
+        sheet.check("binding.form", False, "legacy_binding in the policy", "Enarx's hash of the key alone")
+    _refuse_failed(sheet)
 
 
 def _check_nil_marking(policy: StewardPolicy, marking: csr.Marking, sheet: Sheet) -> None:

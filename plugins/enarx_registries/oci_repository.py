@@ -31,7 +31,7 @@ _ENTRIES = 5_000
 _LIST_PAGES = 500
 _LIST_LIMIT = 16 << 20  # bytes of a list, whose pages come to no more
 _MANIFESTS = f"{oci_forms.MANIFEST}, {oci_forms.INDEX}"
-_NEXT = re.compile(r"<([^>]+)>\s*;\s*rel=\"?next\"?")
+_NEXT = re.compile(r"<([^<>]+)>\s*;\s*rel=\"?next\"?")
 _RANGE = re.compile(r"(?:bytes=)?0-([0-9]{1,12})")
 _NUMBER = re.compile(r"[0-9]{1,12}")
 

@@ -92,6 +92,7 @@ def test_a_connection_that_ends_at_once_is_a_fault() -> None:
         ("negative", b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n", "how long"),
         ("hexadecimal", b"HTTP/1.1 200 OK\r\nContent-Length: 0x5\r\n\r\nhello", "how long"),
         ("plus", b"HTTP/1.1 200 OK\r\nContent-Length: +5\r\n\r\nhello", "how long"),
+        ("all blank", GOOD + b"\r\nX:" + b" " * 16_000 + b"\0\r\n\r\nhello", "head of its answer cannot be read"),
         ("folded", GOOD + b"\r\n folded\r\n\r\nhello", "head of its answer cannot be read"),
         ("space before colon", GOOD + b"\r\nX : y\r\n\r\nhello", "head of its answer cannot be read"),
         ("bare newline", GOOD + b"\r\nX: y\nContent-Length: 1\r\n\r\nhello", "head of its answer cannot be read"),

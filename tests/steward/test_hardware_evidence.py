@@ -320,6 +320,16 @@ def test_revocation_lists_of_the_requesters_count_only_where_the_policy_says_so(
     make_scene(keep, snp, source=Held(None), top=TOO).ask(endorsements=sent)
 
 
+@pytest.mark.parametrize("name", ["crl.der", "collateral.json"])
+def test_what_does_not_count_is_not_read(keep, vendor, name):
+    """To read a list of a million bytes takes a Steward as long as hundreds of certificates."""
+    sent = {name: b"nothing that could be read"}
+    make_scene(keep, vendor).ask(endorsements=sent)
+    if (vendor.kind, name) != ("snp", "collateral.json"):
+        with pytest.raises(MalformedRequest, match="endorsements"):
+            make_scene(keep, vendor, top=TOO).ask(endorsements=sent)
+
+
 def test_a_requester_cannot_take_a_revocation_back_with_an_older_list(keep, amd, snp):
     vek = amd.vek(amd.extensions()).der
     held = read_amd(vek, crls=[amd.crl(amd.ask.certificate.serial_number)])
@@ -606,6 +616,15 @@ def test_without_legacy_binding_a_request_of_enarxs_is_refused():
     steward = enarx_steward(f'[snp]\nhash = ["{MILAN}"]', IN_WINDOW)
     steward.replace_policy(policy_file.parse(text.encode()))
     assert refused(steward, SNP_CSR.read_bytes()) == ("binding.form",)
+
+
+@pytest.mark.parametrize(("oid", "check"), [(2, "policy.kind"), (3, "binding.form")])
+def test_what_is_in_a_request_that_is_refused_anyhow_is_not_read(keep, oid, check):
+    steward = enarx_steward(f'[snp]\nhash = ["{MILAN}"]', IN_WINDOW)
+    text = f'[ca]\ntrust_domain = "a"\n[snp]\nhash = ["{MILAN}"]\nnames = ["localhost"]\n'
+    steward.replace_policy(policy_file.parse(text.encode()))
+    request = keep.request(oid=f"1.3.6.1.4.1.58270.1.{oid}", marking=b"nothing that could be read")
+    assert refused(steward, request) == (check,)
 
 
 def test_evidence_of_one_key_in_a_request_of_another_is_refused_also_by_a_root_that_signs_itself(keep):
