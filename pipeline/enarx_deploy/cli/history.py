@@ -22,7 +22,8 @@ _WIDEST = 80  # a digest's length; a reason may be a whole sentence
 def command(context: Context, name: str) -> None:
     """List the versions of the deployment NAME, oldest first: what served, what serves, and what did not get healthy.
 
-    `enarx-deploy rollback NAME --to VERSION` serves one of them again. NAME may also be a Keep's id.
+    `enarx-deploy rollback NAME --to VERSION` serves one of them again. What was stopped is `serving` still: `scale`
+    starts that version again. NAME may also be a Keep's id.
     """
     from enarx_deploy.cli.find_deployment import find_deployment
     from enarx_deploy.cli.table import table
