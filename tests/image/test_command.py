@@ -274,3 +274,11 @@ def test_every_file_that_the_kernel_unpacks_is_in_the_sbom_by_its_digest_and_not
         for _, mode, _ in entries
         if not stat.S_ISLNK(mode) and not stat.S_ISCHR(mode)
     )
+
+
+@pytest.mark.skipif(shutil.which("apt-get") is None, reason="needs apt-get")
+def test_who_asks_an_archive_that_does_not_answer_is_told_what_is_waited_for(enarx_deploy, tmp_path):
+    refused = enarx_deploy("image", "lock", str(tmp_path / "pins.toml"), "--mirror", "http://127.0.0.1:1", timeout=120)
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("asking http://127.0.0.1:1 what ")
+    assert not (tmp_path / "pins.toml").exists()

@@ -181,6 +181,7 @@ def lock(context: Context, file: Path, mirror: str, lock_file: Path | None) -> N
     with _faults():
         old = _pins(lock_file)
         source = archive.Archive(_cache("apt"), old.suite, mirror)
+        context.note(f"asking {mirror or 'the archive that apt here uses'} what {old.suite} has")
         new = lock.renew(old, source, _cache("debs"), context.note)
     write_atomically(file.absolute(), lock.written(new), mode=0o644)
     context.emit(f"{file}: {len(new.packages)} packages of {new.suite}", new)
