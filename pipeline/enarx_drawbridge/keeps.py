@@ -12,7 +12,7 @@ from typing import Final
 from cryptography import x509
 
 from enarx_attestation import claims_extension
-from enarx_service.strangers import UNREADABLE
+from enarx_service.strangers import UNREADABLE, read_certificate
 
 from .errors import Forbidden
 from .policy import Keeps
@@ -29,7 +29,7 @@ def package_of(der: bytes, keeps: Keeps, now: datetime) -> str:
     policy asks for those.
     """
     try:
-        certificate = x509.load_der_x509_certificate(der)
+        certificate = read_certificate(der)
         extensions = certificate.extensions
         names = extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         value = extensions.get_extension_for_oid(_CLAIMS).value

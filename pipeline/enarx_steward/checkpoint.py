@@ -14,7 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from enarx_service.strangers import NOT_ISSUED
+from enarx_service.strangers import NOT_ISSUED, read_certificate
 
 from .ca import Authority
 from .decisions import Sha256
@@ -66,7 +66,7 @@ def read(data: bytes, root_pem: bytes) -> SignedHead:
         raise NotSigned(f"a signed head has at most {MAX_SIZE} bytes")
     try:
         signed = _decoder.decode(data)
-        chain = [x509.load_der_x509_certificate(certificate) for certificate in signed.chain]
+        chain = [read_certificate(certificate) for certificate in signed.chain]
         root = x509.load_pem_x509_certificate(root_pem)
         for below, above in zip(chain, [*chain[1:], root], strict=True):
             below.verify_directly_issued_by(above)

@@ -14,7 +14,7 @@ from cryptography import x509
 
 from enarx_attestation import Sheet, claims_extension
 from enarx_attestation.claims_extension import KeepClaims
-from enarx_service.strangers import NOT_ISSUED, UNREADABLE
+from enarx_service.strangers import NOT_ISSUED, UNREADABLE, read_certificate
 
 from .ca import Authority
 from .errors import MalformedRequest
@@ -40,7 +40,7 @@ def read(chain: Sequence[bytes]) -> Previous:
     if not 2 <= len(chain) <= MAX_CHAIN or any(len(der) > MAX_CERTIFICATE for der in chain):
         raise MalformedRequest(f"the chain to renew has 2 to {MAX_CHAIN} certificates, leaf first")
     try:
-        leaf, issuer = (x509.load_der_x509_certificate(der) for der in chain[:2])
+        leaf, issuer = map(read_certificate, chain[:2])
         extension = leaf.extensions.get_extension_for_oid(x509.ObjectIdentifier(claims_extension.OID))
         assert isinstance(extension.value, x509.UnrecognizedExtension)  # noqa: S101 — the library knows no such one
         claims = claims_extension.decode(extension.value.value).claims

@@ -16,6 +16,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from enarx_deploy.errors import StewardError
+from enarx_service.strangers import read_certificate
 
 MAX_LENGTH: Final = 8
 """Most certificates of a chain: leaf, the intermediate of a policy, and the path from the Steward's key to a root."""
@@ -42,7 +43,7 @@ def check(chain: Sequence[bytes], csr: bytes, root_pem: str) -> None:
     4. All are valid now.
     """
     try:
-        certificates = [x509.load_der_x509_certificate(certificate) for certificate in chain]
+        certificates = [*map(read_certificate, chain[:-1]), *map(x509.load_der_x509_certificate, chain[-1:])]
         fault = _fault(certificates, x509.load_der_x509_csr(csr), x509.load_pem_x509_certificate(root_pem.encode()))
     except _FAULTS as error:
         raise _refused(f"it cannot be checked: {str(error) or type(error).__name__}") from error

@@ -15,6 +15,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from enarx_attestation import claims_extension, oids
 from enarx_attestation.claims_extension import Extension, KeepClaims
 from enarx_deploy.verification.checks import printable
+from enarx_service.strangers import read_certificate
 
 Answer = tuple[bool, str]
 T = TypeVar("T", bound=x509.ExtensionType)
@@ -39,7 +40,7 @@ class Leaf:
     """A certificate that was read. `claims` is None where it has none that can be read, and `claims_fault` says why."""
 
     def __init__(self, der: bytes) -> None:
-        self._certificate = x509.load_der_x509_certificate(der)
+        self._certificate = read_certificate(der)
         self._extensions = self._certificate.extensions
         self.sha256 = hashlib.sha256(der).hexdigest()
         self.not_before = self._certificate.not_valid_before_utc
