@@ -52,7 +52,7 @@ def test_a_service_whose_package_the_host_never_sees(cli, steward, registry, ech
 
     context = ssl.create_default_context(cafile=steward.root)
     with (
-        socket.create_connection(("127.0.0.1", endpoint["port"]), 20) as plain,
+        socket.create_connection(("127.0.0.1", endpoint["port"]), 120) as plain,
         context.wrap_socket(plain, server_hostname="localhost") as client,
     ):
         client.sendall(b"hello\n")

@@ -68,28 +68,28 @@ def start_pebble(authority: Callable, tmp_path_factory: pytest.TempPathFactory, 
         (folder / "config.json").write_text(json.dumps({"pebble": config | changes}))
         names = ["-http01", "", "-https01", "", "-tlsalpn01", "", "-defaultIPv6", ""]
         names += ["-dns01", f"127.0.0.1:{dns}", "-management", f"127.0.0.1:{dns_management}"]
-        # A third of all nonces are refused, and authorizations are not remembered.
-        odds = {"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "33", "PEBBLE_AUTHZREUSE": "0"}
+        # A fifth of all nonces are refused, hardly ever ten in a row, and authorizations are not remembered.
+        odds = {"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "20", "PEBBLE_AUTHZREUSE": "0"}
         environment = os.environ | odds | {"PEBBLE_ALTERNATE_ROOTS": "1"}
         server = ["pebble", "-strict", "-config", str(folder / "config.json"), "-dnsserver", f"127.0.0.1:{dns}"]
         with (folder / "log").open("wb") as log:
             for words in (["pebble-challtestsrv", *names], server):
                 started.append(subprocess.Popen(words, env=environment, stdout=log, stderr=log))
-        directory = f"https://localhost:{listen}/dir"
+        directory, roots = f"https://localhost:{listen}/dir", f"https://localhost:{management}/roots"
         context = ssl.create_default_context(cafile=own.root)
 
         def root(number: int) -> Path:
             path = folder / f"root-{number}.pem"
-            path.write_text(
-                httpx.get(f"https://localhost:{management}/roots/{number}", verify=context, timeout=120).text
-            )
+            path.write_text(httpx.get(f"{roots}/{number}", verify=context, timeout=120).text)
             return path
 
         def is_up() -> bool:
             try:
-                return httpx.get(directory, verify=context, timeout=120).status_code == 200
-            except httpx.TransportError:
+                socket.create_connection(("127.0.0.1", dns_management), timeout=120).close()
+                asked = [httpx.get(url, verify=context, timeout=120) for url in (directory, f"{roots}/1")]
+            except (httpx.TransportError, OSError):
                 return False
+            return all(one.status_code == 200 for one in asked)
 
         eventually(is_up, f"Pebble: {(folder / 'log').read_text()}")
         return Pebble(directory, root(0), root(1), own.root, http, f"http://127.0.0.1:{dns_management}")

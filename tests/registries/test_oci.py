@@ -149,13 +149,13 @@ def test_of_two_who_publish_a_version_at_once_one_has_it_whole_and_the_other_is_
         if here not in due:
             return put_manifest(self, blob, name)
         if name.endswith("-oci"):
-            both_found_it_free.wait(60)
+            both_found_it_free.wait(120)
         with moved:
-            assert moved.wait_for(lambda: due[0] == here, 60)
+            assert moved.wait_for(lambda: due[0] == here, 120)
             answer = put_manifest(self, blob, name)
             due.pop(0)
             moved.notify_all()
-            assert moved.wait_for(lambda: here[1].endswith("-oci") or not due, 60)
+            assert moved.wait_for(lambda: here[1].endswith("-oci") or not due, 120)
         return answer
 
     def publish(name: str) -> str:
