@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-PATIENCE = 60.0  # seconds
+PATIENCE = 120.0  # seconds
 
 
 def start(home: Path, root: Path) -> Browser:

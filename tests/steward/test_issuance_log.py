@@ -237,6 +237,7 @@ def test_the_schema_refuses_each_databases_own_ways_around(log, store):
 
 
 def append_many(url: str, path: str, number: int) -> None:
+    database.PATIENCE = 120  # SQLite's lock is not taken in turn: one of them may wait until the others are done
     with closing(database.open_url(url) if url else database.open_file(Path(path))) as opened:
         log = IssuanceLog(opened)
         for _ in range(number):
