@@ -19,9 +19,10 @@ def carried(cli, install_plugin, echo_project, up):
     return up(echo_project(extra=NO_LOOKS), "--backend", "carried")
 
 
-def test_clients_at_once_get_their_bytes_back_through_the_channel(carried, read_exactly) -> None:
+def test_clients_at_once_get_their_bytes_back_through_the_channel(carried, read_exactly, eventually) -> None:
     context = carried.context()
-    before = carried.counters()  # whoever deployed it has looked whether it serves
+    eventually(lambda: carried.counters()["open"] == 0, "the looks of whoever deployed it are over")
+    before = carried.counters()
     connections = [carried.connect(context) for _ in range(CLIENTS)]
 
     def exchange(number: int) -> bool:
@@ -42,8 +43,10 @@ def test_clients_at_once_get_their_bytes_back_through_the_channel(carried, read_
         connection.close()
 
 
-def test_what_it_writes_is_logged_and_it_ends_when_told(carried, cli) -> None:
+def test_what_it_writes_is_logged_and_it_ends_when_told(carried, cli, eventually) -> None:
     assert carried.echoes()
-    assert "echo: listening" in cli("logs", carried.id, "--stream", "stdout").stdout
+    eventually(
+        lambda: "echo: listening" in cli("logs", carried.id, "--stream", "stdout").stdout, "what it wrote is logged"
+    )
     assert cli("stop", carried.id).returncode == 0
     assert carried.status()["state"] == "exited"

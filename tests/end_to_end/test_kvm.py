@@ -124,7 +124,9 @@ def test_an_echo_service_in_a_virtual_machine_from_up_to_the_end_of_qemu(
     assert {"kvm.package", "kvm.image"} <= {check["id"] for check in report["checks"]}
     refused = cli("verify", "--json", f"localhost:{service.port}", "--accept", "nil")
     assert refused.returncode != 0
-    assert "echo: listening" in cli("logs", service.id, "--stream", "stdout").stdout
+    eventually(
+        lambda: "echo: listening" in cli("logs", service.id, "--stream", "stdout").stdout, "what it wrote is logged"
+    )
     assert "kvm: tcg:" in cli("logs", service.id).stdout
 
     # The Keep was handed compiled code, which it would not take if its digest were not on its command line.

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from tests.end_to_end.conftest import NO_LOOKS
 
 from enarx_deploy import paths
 from enarx_deploy.host import state
@@ -23,7 +24,7 @@ from enarx_deploy.models import KeepStatus
 @pytest.fixture
 def two(up, echo_project):
     """Two Keeps: `one` speaks TLS, `two` does not."""
-    return up(echo_project("one")), up(echo_project("two", prot="tcp"))
+    return up(echo_project("one", NO_LOOKS)), up(echo_project("two", NO_LOOKS, prot="tcp"))
 
 
 def values(text: str, name: str) -> dict[str, float]:
@@ -39,6 +40,7 @@ def values(text: str, name: str) -> dict[str, float]:
 
 def test_top_and_metrics_of_all_keeps(two, cli, tmp_path, eventually) -> None:
     one, other = two
+    eventually(lambda: not any(service.counters()["open"] for service in two), "the looks of `up` are over")
     with one.connect() as client:
         client.sendall(b"hello\n")
         assert client.recv(6) == b"hello\n"

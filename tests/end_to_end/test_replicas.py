@@ -43,8 +43,12 @@ def test_a_scaled_number_holds_until_the_manifest_wants_another_and_logs_are_of_
     eventually(lambda: echo.is_whole(3), "three are left")
     third = {keep.id for keep in echo.known()}
 
-    so_far = of_each(echo.cli("logs", echo.name, "--stream", "stdout").stdout)
-    assert third <= so_far.keys()
+    def logged() -> dict[str, list[str]]:
+        """What is in the logs, when all Keeps have theirs: a line may be on its way while its Keep serves already."""
+        found = of_each(echo.cli("logs", echo.name, "--stream", "stdout").stdout)
+        return found if third <= found.keys() else {}
+
+    so_far = eventually(logged, "each of the three has written")
     assert all(lines[0].startswith("echo: listening") for lines in so_far.values())
     assert echo.cli("logs", min(third), "--stream", "stdout").stdout.startswith("echo: listening")
 

@@ -16,7 +16,7 @@ CLIENTS = 200
 EACH = 1 << 20
 
 
-def test_new_up_verify_keeps_logs_stop(cli, up, read_exactly) -> None:
+def test_new_up_verify_keeps_logs_stop(cli, up, read_exactly, eventually) -> None:
     """The whole way, once, with the C compiler."""
     assert cli("new", "echo", "my-echo").returncode == 0
     project = cli.directory / "my-echo"
@@ -52,7 +52,9 @@ def test_new_up_verify_keeps_logs_stop(cli, up, read_exactly) -> None:
     assert cli("verify", f"127.0.0.1:{service.port}").returncode == 0, "the same Keep by another of its names"
 
     assert service.status()["state"] == "running"
-    assert "echo: listening" in cli("logs", service.id, "--stream", "stdout").stdout
+    eventually(
+        lambda: "echo: listening" in cli("logs", service.id, "--stream", "stdout").stdout, "what it wrote is logged"
+    )
 
     second = up(project, "--set", "files.echo.port=0")
     assert all(stage["skipped"] for stage in second.record["stages"])
@@ -67,7 +69,7 @@ def test_new_up_verify_keeps_logs_stop(cli, up, read_exactly) -> None:
     assert third.id != service.id
     assert third.echoes()
     assert service.status()["state"] == "exited"
-    assert "the second" in cli("logs", third.id, "--stream", "stdout").stdout
+    eventually(lambda: "the second" in cli("logs", third.id, "--stream", "stdout").stdout, "what it wrote is logged")
 
     stopped = cli("stop", "--json", "my-echo")
     assert stopped.returncode == 0
