@@ -13,7 +13,10 @@ MAX_DETAIL: Final = 500
 """Most characters of a check's detail."""
 
 RULES: Final[Mapping[str, Rule]] = {
-    "connect": Rule("Is it running? `enarx-deploy keeps` shows the Keeps of this machine.", "RFC 9293, section 3.5"),
+    "connect": Rule(
+        "Is the name right, and is it running? `enarx-deploy keeps` shows the Keeps of this machine.",
+        "RFC 9293, section 3.5",
+    ),
     "tls.handshake": Rule(
         'Is this the port of a `listen` socket with `prot = "tls"`?', "RFC 8446, sections 4.4.2 and 4.4.3"
     ),
