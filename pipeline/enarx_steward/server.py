@@ -58,8 +58,8 @@ def serve(options: Options, ready: Ready, *, before_serving: Callable[[], None] 
     Raises `ConfigurationError` before it listens.
     `before_serving` is called when nothing but the network can fail any more, before a thread is started.
     """
+    policy = policy_file.load(options.policy_path)  # first: a directory whose name was mistyped is not made
     state.prepare(options.state)
-    policy = policy_file.load(options.policy_path)
     authority = state.load_authority(options.state, policy, utc_now())
     with (
         hold(options.state) as held,

@@ -267,6 +267,12 @@ def test_without_a_file_no_steward_starts(run, state):
     assert not (state / "ca.key").exists()
 
 
+def test_a_directory_that_is_not_there_is_not_made_for_a_steward_that_does_not_start(run, state):
+    ended = run("--state", str(state.parent / "mistyped"))
+    assert (ended.returncode, "there is no policy" in ended.stderr) == (1, True), ended.stderr
+    assert not (state.parent / "mistyped").exists()
+
+
 def test_a_file_that_others_can_write_is_refused(run, state):
     (state / "steward.toml").chmod(0o666)
     ended = run()
