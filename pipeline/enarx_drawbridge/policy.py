@@ -154,11 +154,14 @@ def write_template(path: Path) -> bool:
     return True
 
 
-def load(path: Path) -> Policy:
-    """Read a policy file; where there is none, the defaults hold. Raises `ConfigurationError` with file and line."""
+def load(path: Path, *, named: bool = False) -> Policy:
+    """Read a policy file; where there is none, the defaults hold. Raises `ConfigurationError` with file and line, and
+    for a file that is not there but was named."""
     try:
         data = _read(path)
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        if named:
+            raise ConfigurationError(f"{path}: there is no such file", hint="--policy names it") from error
         return Policy()
     except OSError as error:
         raise ConfigurationError(f"{path}: {error.strerror}", hint="may you read and write there?") from error

@@ -53,7 +53,7 @@ def serve(options: Options, ready: Ready) -> None:
     """Run a server until SIGINT or SIGTERM. Raises `ConfigurationError` before it listens."""
     transport = options.transport
     prepare(options.store)
-    policy = policy_file.load(options.policy_path)
+    policy = policy_file.load(options.policy_path, named=options.policy is not None)
     if policy.keeps is not None and transport != "tls":
         raise ConfigurationError("Keeps show their certificates in TLS", hint="give --tls-cert and --tls-key")
     with (

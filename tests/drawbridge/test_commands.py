@@ -227,6 +227,19 @@ def test_a_policy_of_which_anything_is_wrong_is_told_with_its_line(user, policy,
     assert said in ended.stderr
 
 
+def test_a_policy_that_is_named_has_to_be_there(user):
+    ended = user("drawbridge", "--store", "store", "--policy", "gone.toml", "--listen", "127.0.0.1:0")
+    assert (ended.returncode, "gone.toml: there is no such file" in ended.stderr) == (1, True), ended.stderr
+
+
+def test_without_a_policy_it_is_said_that_nobody_can_write(user):
+    process = user.start("drawbridge", "--store", "store", "--listen", "127.0.0.1:0")
+    said = [process.stdout.readline() for _ in range(3)]
+    assert "is not there, so that nobody can write" in said[2]
+    process.terminate()
+    assert process.wait(timeout=120) == 0
+
+
 def test_other_machines_are_served_by_tls_unless_it_is_asked_otherwise_by_name(user):
     ended = user("drawbridge", "--store", "store", "--listen", "0.0.0.0:0")
     assert ended.returncode == 2

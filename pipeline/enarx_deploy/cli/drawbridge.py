@@ -76,8 +76,9 @@ def _initialise(context: Context, directory: Path) -> None:
 
 def _shown(running: Running) -> str:
     metrics = f"metrics      {running.metrics_url}\n" if running.metrics_url else ""
+    missing = "" if Path(running.policy_path).exists() else " (is not there, so that nobody can write; --init makes it)"
     return (
-        f"Drawbridge   {running.url}\nstore        {running.store}\npolicy       {running.policy_path}\n"
+        f"Drawbridge   {running.url}\nstore        {running.store}\npolicy       {running.policy_path}{missing}\n"
         f"{metrics}Ctrl-C ends it."
     )
 
