@@ -235,11 +235,15 @@ def test_a_domain_in_tdx(service, certify, look, intel):
     body[520:584] = commitment(service.key)
     data = intel.quote("TDX", body=bytes(body))
     files = {"collateral.json": intel.collateral("TDX")}
-    sections = {"tdx": {"mrtds": [MEASUREMENT]}}
-    report = look(certify("tdx", data), files, intel.anchors, sections)
+    section = {"mrtds": [MEASUREMENT]}
+    report = look(certify("tdx", data), files, intel.anchors, {"tdx": section})
     assert failed(report) == []
     assert "Intel TDX" in report.from_whom
     assert "UpToDate" in report.from_whom
+    assert "a stranger's word" in report.where  # MRTD is the firmware's, which boots what it is given
+    _, kernel, initrd, _ = report.hardware["claims"]["rtmr"]
+    compared = section | {"rtmr1": [kernel], "rtmr2": [initrd]}
+    assert "a stranger's word" not in look(certify("tdx", data), files, intel.anchors, {"tdx": compared}).where
 
 
 def test_an_enclave_in_sgx_that_is_out_of_date_is_named_so(service, certify, look, intel):

@@ -199,7 +199,7 @@ def _report(
     if not ok:
         said = _refused(checks, leaf)
     elif appraised is not None and verdict is not None:
-        said = _by_hardware(endpoint, peer, leaf, verdict, appraised.package, at)
+        said = _by_hardware(endpoint, peer, leaf, verdict, appraised, at)
     else:
         said = _by_steward(endpoint, peer, leaf, trust, at)
     return Report(
@@ -234,14 +234,13 @@ def _by_steward(endpoint: str, peer: Peer, leaf: Leaf, trust: Trust, at: datetim
 
 
 def _by_hardware(
-    endpoint: str, peer: Peer, leaf: Leaf, verdict: Verdict, package: str | None, at: datetime
+    endpoint: str, peer: Peer, leaf: Leaf, verdict: Verdict, appraised: Appraised, at: datetime
 ) -> _Answers:
     found = platform.describe(verdict.claims)
-    uncompared = any(check.outcome == "skipped" and check.id.endswith(".workload") for check in verdict.checks)
     return _Answers(
         answers.from_whom_by_hardware(found),
         answers.for_how_long_by_hardware(leaf, peer, verdict.claims, at, challenged=_challenged(leaf)),
-        answers.where_by_hardware(found, package, peer, endpoint, measured_as_wanted=not uncompared),
+        answers.where_by_hardware(found, appraised.package, peer, endpoint, measured_as_wanted=appraised.compared),
     )
 
 

@@ -41,6 +41,8 @@ MAX_AGE: Final = timedelta(days=7, minutes=1)
 """Longest life of a certificate whose evidence is taken: what a Steward's policy may give, and its allowance for
 clocks. Evidence was made before the certificate, and may be as old as that."""
 UNPROTECTED: Final = ("nil", "kvm")
+_BOOTED: Final = {"tdx": ("rtmr1", "rtmr2"), "az-snp": ("pcrs",)}
+"""Kinds whose launch measurement is the firmware's alone, and the fields of their sections for what that booted."""
 _ENARX_KINDS: Final = ("snp", "sgx", "tdx")
 """The kinds for which Enarx has a binding."""
 
@@ -67,6 +69,8 @@ class Appraised(NamedTuple):
     verdict: Verdict | None = None
     package: str | None = None
     """The package that the evidence commits to."""
+    compared: bool = False
+    """Whether the policy says what may run in the Keep, whose word the package is."""
 
 
 def appraise_certified(leaf: Leaf, hardware: Hardware, at: datetime) -> Appraised:
@@ -122,7 +126,15 @@ def _appraise(evidence: Evidence, binding: Binding, hardware: Hardware, at: date
     if verdict.ok and verdict.claims.hardware is not True:
         return Appraised([*checks, check("evidence.hardware", False, f"no hardware vouches for {claims.kind}")])
     package = binding.package or claims.launch_package
-    return Appraised([*checks, *map(finding, verdict.checks)], verdict, package)
+    compared = _compares_what_runs(verdict.kind, hardware.policy)
+    return Appraised([*checks, *map(finding, verdict.checks)], verdict, package, compared)
+
+
+def _compares_what_runs(kind: str, policy: Policy | None) -> bool:
+    section = None if policy is None else policy.section(kind)
+    if section is None or section.any_workload:
+        return False
+    return all(getattr(section, name) for name in _BOOTED.get(kind, ()))
 
 
 def _check_hardware(shown: CertifiedEvidence) -> Check:
