@@ -50,9 +50,10 @@ def _pinned(package: Package, kept: Path) -> Package:
 
 
 def _newest_kernel(archive: Archive) -> str:
+    archive.candidate(_KERNEL)  # else an archive that cannot be reached would be one without kernels
     found = [name for name in archive.depends(_KERNEL) if name.startswith("linux-image-")]
     if not found:
-        raise MissingInput(f"the archive has no kernel by the name of {_KERNEL}")
+        raise MissingInput(f"the archive's {_KERNEL} depends on no kernel", hint="try --mirror URL")
     return found[0]
 
 

@@ -277,8 +277,10 @@ def test_every_file_that_the_kernel_unpacks_is_in_the_sbom_by_its_digest_and_not
 
 
 @pytest.mark.skipif(shutil.which("apt-get") is None, reason="needs apt-get")
-def test_who_asks_an_archive_that_does_not_answer_is_told_what_is_waited_for(enarx_deploy, tmp_path):
+def test_who_asks_an_archive_that_cannot_be_reached_is_told_before_and_after(enarx_deploy, tmp_path):
     refused = enarx_deploy("image", "lock", str(tmp_path / "pins.toml"), "--mirror", "http://127.0.0.1:1", timeout=120)
     assert refused.returncode == 1
     assert refused.stderr.startswith("asking http://127.0.0.1:1 what ")
+    assert "apt complains: " in refused.stderr
+    assert "try --mirror URL" in refused.stderr
     assert not (tmp_path / "pins.toml").exists()
