@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -348,6 +350,27 @@ def test_an_interrupted_run_ends_with_130_and_leaves_no_lock(enarx_deploy, shelf
     assert "Traceback" not in error
     (enarx_deploy.directory / "go-on").touch()
     assert enarx_deploy("compile", timeout=120).returncode == 0
+
+
+INTERRUPTED_AT_AN_IMPORT = """
+import sys
+from enarx_deploy.cli.main import main
+
+class Interrupted:
+    def find_spec(name, path, target=None):
+        if name == "enarx_deploy.cli.app":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupted)
+sys.exit(main(["keeps"]))
+"""
+
+
+def test_an_interrupt_before_the_command_has_begun_shows_no_traceback():
+    ended = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_AT_AN_IMPORT], capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
 
 
 def test_stages_can_be_run_one_by_one(enarx_deploy, shelf, calls):

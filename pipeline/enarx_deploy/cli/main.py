@@ -33,7 +33,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = unchanged.asked(words)
     if asked is not None and unchanged.answer(asked):
         return _flushed(0)
-    return _run(words, asked)
+    try:
+        return _run(words, asked)
+    except KeyboardInterrupt:  # before or after the command, which has its own answer: most of a short one is imports
+        return INTERRUPTED
 
 
 def _run(words: list[str], asked: unchanged.Asked | None) -> int:
