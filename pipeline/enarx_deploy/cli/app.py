@@ -67,6 +67,7 @@ Exit statuses:
   1    failed
   2    wrong usage, or a fault in the manifest or the module
   3    verification refused
+  4    `plan --detailed-exitcode`: something would change
   130  interrupted
   `run` ends with the status of the workload.
 
