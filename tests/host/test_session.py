@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tests.ports import free_port
 
 from enarx_backends import nil
 from enarx_backends.nil import Nil
@@ -39,12 +40,12 @@ def make_session(program, tmp_path: Path, monkeypatch, shared_cache) -> Iterator
     module = Module(
         path=str(wasm), sha256=digest_of(data), size=len(data), entry="_start", imports=[], toolchain="", version=""
     )
-    manifest = parse(MANIFEST, "Enarx.toml").manifest
-    package = build(Project(tmp_path, manifest, None, MANIFEST), module)
     (stdin, to_keep), (from_keep, stdout) = os.pipe(), os.pipe()
     made: list[Session] = []
 
-    def make(backend: Backend, complaints: int = 2) -> Session:
+    def make(backend: Backend, complaints: int = 2, more: bytes = b"") -> Session:
+        manifest = parse(MANIFEST + more, "Enarx.toml").manifest
+        package = build(Project(tmp_path, manifest, None, MANIFEST + more), module)
         stdio = Stdio(stdin=stdin, stdout=stdout, stderr=2, complaints=complaints)
         made.append(Session(package, manifest, backend, stdio))
         return made[-1]
@@ -100,6 +101,31 @@ def test_what_takes_a_large_module_long_is_told(make_session: Callable[[Backend]
     session.on_wait = go_on
     session.start()
     assert [line.split()[:3] for line in said][:1] == [["the", "Keep", "compiles"]]
+
+
+PEER = b'[[files]]\nkind = "connect"\nname = "peer"\nprot = "tls"\nhost = "127.0.0.1"\nport = %d\n'
+
+
+def test_a_peer_waits_for_no_handshake_while_the_keep_is_certified(make_session) -> None:
+    """It hangs up after a while, ten seconds with a Keep: so long a module may be compiled."""
+    with socket.create_server(("127.0.0.1", 0)) as peer:
+        session = make_session(Nil(), more=PEER % peer.getsockname()[1])
+        session.start()
+        assert session.needs_certificate
+        peer.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            peer.accept()
+        with pytest.raises(KeepError, match="the Keep did not start"):
+            session.install([b"no certificate"], b"")
+        peer.accept()[0].close()
+
+
+def test_a_keep_whose_peer_is_not_there_is_ended(make_session) -> None:
+    session = make_session(Nil(), more=PEER % free_port())
+    session.start()
+    with pytest.raises(KeepError, match=r"cannot connect to 127\.0\.0\.1 port"):
+        session.install([b"no certificate"], b"")
+    assert session.wait().kind == "killed"
 
 
 def test_a_killed_keep_died_of_that_signal(session: Session) -> None:

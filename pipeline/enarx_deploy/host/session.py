@@ -140,6 +140,7 @@ class Session:
         self._accepts_at_once = listen is None
         self._accepts = False
         self._listeners: list[tuple[int, Listen, socket.socket]] = []
+        self._peers: list[tuple[int, Connect]] = []
         self._release = release or _release_nothing
         self._source = source
         self._where_it_wrote = where_it_wrote
@@ -218,6 +219,8 @@ class Session:
         if self._running:
             self._ask(message, "installed")
             return
+        if not self._manifest.secrets:
+            self._connect_peers_or_end()
         self._keep.send(encode(message))
         self._come_up()
 
@@ -254,6 +257,7 @@ class Session:
 
     def _release_secrets(self, needed: Message) -> Message:
         released = self._release(self, [str(name) for name in field_of(needed, "secrets", list)])
+        self._connect_peers()
         sealed = {name: base64.b64encode(one).decode() for name, one in released.sealed.items()}
         return {"type": "release", "sealed": sealed, "signature": base64.b64encode(released.signature).decode()}
 
@@ -261,6 +265,7 @@ class Session:
         self._manifest = fetching.listed(message)
         self._outbound = Outbound(self._manifest, self._host)
         self._open_files()
+        self._connect_peers()
         return {"type": "opened"}
 
     def claim(self, names: Sequence[str], challenge: Challenge) -> SecretsRequest:
@@ -386,9 +391,10 @@ class Session:
                 self._host.attach_sink(index, self._stdio.stdout)
             case Stderr():
                 self._host.attach_sink(index, self._stdio.stderr)
+            case Connect(prot="tls"):
+                self._peers.append((index, entry))
             case Connect():
-                with sockets.connect(entry) as connection:
-                    self._host.attach_socket(index, connection.fileno())
+                self._connect(index, entry)
             case Listen():
                 listener = self._listen_on(entry)
                 address, port = listener.getsockname()[:2]
@@ -398,6 +404,25 @@ class Session:
                 else:
                     self._listeners.append((index, entry, listener))
                 self.endpoints.append(Endpoint(name=entry.name, host=_reachable(address), port=port, prot=entry.prot))
+
+    def _connect(self, index: int, entry: Connect) -> None:
+        with sockets.connect(entry) as connection:
+            self._host.attach_socket(index, connection.fileno())
+
+    def _connect_peers(self) -> None:
+        """Connect to those whom the Keep speaks TLS with, which it is about to begin. Raises KeepError.
+
+        No sooner: they do not wait for a handshake while the Keep starts, compiles its module and is certified.
+        """
+        while self._peers:
+            self._connect(*self._peers.pop(0))
+
+    def _connect_peers_or_end(self) -> None:
+        try:
+            self._connect_peers()
+        except KeepError:
+            self.kill()
+            raise
 
     def _terminals(self) -> list[str]:
         """The standard streams whose other end is a terminal, by the kinds that a manifest has for them."""
