@@ -253,8 +253,8 @@ class Runner:
     cli: Any
     started: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
-    def __call__(self, *words: str | Path, stdin: bytes = b"", timeout: float = PATIENCE) -> Ran:
-        """Run to the end."""
+    def __call__(self, *words: str | Path, stdin: bytes = b"", timeout: float = 400) -> Ran:
+        """Run to the end; a large module is compiled first."""
         process = self.start(*words)
         out, err = process.communicate(stdin, timeout=timeout)
         return Ran(process.returncode, out, err.decode(errors="replace"))

@@ -223,6 +223,7 @@ def test_a_service_on_a_machine_with_systemd_outlives_its_session_its_process_an
     # The machine is rebooted, and nobody logs in.
     machine.reboot()
     eventually(lambda: echoes(port, root), "the service is back", PATIENCE)
+    eventually(lambda: machine.ask("true").returncode == 0, "one can log in, which may come later", PATIENCE)
     after = json.loads(machine.run(f"{machine.folder}/enarx-deploy keeps --json"))[0]
     assert (after["id"], after["state"]) == (keep["id"], "running")
 

@@ -40,7 +40,7 @@ func main() {
 	if n, err := rand.Read(bytes); n != 32 || err != nil {
 		os.Exit(3)
 	}
-	if waited < 20*time.Millisecond || waited > 10*time.Second || began.Year() < 2024 {
+	if waited < 20*time.Millisecond || waited > 10*time.Minute || began.Year() < 2024 {
 		fmt.Println("clocks:", waited, began)
 		os.Exit(4)
 	}
@@ -79,6 +79,6 @@ def go(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], Path]:
 @pytest.mark.skipif(shutil.which("go") is None, reason="needs Go")
 def test_a_go_program_runs(run, go) -> None:
     words = ("--env", "GREETING=hello", "--", "a", "b")
-    ended = run(go(HELLO), *words, stdin=b"one\ntwo\n", timeout=120)
+    ended = run(go(HELLO), *words, stdin=b"one\ntwo\n")
     assert ended.out.decode() == "hello, one (3)\nhello, two (3)\n", ended.err
     assert ended.status == 3
