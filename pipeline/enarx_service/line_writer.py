@@ -28,10 +28,22 @@ def log_config(service: str) -> dict[str, Any]:
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "formatters": {"line": {"format": "%(asctime)s %(name)s %(message)s"}},
+        "formatters": {"line": {"()": OneLine, "fmt": "%(asctime)s %(name)s %(message)s"}},
         "handlers": {"stderr": {"()": LineWriter, "formatter": "line"}},
         "loggers": {name: {"handlers": ["stderr"], "level": level, "propagate": False} for name, level in levels},
     }
+
+
+class OneLine(logging.Formatter):
+    """A message in one line, which a traceback may follow. Some of its words are a stranger's, who would add lines of
+    their own, or say to a terminal what it is to do."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 — the library's name
+        """With whatever is not printable written out."""
+        text = super().formatMessage(record)
+        if text.isprintable():
+            return text
+        return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
 class LineWriter(logging.Handler):

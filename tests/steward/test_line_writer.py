@@ -55,6 +55,19 @@ def test_a_line_is_cut_where_it_is_too_long(pipe):
     assert os.read(read, 65536) == b"x" * MAX_LINE + b"\n"
 
 
+def test_a_strangers_words_are_no_lines_of_their_own(start, http):
+    running = start()
+    body = '{"a\\n2026-01-01 00:00:00,000 enarx_steward issued\\u001b[31m": 1}'
+    posted = http.post(
+        f"{running.client.url}/v1/certificate", content=body, headers={"Content-Type": "application/json"}
+    )
+    assert posted.status_code == 400
+    running.process.terminate()
+    said = running.process.communicate(timeout=120)[1]
+    assert "unknown field `a\\n2026-01-01 00:00:00,000 enarx_steward issued\\x1b[31m`" in said
+    assert not any(line.startswith("2026-01-01") for line in said.splitlines())
+
+
 def test_a_descriptor_that_is_closed_harms_nobody(pipe):
     read, write = os.pipe()
     writer = LineWriter(write)
