@@ -19,7 +19,7 @@ _TAIL = 2000  # lines in which the newest certificate is looked for
 
 
 class _Certificate(msgspec.Struct, frozen=True):
-    chain: list[str]
+    chain: list[bytes]
     not_after: str
 
 
@@ -37,8 +37,8 @@ def read(
                 yield line.encode()
 
 
-def certificate(cluster: Cluster, pod: str, patience: float) -> list[str]:
-    """The chain (base64 of DER, leaf first) that a pod's Keep got last, as its host process says. Raises KeepError."""
+def certificate(cluster: Cluster, pod: str, patience: float) -> list[bytes]:
+    """The chain (DER, leaf first) that a pod's Keep got last, as its host process says. Raises KeepError."""
     until = time.monotonic() + patience
     while True:
         with cluster.asked(f"reading the log of {pod}"):
