@@ -6,6 +6,7 @@ The only place that loads a vendor's PKCS#11 library. See `token`, which starts 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -85,6 +86,8 @@ def _answer(order: Order) -> Answer:
     except _Unfit as exc:
         return Answer(fault=str(exc), hint=exc.hint)
     except (pkcs11.PKCS11Error, OSError, RuntimeError) as exc:
+        if not Path(order.module).is_file():
+            return Answer(fault="there is no such library", hint="the vendor's documentation says where it is")
         name = type(exc).__name__
         fault, hint = _FAULTS.get(name, (f"{name} {exc}".strip(), "see the documentation of the device"))
         return Answer(fault=fault, hint=hint)

@@ -154,7 +154,7 @@ def test_a_key_that_could_be_taken_out_is_refused(configure, token):
     ("changes", "message"),
     [
         ({"token": "other"}, "there is no token of this label"),
-        ({"module": "/nowhere/libhsm.so"}, "/nowhere/libhsm.so"),
+        ({"module": "/nowhere/libhsm.so"}, "/nowhere/libhsm.so: there is no such library"),
         ({"pin_file": "/nowhere/pin"}, "/nowhere/pin: the PIN cannot be read"),
         ({"pin_file": None}, "give one of them"),
         ({"pin_env": "PIN_OF_STEWARD"}, "give one of them"),
