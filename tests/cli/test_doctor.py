@@ -153,8 +153,18 @@ def test_a_manifest_with_a_fault_counts(enarx_deploy) -> None:
     assert "Enarx.toml:1:1" in ended.stdout
 
 
-def test_a_plugin_that_does_not_load_counts(enarx_deploy, install_plugin) -> None:
-    install_plugin("broken", "import no_such_module\n")
+BRINGS_NOTHING = """
+from enarx_deploy.hookspecs import hookimpl
+
+@hookimpl
+def register_toolchains():
+    return [Say()]
+"""
+
+
+@pytest.mark.parametrize("source", ["import no_such_module\n", BRINGS_NOTHING], ids=["import", "what-it-brings"])
+def test_a_plugin_that_does_not_load_counts(enarx_deploy, install_plugin, source: str) -> None:
+    install_plugin("broken", source)
     ended = enarx_deploy("doctor")
     assert ended.returncode == 1
     assert "FAIL plugin 'broken' of dist-broken 1.0: failed to load" in ended.stdout

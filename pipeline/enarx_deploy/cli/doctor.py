@@ -80,6 +80,7 @@ def _group(name: str, findings: Iterator[Finding], enough: Callable[[list[bool]]
 
 def _program(context: Context) -> Iterator[Finding]:
     from enarx_deploy import __version__, paths
+    from enarx_deploy.plugin_manager import KINDS
 
     python = ".".join(map(str, sys.version_info[:3]))
     yield Finding("version", True, f"{__version__}, on Python {python} ({sys.executable})")
@@ -89,6 +90,8 @@ def _program(context: Context) -> Iterator[Finding]:
         except UsageError as error:
             yield Finding(name, False, str(error), error.hint)
     context.plugins.load()
+    for kind in KINDS:  # one may load, and fail at what it is to bring
+        context.plugins.registered(kind)
     for failed in context.plugins.failures:
         yield Finding(str(failed), False, f"failed to load: {failed.error}", "update it, or ENARX_DEPLOY_DISABLE it")
 
