@@ -20,7 +20,7 @@ from tests.works_with import pytest_runtest_makereport, works_with  # noqa: F401
 from enarx_deploy import paths
 
 # How fast examples come says how busy the machine is, and nothing about the code. They are the same each time, so that
-# no change is refused for what chance finds in another. `pytest --hypothesis-profile anew` draws others, as fuzzing does.
+# no change is refused for what chance finds in another. `pytest --hypothesis-profile anew` draws others.
 settings.register_profile("anew", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("here", settings.get_profile("anew"), derandomize=True)
 settings.load_profile("here")

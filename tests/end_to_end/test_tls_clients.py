@@ -158,6 +158,7 @@ def test_clients_that_reset_leave_nothing_behind(service, eventually, after: str
             with contextlib.suppress(TimeoutError, ssl.SSLError):
                 client.sendall(bytes(300_000))  # until nothing fits any more, because nobody reads the echo
         if after == "receiving a part":
+            client.settimeout(120)
             client.recv(1000)
         reset(client)
     eventually(lambda: echo.counters()["open"] == 0, "every place is free")
