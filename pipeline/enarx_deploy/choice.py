@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from enarx_deploy.errors import EnarxDeployError, KeepError, UsageError
+from enarx_deploy.manifest.faults import Fault
 from enarx_deploy.models import Probe, ProbeCheck
 from enarx_deploy.protocols import ArtifactRegistry, BootsImage, Elsewhere, HasGuests, HasOwnTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from enarx_deploy.manifest import OwnTable
+    from enarx_deploy.manifest import Loaded, OwnTable
     from enarx_deploy.plugin_manager import PluginManager
     from enarx_deploy.project import Project
     from enarx_deploy.protocols import Backend, Issuer, KeepProcess, Registry, Target, Toolchain
@@ -123,6 +124,21 @@ def target(project: Project, plugins: PluginManager) -> Target:
     chosen = plugins.get("target", project.settings.target or DEFAULT_TARGET)
     check_own_tables(project.settings.own_tables, plugins)
     return chosen
+
+
+def check_names(loaded: Loaded, plugins: PluginManager) -> None:
+    """Look up who builds and who certifies, where a manifest names them. Raises ManifestError."""
+    build, attest = loaded.manifest.build, loaded.manifest.attest
+    named: list[tuple[Literal["toolchain", "issuer"], str, str]] = [("issuer", "attest", attest.issuer)]
+    if build.toolchain:
+        named.append(("toolchain", "build", build.toolchain))
+    faults = []
+    for kind, table, name in named:
+        try:
+            plugins.get(kind, name)
+        except UsageError as error:
+            faults.append(Fault((table, kind), str(error), error.hint))
+    loaded.places.require(faults)
 
 
 def check_own_tables(tables: Mapping[str, OwnTable], plugins: PluginManager) -> None:

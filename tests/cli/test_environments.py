@@ -107,6 +107,15 @@ def test_a_targets_own_table_is_held_to_its_form(enarx_deploy, project, install_
         assert "did you mean `namespace`?" in ended.stderr
 
 
+def test_check_names_a_toolchain_and_an_issuer_that_nobody_brings(enarx_deploy, shelf):
+    manifest = enarx_deploy.directory / "Enarx.toml"
+    manifest.write_text('[build]\ntoolchain = "rsut"\n\n[attest]\nissuer = "stewart"\n')
+    ended = enarx_deploy("check")
+    assert ended.returncode == 2
+    assert "Enarx.toml:2:13: toolchain 'rsut' is not known (did you mean 'rust'?)" in ended.stderr
+    assert "Enarx.toml:5:10: issuer 'stewart' is not known (did you mean 'steward'?)" in ended.stderr
+
+
 def test_a_table_that_no_target_has_is_an_error(enarx_deploy, project):
     project("prod", '[deploy.prod.kubernets]\nnamespace = "web"\n')
     ended = enarx_deploy("up", "--target", "prod")

@@ -28,12 +28,14 @@ def command(context: Context, junit: Path | None, sarif: Path | None) -> int:
     Every fault is listed with its line and column, and the exit status is then 2. Where the project was compiled
     before, what the manifest grants too much or too little is a warning; `lint` says more of it.
     """
+    from enarx_deploy.choice import check_names
     from enarx_deploy.manifest import FILE_NAME, load
 
     require_writable(junit, sarif)
     path = context.manifest_file or context.directory / FILE_NAME
     try:
         loaded = load(path, context.overrides)
+        check_names(loaded, context.plugins)
         _check_environments(context, path, loaded.manifest.deploy)
     except ManifestError as error:
         write(str(path), [_result(one, "failed") for one in error.problems], junit=junit, sarif=sarif)

@@ -40,8 +40,8 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
     `text` is what goes into the package: the file's own bytes, or TOML of what is packaged where the file names
     environments or overrides changed it. `as_written` is the file's text, and None where overrides changed what is
     packaged, so that a place in the manifest need not be one in the file. `warned` is about what is allowed but
-    seldom meant. `environment` is the one in use ("" for none), and `own_tables` are those that targets have in it,
-    by the target's name.
+    seldom meant. `places` is where its values stand. `environment` is the one in use ("" for none), and `own_tables`
+    are those that targets have in it, by the target's name.
     """
 
     manifest: Manifest
@@ -49,6 +49,7 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
     text: bytes
     as_written: str | None
     warned: list[ManifestError]
+    places: Places
     environment: str = ""
     own_tables: dict[str, environments.OwnTable] = {}
 
@@ -112,6 +113,7 @@ def parse(
         text=text,
         as_written=None if overridden else source.text,
         warned=places.errors(rules.warnings(manifest, table)),
+        places=places,
         environment=name,
         own_tables={
             target: environments.OwnTable(("deploy", name, target), content, places)
