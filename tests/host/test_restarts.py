@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from enarx_deploy.errors import KeepError
+from enarx_deploy.host import rollout, state
 from enarx_deploy.host.restarts import LATEST, SOONEST, pause, wanted
 from enarx_deploy.models import KeepStatus
 
@@ -15,6 +21,19 @@ def ended(cause: str, exit_status: int | None = None) -> KeepStatus:
         id="a", name="a", state="failed", backend="nil", target="local", package="", endpoints=[], created="",
         cause=cause, exit_status=exit_status,
     )  # fmt: skip
+
+
+def test_how_a_keep_ended_is_told_also_while_its_host_process_is_there_a_moment_longer(tmp_path: Path) -> None:
+    """It notes the end, takes no requests any more, and then ends itself."""
+    unanswered, trapped = KeepError("it does not answer"), msgspec.structs.replace(ended("trap"), reason="it trapped")
+    held = state.hold(tmp_path)
+    try:
+        state.write_status(tmp_path, msgspec.structs.replace(trapped, state="running"))
+        assert rollout.why(tmp_path, unanswered) == "it does not answer"
+        state.write_status(tmp_path, trapped)
+        assert rollout.why(tmp_path, unanswered) == "it trapped"
+    finally:
+        os.close(held)
 
 
 @pytest.mark.parametrize(

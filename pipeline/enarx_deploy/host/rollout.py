@@ -13,6 +13,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import msgspec
 
@@ -22,7 +23,7 @@ from enarx_deploy.host.known import Known
 from enarx_deploy.host.listeners import Listeners
 from enarx_deploy.host.replicas import Replica, Replicas
 from enarx_deploy.host.services import Served
-from enarx_deploy.models import Version
+from enarx_deploy.models import ALIVE, Version
 
 LEAVING_GRACE = 10.0
 """Seconds that open connections have when their Keep is replaced or is one too many."""
@@ -188,7 +189,7 @@ class Rollout:
             places = requests.ask(first.directory, {"do": "listeners"})["places"]
         except EnarxDeployError as error:
             if not restarts.has_served_nobody(state.read_status(first.directory)):
-                reason = self._why(first, error)
+                reason = why(first.directory, error)
                 self._give_up(served, reason)
                 raise self._unhealthy(served.version.number, reason, error.hint) from error
             places = []
@@ -247,12 +248,6 @@ class Rollout:
         for one in new:
             one.serves = True
 
-    def _why(self, replica: Replica, error: EnarxDeployError) -> str:
-        """Why a Keep is not healthy: how it ended, if it has."""
-        if state.is_held(replica.directory):
-            return str(error)
-        return restarts.reason(state.read_status(replica.directory))
-
     def _unhealthy(self, number: int, reason: str, hint: str = "") -> KeepError:
         serving = self._known.service.serving
         still = f"; version {serving.version.number} goes on serving" if serving and self._keeps.serving() else ""
@@ -285,3 +280,11 @@ class Rollout:
             self._keeps.start_again(replica, restarts.LATEST)  # unless another version serves now, and it is to leave
             return
         self._known.set_state(replica.version, "failed", why)
+
+
+def why(directory: Path, error: EnarxDeployError) -> str:
+    """Why a Keep is not healthy: how it ended, if it has. Its host process may be there a moment longer."""
+    status = state.read_status(directory)
+    if state.is_held(directory) and status is not None and status.state in ALIVE:
+        return str(error)
+    return restarts.reason(status)
