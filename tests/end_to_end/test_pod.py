@@ -20,6 +20,7 @@ from tests.conftest import Program
 from tests.ports import free_port
 
 from enarx_deploy.host.metrics import usage_in
+from enarx_files.whole import write_atomically
 from enarx_kubernetes.image import runtime
 
 ROOT = Path(__file__).parents[2]
@@ -181,8 +182,8 @@ def test_a_pod_waits_for_its_steward_serves_is_found_ready_and_leaves_in_order(p
     assert pod.status["state"] == "exited"
 
 
-LATER = str(16 * 3600)
-"""Seconds: of the day that the Steward's policy gives, more than what a renewal waits for, and less than all."""
+LATER = b"57600"
+"""Seconds, 16 hours: of the day that the Steward gives, more than what a renewal waits for, and less than all."""
 
 
 def test_a_pod_renews_by_the_clock_and_goes_on_while_its_steward_is_away(pod: Pod, eventually) -> None:
@@ -193,7 +194,7 @@ def test_a_pod_renews_by_the_clock_and_goes_on_while_its_steward_is_away(pod: Po
         first = pod.certificate()
         steward.kill()
         steward.wait()
-        pod.ahead.write_text(LATER)
+        write_atomically(pod.ahead, LATER)
         failure = eventually(lambda: pod.status["renewal_failure"], "it tries to renew")
         assert "not renewed" in failure
         assert "cannot be reached" in failure
