@@ -132,7 +132,7 @@ def lay_out(
             _require_top(place[0], name, directory=len(place) > 1)
             tree.add_chunks(chunks, name, place)
         package = tree.package(root, digest)
-        if not any(file.path == MODULE for file in package.files):
+        if package.module is None:
             raise PackageError(
                 f"{shown} is not a package: it holds no {MODULE}", hint="was it published by another tool?"
             )

@@ -51,6 +51,11 @@ LOOKED_AT = "enarx_deploy.looked_at"
 """The audit event (PEP 578) for a path whose mere presence or state decides something; Python itself has none."""
 
 
+def environment_without_secrets() -> dict[str, str]:
+    """This process's, without the variables of ours that hold secrets."""
+    return {name: value for name, value in os.environ.items() if name not in _SECRETS}
+
+
 def find(toolchain: Toolchain, project: Project) -> Tool | MissingTool:
     """The tool that a toolchain takes for this project."""
     return toolchain.find_for(project) if isinstance(toolchain, FindsForProject) else toolchain.find()
@@ -148,11 +153,6 @@ def pypi_package(name: str, *requirements: str) -> MissingTool:
     """A tool that is not here, and that pip installs."""
     words = (sys.executable, "-P", "-m", "pip", "install", *requirements)
     return MissingTool(name=name, install=f"pip install {shlex.join(requirements)}", registry="PyPI", command=words)
-
-
-def environment_without_secrets() -> dict[str, str]:
-    """This process's, without the variables of ours that hold secrets."""
-    return {name: value for name, value in os.environ.items() if name not in _SECRETS}
 
 
 def npm_package(name: str, *requirements: str) -> MissingTool:

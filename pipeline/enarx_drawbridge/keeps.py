@@ -12,7 +12,7 @@ from typing import Final
 from cryptography import x509
 
 from enarx_attestation import claims_extension
-from enarx_service.strangers import UNREADABLE, read_certificate
+from enarx_attestation.strangers import UNREADABLE, read_certificate
 
 from .errors import Forbidden
 from .policy import Keeps

@@ -14,7 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from enarx_service.strangers import NOT_ISSUED, read_certificate
+from enarx_attestation.strangers import NOT_ISSUED, read_certificate
 
 from .ca import Authority
 from .decisions import Sha256

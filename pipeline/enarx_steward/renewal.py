@@ -14,7 +14,7 @@ from cryptography import x509
 
 from enarx_attestation import Sheet, claims_extension
 from enarx_attestation.claims_extension import KeepClaims
-from enarx_service.strangers import NOT_ISSUED, UNREADABLE, read_certificate
+from enarx_attestation.strangers import NOT_ISSUED, UNREADABLE, read_certificate
 
 from .ca import Authority
 from .errors import MalformedRequest

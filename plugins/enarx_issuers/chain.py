@@ -15,8 +15,8 @@ from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
+from enarx_attestation.strangers import read_certificate
 from enarx_deploy.errors import StewardError
-from enarx_service.strangers import read_certificate
 
 MAX_LENGTH: Final = 8
 """Most certificates of a chain: leaf, the intermediate of a policy, and the path from the Steward's key to a root."""

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from enarx_attestation import der, der_encoding
+from enarx_attestation.strangers import read_certificate
 from enarx_deploy.errors import StewardError
 from enarx_deploy.verification.certificate import Unreadable, read_leaf
 from enarx_issuers import chain
-from enarx_service.strangers import read_certificate
 
 ECDSA_SHA256 = bytes.fromhex("300a06082a8648ce3d040302")  # RFC 5758, 3.2
 KEY = ec.generate_private_key(ec.SECP256R1())

@@ -14,8 +14,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from enarx_attestation import claims_extension, oids
 from enarx_attestation.claims_extension import Extension, KeepClaims
+from enarx_attestation.strangers import read_certificate
 from enarx_deploy.verification.checks import printable
-from enarx_service.strangers import read_certificate
 
 Answer = tuple[bool, str]
 T = TypeVar("T", bound=x509.ExtensionType)
